@@ -1,0 +1,65 @@
+# One verb per task; `make` alone lists them. PYTHON chooses the interpreter that builds .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SAM_VENV := .venv-sam
+SAM := $(SAM_VENV)/bin/sam
+export SAM_CLI_TELEMETRY := 0
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test check format bench lock clean build-AutoSnapshotsFunction
+
+help: ## list what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
+
+install: $(VENV)/.installed ## prepare .venv in this checkout
+
+$(VENV)/.installed: requirements/dev.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Python 3.11 or newer is needed, {v.major}.{v.minor} found: make PYTHON=python3.13 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(SAM_VENV)/.installed: requirements/sam.txt
+	$(PYTHON) -m venv $(SAM_VENV)
+	$(SAM_VENV)/bin/python -m pip install --quiet --require-hashes -r requirements/sam.txt
+	@touch $@
+
+run: install ## three simulated days against an embedded AWS endpoint
+	$(BIN)/python -m tests.demo
+
+test: install ## the test suite
+	$(BIN)/python -m pytest -n auto
+
+check: install $(SAM_VENV)/.installed ## lint, format, layers, types and template; changes nothing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+	$(SAM_VENV)/bin/cfn-lint template.yaml
+	AWS_DEFAULT_REGION=eu-west-1 $(SAM) validate --lint --template template.yaml
+
+format: install ## rewrite the code in the house's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install ## planning, memory and cold start, measured
+	$(BIN)/python -m tests.bench
+
+lock: ## resolve the requirements again (needs uv)
+	uv pip compile -q --universal --python-version 3.11 --no-strip-extras --generate-hashes requirements/lambda.in -o lambda_function/requirements.txt
+	uv pip compile -q --universal --python-version 3.11 --no-strip-extras --generate-hashes requirements/dev.in -o requirements/dev.txt
+	uv pip compile -q --universal --python-version 3.11 --no-strip-extras --generate-hashes requirements/sam.in -o requirements/sam.txt
+
+clean: ## remove everything that was made here
+	rm -rf $(VENV) $(SAM_VENV) .aws-sam .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Called by `sam build`, which names the target after the function's logical id.
+build-AutoSnapshotsFunction:
+	$(PYTHON) -m pip install --quiet --require-hashes --no-compile --only-binary=:all: \
+		--platform manylinux2014_aarch64 --platform manylinux_2_28_aarch64 --implementation cp --python-version 3.13 \
+		--target "$(ARTIFACTS_DIR)" -r lambda_function/requirements.txt
+	mkdir -p "$(ARTIFACTS_DIR)/lambda_function"
+	cp $(filter-out lambda_function/__main__.py lambda_function/terminal.py,$(wildcard lambda_function/*.py)) "$(ARTIFACTS_DIR)/lambda_function/"

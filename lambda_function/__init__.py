@@ -1,0 +1,1 @@
+"""Automatic EBS snapshots: create, share and prune them as policies in Parameter Store say."""

@@ -1,0 +1,79 @@
+"""The same run from a shell: `python -m lambda_function hour [--dry-run] ...`.
+
+Exit codes: 0 everything succeeded, 1 something failed, 2 wrong arguments or configuration.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import math
+import os
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from rich.console import Console
+
+from lambda_function.app import run_event
+from lambda_function.clients import build_clients
+from lambda_function.errors import AutoSnapshotsError, ConfigurationError
+from lambda_function.model import Period
+from lambda_function.report import answer
+from lambda_function.terminal import ProgressObserver, print_report
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run as the arguments say and return the exit code."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    errors = Console(stderr=True, soft_wrap=True)
+    try:
+        with ProgressObserver(errors) as observer:
+            report = run_event(
+                _event(options),
+                environ=os.environ,
+                clients=lambda: build_clients(os.environ.get("AWS_REGION")),
+                now=datetime.now(UTC),
+                time_left=lambda: math.inf,
+                observer=observer,
+            )
+    except AutoSnapshotsError as error:
+        errors.print(f"error: {error}", style="bold red", markup=False, highlight=False)
+        return 2 if isinstance(error, ConfigurationError) else 1
+    if options.json:
+        print(json.dumps(answer(report, limit=None), indent=2))
+    else:
+        # Redirected, a table is read by grep and mail: its lines are as long as they need to be.
+        console = Console() if sys.stdout.isatty() else Console(width=240)
+        print_report(report, console)
+    return 1 if report.failures else 0
+
+
+def _event(options: argparse.Namespace) -> dict[str, object]:
+    optional = {"policies": options.policy, "volumes": options.volume, "time": options.time}
+    given = {name: value for name, value in optional.items() if value is not None}
+    return {"period": options.period, "dry_run": options.dry_run, "force": options.force, **given}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m lambda_function",
+        description="Create, share and prune the EBS snapshots that are due, as the policies in Parameter Store say.",
+        epilog="Region, credentials and endpoint are boto3's: AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL and so on. "
+        "TAG_KEY and POLICIES_PATH are the function's. "
+        "Exit code: 0 all done, 1 something failed, 2 wrong arguments or configuration.",
+    )
+    parser.add_argument("period", choices=[period.value for period in Period], help="the period that is due")
+    parser.add_argument("--dry-run", action="store_true", help="show the whole plan with reasons; write nothing")
+    parser.add_argument("--force", action="store_true", help="create even where the slot is already done")
+    parser.add_argument("--policy", action="append", metavar="NAME", help="only this policy (may be repeated)")
+    parser.add_argument("--volume", action="append", metavar="ID", help="only this volume (may be repeated)")
+    parser.add_argument("--time", metavar="ISO", help="the moment to plan for; other slots only with --dry-run")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

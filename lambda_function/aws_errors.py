@@ -1,0 +1,53 @@
+"""botocore's exceptions to ours: the only place that knows AWS's error codes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from lambda_function.errors import (
+    AwsError,
+    CreationTooSoonError,
+    RequestRejectedError,
+    SnapshotNotFoundError,
+    SnapshotProtectedError,
+    TooManyPendingError,
+    VolumeNotFoundError,
+    VolumePendingError,
+)
+
+# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+_BY_CODE: dict[str, type[AwsError]] = {
+    "InvalidVolume.NotFound": VolumeNotFoundError,
+    "InvalidSnapshot.NotFound": SnapshotNotFoundError,
+    "InvalidSnapshot.InUse": SnapshotProtectedError,
+    "SnapshotCreationPerVolumeRateExceeded": CreationTooSoonError,
+    "PendingSnapshotLimitExceeded": TooManyPendingError,
+    "ConcurrentSnapshotLimitExceeded": VolumePendingError,
+}
+
+_REJECTED = ("Invalid", "Incorrect", "Unsupported", "Missing", "OperationNotPermitted", "TagLimitExceeded")
+
+
+@contextmanager
+def translated(operation: str) -> Iterator[None]:
+    """Raise AwsError, or the subclass that the code stands for, instead of botocore's exceptions."""
+    try:
+        yield
+    except ClientError as error:
+        details = error.response.get("Error", {})
+        code = details.get("Code", "Unknown").removeprefix("Client.")
+        raise _type_for(code, operation)(operation, code, details.get("Message", "no message")) from error
+    except BotoCoreError as error:
+        raise AwsError(operation, type(error).__name__, str(error)) from error
+
+
+def _type_for(code: str, operation: str) -> type[AwsError]:
+    if code in _BY_CODE:
+        return _BY_CODE[code]
+    # The code for deleting a locked snapshot is not documented; every spelling seen names the lock.
+    if operation == "DeleteSnapshot" and ("lock" in code.lower() or code == "OperationNotPermitted"):
+        return SnapshotProtectedError
+    return RequestRejectedError if code.startswith(_REJECTED) else AwsError

@@ -1,0 +1,146 @@
+"""Tag changes and deletions: the last look, then the write.
+
+Deletion is the dangerous act. Just before it, exactly the snapshots concerned are read again, and
+whatever is no longer as it was planned for leaves the plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from lambda_function.concurrency import in_parallel
+from lambda_function.errors import AwsError, OutOfTimeError, SnapshotNotFoundError, SnapshotProtectedError
+from lambda_function.model import Change, ChangeOutcome, ChangeResult, Period, Snapshot
+from lambda_function.ports import Ebs
+from lambda_function.retention import change_for, judge
+from lambda_function.time_budget import TimeBudget
+
+BATCH = 200
+"""Values of one filter in one call (EC2: more give FilterLimitExceeded)."""
+
+WRITE_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedChange:
+    """A change to a snapshot as it was listed, and its reason."""
+
+    snapshot: Snapshot
+    change: Change
+    reason: str
+
+    def result(self, outcome: ChangeOutcome, note: str = "") -> ChangeResult:
+        """The report's line for this change."""
+        reason = f"{self.reason}; {note}" if note else self.reason
+        return ChangeResult(self.snapshot.id, self.snapshot.volume_id, self.change, outcome, reason)
+
+
+def plan_join(snapshot: Snapshot, reason: str) -> PlannedChange:
+    """This period is to be added to a shorter one's snapshot."""
+    return PlannedChange(snapshot, Change.JOIN, reason)
+
+
+def plan_prune(period: Period, count: int, snapshots: Sequence[Snapshot]) -> list[PlannedChange]:
+    """What the period lets go of one volume's snapshots, as changes to their tags or their existence."""
+    planned = []
+    for verdict in judge(period, count, snapshots):
+        if not verdict.keep:
+            change, remaining = change_for(verdict.snapshot, period)
+            reason = verdict.reason + (f"; still kept for {' '.join(remaining)}" if remaining else "")
+            planned.append(PlannedChange(verdict.snapshot, change, reason))
+    return planned
+
+
+def apply_changes(
+    ebs: Ebs,
+    period: Period,
+    changes: Sequence[PlannedChange],
+    budget: TimeBudget,
+    observe: Callable[[ChangeResult], None],
+) -> list[ChangeResult]:
+    """Look at 200 snapshots, change those 200, and go on; joins first.
+
+    A volume whose join did not succeed loses nothing: its other changes are dropped.
+    """
+    ordered = sorted(changes, key=lambda change: change.change is not Change.JOIN)
+    results: list[ChangeResult] = []
+    unserved: set[str] = set()
+    for batch in _batches(ordered):
+        try:
+            budget.require(WRITE_SECONDS)
+            seen = ebs.read_snapshots([change.snapshot.id for change in batch])
+        except (AwsError, OutOfTimeError) as error:
+            failed = [change.result(ChangeOutcome.FAILED, str(error)) for change in batch]
+            results += failed
+            unserved |= {result.volume_id for result in failed if result.change is Change.JOIN}
+            for result in failed:
+                observe(result)
+            continue
+        writer = _Writer(ebs, period, seen, budget)
+        for joining in (True, False):
+            todo = [
+                change
+                for change in batch
+                if (change.change is Change.JOIN) is joining and (joining or change.snapshot.volume_id not in unserved)
+            ]
+            for result in in_parallel(writer.write, todo):
+                results.append(result)
+                observe(result)
+                if joining and result.outcome is not ChangeOutcome.DONE:
+                    unserved.add(result.volume_id)
+    return results
+
+
+def _batches(changes: Sequence[PlannedChange]) -> Iterator[Sequence[PlannedChange]]:
+    return (changes[start : start + BATCH] for start in range(0, len(changes), BATCH))
+
+
+class _Writer:
+    """Writes the changes of one batch, knowing what the last look saw."""
+
+    def __init__(self, ebs: Ebs, period: Period, seen: dict[str, Snapshot], budget: TimeBudget) -> None:
+        self._ebs = ebs
+        self._period = period
+        self._seen = seen
+        self._budget = budget
+
+    def write(self, planned: PlannedChange) -> ChangeResult:
+        now = self._seen.get(planned.snapshot.id)
+        if now is None:
+            return planned.result(ChangeOutcome.GONE)
+        try:
+            self._budget.require(WRITE_SECONDS)
+            if planned.change is Change.JOIN:
+                return self._join(planned, now)
+            return self._let_go(planned, now)
+        except SnapshotNotFoundError:
+            return planned.result(ChangeOutcome.GONE)
+        except SnapshotProtectedError as error:
+            return planned.result(ChangeOutcome.REFUSED, error.message)
+        except (AwsError, OutOfTimeError) as error:
+            return planned.result(ChangeOutcome.FAILED, str(error))
+
+    def _join(self, planned: PlannedChange, now: Snapshot) -> ChangeResult:
+        if not now.state.is_good:
+            return planned.result(ChangeOutcome.LEFT, f"it is now {now.state}")
+        if self._period.value not in now.keepers:
+            self._ebs.set_keepers(now.id, (*now.keepers, self._period.value))
+        return planned.result(ChangeOutcome.DONE)
+
+    def _let_go(self, planned: PlannedChange, now: Snapshot) -> ChangeResult:
+        if now.keepers != planned.snapshot.keepers:
+            return planned.result(ChangeOutcome.LEFT, f"it is now kept for {' '.join(now.keepers)}")
+        if now.state is not planned.snapshot.state:
+            return planned.result(ChangeOutcome.LEFT, f"it is now {now.state}")
+        change, remaining = change_for(now, self._period)
+        if change is Change.DELETE:
+            self._ebs.delete_snapshot(now.id)
+        else:
+            self._ebs.set_keepers(now.id, remaining)
+        return planned.result(ChangeOutcome.DONE)
+
+
+def joined(snapshot: Snapshot, period: Period) -> Snapshot:
+    """The snapshot as it is once the period has joined it."""
+    return replace(snapshot, keepers=(*snapshot.keepers, period.value))

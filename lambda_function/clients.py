@@ -1,0 +1,56 @@
+"""boto3's clients, and how they retry.
+
+Adaptive mode slows a client down once it is throttled, for all its operations together; hence one
+client each for describing, creating and changing, so that a full bucket of one leaves the others alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError
+
+from lambda_function.concurrency import WORKERS
+from lambda_function.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2 import EC2Client
+    from mypy_boto3_ssm import SSMClient
+
+_CONFIG = Config(
+    retries={"mode": "adaptive", "total_max_attempts": 10},
+    max_pool_connections=WORKERS,
+    connect_timeout=5,
+    read_timeout=30,
+    user_agent_extra="aws-automatic-snapshots",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """One session's clients; all are safe to use from several threads."""
+
+    describing: EC2Client
+    creating: EC2Client
+    deleting: EC2Client
+    ssm: SSMClient
+
+
+def build_clients(region: str | None) -> Clients:
+    """Clients for this Region, or for boto3's default one.
+
+    Raises ConfigurationError where boto3 finds no Region or an endpoint it cannot use.
+    """
+    try:
+        session = boto3.Session(region_name=region)
+        return Clients(
+            describing=session.client("ec2", config=_CONFIG),
+            creating=session.client("ec2", config=_CONFIG),
+            deleting=session.client("ec2", config=_CONFIG),
+            ssm=session.client("ssm", config=_CONFIG),
+        )
+    except (BotoCoreError, ValueError) as error:
+        raise ConfigurationError(f"no AWS clients: {error}; see AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL") from error

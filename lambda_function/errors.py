@@ -1,0 +1,86 @@
+"""Every exception this package raises on purpose.
+
+::
+
+    AutoSnapshotsError
+    ├── ConfigurationError      wrong before any work: event, arguments, environment, no policy (exit 2)
+    ├── RunFailedError          raised once, at the end of a run in which something due was not done (exit 1)
+    ├── OutOfTimeError          the time left no longer allows another step
+    └── AwsError                a call to AWS failed for good
+        ├── VolumeNotFoundError          the volume went away after it was listed
+        ├── SnapshotNotFoundError        the snapshot is already gone
+        ├── SnapshotProtectedError       deletion refused: used by an AMI, or locked
+        ├── CreationTooSoonError         two creates of one volume within 15 seconds
+        ├── TooManyPendingError          the account's pending snapshots are at their quota
+        ├── VolumePendingError           this volume's pending snapshots are at their quota
+        └── RequestRejectedError         EC2 will not do this request, however often it is asked
+"""
+
+from __future__ import annotations
+
+import json
+
+_MAX_SHOWN = 80
+
+
+def shown(value: object) -> str:
+    """A bad value as JSON, at most 80 characters, always encodable: fit to stand in an error."""
+    text = json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace").decode("utf-8")
+    return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + "…"
+
+
+class AutoSnapshotsError(Exception):
+    """Base of all errors raised on purpose; its text is fit to be shown to a person."""
+
+
+class ConfigurationError(AutoSnapshotsError):
+    """The run cannot begin; nothing was written."""
+
+
+class RunFailedError(AutoSnapshotsError):
+    """Everything was attempted and something due was not done; the text names each failure."""
+
+
+class OutOfTimeError(AutoSnapshotsError):
+    """No step is begun that the time left cannot finish."""
+
+
+class AwsError(AutoSnapshotsError):
+    """A call failed after the retries that botocore makes.
+
+    `operation` is the API action, `code` AWS's error code (or the exception's name when no answer came).
+    """
+
+    def __init__(self, operation: str, code: str, message: str) -> None:
+        super().__init__(f"{operation}: {code}: {message}")
+        self.operation = operation
+        self.code = code
+        self.message = message
+
+
+class VolumeNotFoundError(AwsError):
+    """`InvalidVolume.NotFound`."""
+
+
+class SnapshotNotFoundError(AwsError):
+    """`InvalidSnapshot.NotFound`."""
+
+
+class SnapshotProtectedError(AwsError):
+    """`InvalidSnapshot.InUse`, or a snapshot lock: never forced, reported with AWS's own reason."""
+
+
+class CreationTooSoonError(AwsError):
+    """`SnapshotCreationPerVolumeRateExceeded`: 15 seconds must lie between two creates of a volume."""
+
+
+class TooManyPendingError(AwsError):
+    """`PendingSnapshotLimitExceeded`: 100 per account and Region by default."""
+
+
+class VolumePendingError(AwsError):
+    """`ConcurrentSnapshotLimitExceeded`: 5 per volume, 1 for st1 and sc1."""
+
+
+class RequestRejectedError(AwsError):
+    """A parameter or state EC2 does not accept; another form of the request may be."""

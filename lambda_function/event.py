@@ -1,0 +1,95 @@
+"""The invocation's input: from whatever arrived to a `RunRequest`, or one error that says what to change."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from dateutil.parser import isoparse
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lambda_function.errors import ConfigurationError, shown
+from lambda_function.model import Period, RunRequest
+from lambda_function.slots import in_slot
+
+PERIODS_ALLOWED = ", ".join(f'"{period}"' for period in Period)
+
+_ALLOWED = {
+    "period": f"one of {PERIODS_ALLOWED}",
+    "dry_run": "true or false",
+    "force": "true or false",
+    "policies": "a list of policy names, at least one, or leave it out",
+    "volumes": 'a list of volume ids such as "vol-0123456789abcdef0", at least one, or leave it out',
+    "time": 'an ISO 8601 time such as "2026-01-31T00:15:00Z" (UTC where no offset is given)',
+}
+
+
+class _Event(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    period: Annotated[str, Field(pattern=f"^({'|'.join(Period)})$")]
+    dry_run: bool = False
+    force: bool = False
+    policies: Annotated[list[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]], Field(min_length=1)] | None = None
+    volumes: Annotated[list[Annotated[str, Field(pattern=r"^vol-[0-9a-f]{8,17}$")]], Field(min_length=1)] | None = None
+    time: str | None = None
+
+
+def parse_event(event: object, now: datetime) -> RunRequest:
+    """The request in `event`, for a run that begins at `now` (aware).
+
+    Raises ConfigurationError naming the field, the value and what is allowed, all faults at once.
+    """
+    if not isinstance(event, Mapping):
+        raise ConfigurationError(f'event: {shown(event)}: must be an object such as {{"period": "hour"}}')
+    if "detail-type" in event or ("source" in event and "period" not in event):
+        raise ConfigurationError(
+            "event: this is EventBridge's whole envelope; set the rule's input to a constant, "
+            'for instance {"period": "hour"}'
+        )
+    try:
+        parsed = _Event.model_validate(dict(event))
+    except ValidationError as error:
+        faults = dict.fromkeys(_fault(detail) for detail in error.errors(include_url=False))
+        raise ConfigurationError("; ".join(faults)) from None
+    period = Period(parsed.period)
+    return RunRequest(
+        period=period,
+        time=_moment(parsed, period, now),
+        dry_run=parsed.dry_run,
+        force=parsed.force,
+        policies=tuple(dict.fromkeys(parsed.policies or ())),
+        volumes=tuple(dict.fromkeys(parsed.volumes or ())),
+    )
+
+
+def _moment(parsed: _Event, period: Period, now: datetime) -> datetime:
+    if parsed.time is None:
+        return now.astimezone(UTC)
+    fault = f'event field "time": {shown(parsed.time)}: must be '
+    # isoparse reads a bare number as a year; a time without a date part is surely a mistake.
+    if not re.match(r"^\d{4}-?\d{2}-?\d{2}", parsed.time):
+        raise ConfigurationError(fault + _ALLOWED["time"])
+    try:
+        moment = isoparse(parsed.time)
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ConfigurationError(fault + _ALLOWED["time"]) from None
+    if not parsed.dry_run and not in_slot(period, now, moment):
+        raise ConfigurationError(
+            fault + f"within the current {period} (now is {now.astimezone(UTC).isoformat(timespec='seconds')}), "
+            "or set dry_run"
+        )
+    return moment
+
+
+def _fault(detail: Any) -> str:
+    location = [str(part) for part in detail["loc"]]
+    field = location[0]
+    if detail["type"] == "missing":
+        return f'event field "{field}": is missing; must be {_ALLOWED[field]}'
+    if field not in _ALLOWED:
+        return f"event field {shown(field)}: unknown field; known are {', '.join(_ALLOWED)}"
+    return f'event field "{".".join(location)}": {shown(detail["input"])}: must be {_ALLOWED[field]}'

@@ -1,0 +1,50 @@
+"""Lambda's entry point."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from lambda_function.app import run_event
+from lambda_function.clients import Clients, build_clients
+from lambda_function.errors import RunFailedError
+from lambda_function.observability import LogObserver, log_summary, logger, publish_metrics
+from lambda_function.report import answer, failure_message
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+
+def utc_now() -> datetime:
+    """The clock; a simulation replaces it."""
+    return datetime.now(UTC)
+
+
+@cache
+def clients() -> Clients:
+    """Built at the first invocation and kept for the next ones."""
+    return build_clients(os.environ.get("AWS_REGION"))
+
+
+def lambda_handler(event: object, context: LambdaContext) -> dict[str, Any]:
+    """One run for `{"period": "hour"}` and the like; see `event.py` for what else an event may say.
+
+    Returns the report. Raises ConfigurationError before anything is written, RunFailedError after
+    everything was attempted, so that alarms, retries and the console all see a failure.
+    """
+    logger.append_keys(request_id=context.aws_request_id)
+    report = run_event(
+        event,
+        environ=os.environ,
+        clients=clients,
+        now=utc_now(),
+        time_left=lambda: context.get_remaining_time_in_millis() / 1000,
+        observer=LogObserver(),
+    )
+    log_summary(report)
+    publish_metrics(report)
+    if report.failures:
+        raise RunFailedError(failure_message(report))
+    return answer(report)

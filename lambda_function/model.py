@@ -1,0 +1,186 @@
+"""The values everything else speaks in: what EC2 holds, what a run was asked, what it did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+class Period(StrEnum):
+    """How often a snapshot is due. Members stand in order, shortest first."""
+
+    HOUR = "hour"
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+    YEAR = "year"
+
+    @property
+    def rank(self) -> int:
+        """Position by length: 0 for the hour, 4 for the year."""
+        return _RANKS[self]
+
+    def up_to(self) -> tuple[Period, ...]:
+        """This period and all shorter ones, shortest first."""
+        return tuple(Period)[: self.rank + 1]
+
+
+_RANKS = {period: rank for rank, period in enumerate(Period)}
+
+
+class SnapshotState(StrEnum):
+    """EC2's snapshot states, and OTHER for one that this release does not know."""
+
+    PENDING = "pending"
+    COMPLETED = "completed"
+    ERROR = "error"
+    RECOVERABLE = "recoverable"
+    RECOVERING = "recovering"
+    OTHER = "other"
+
+    @property
+    def is_good(self) -> bool:
+        """True for a snapshot that is usable, or on its way to be."""
+        return self in (SnapshotState.PENDING, SnapshotState.COMPLETED, SnapshotState.RECOVERING)
+
+
+class Consistency(StrEnum):
+    """What a restore of the snapshot will find; the value of the `-CONSISTENCY` tag."""
+
+    APPLICATION = "application"
+    CRASH = "crash"
+    OFFLINE = "offline"
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """An EBS volume that carries the selection tag, or a near miss of it.
+
+    `instance_ids` are the instances it is attached to: none, one, or several for Multi-Attach.
+    """
+
+    id: str
+    state: str
+    tags: Mapping[str, str]
+    instance_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """An instance with all the volumes attached to it, ours or not."""
+
+    id: str
+    state: str
+    root_volume_id: str | None
+    volume_ids: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A snapshot of this account that bears our key.
+
+    `keepers` are the words of its period tag in canonical order, those of other tools included;
+    `policy` is the value of its copied selection tag, None on snapshots of the old cron script.
+    """
+
+    id: str
+    volume_id: str
+    start_time: datetime
+    state: SnapshotState
+    keepers: tuple[str, ...]
+    policy: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """What one run is asked to do; `time` is the moment for which the plan is made (UTC)."""
+
+    period: Period
+    time: datetime
+    dry_run: bool = False
+    force: bool = False
+    policies: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+
+
+class Outcome(StrEnum):
+    """What became of one volume in a run."""
+
+    CREATED = "created"
+    SHARED = "shared"
+    ALREADY_DONE = "already done"
+    NOT_DUE = "not due"
+    OUTSIDE = "outside policy"
+    UNKNOWN_POLICY = "unknown policy"
+    FAULTY_POLICY = "faulty policy"
+    VOLUME_GONE = "volume gone"
+    FAILED = "failed"
+    WOULD_CREATE = "would create"
+    WOULD_SHARE = "would share"
+
+
+class Change(StrEnum):
+    """What is to happen to a snapshot a period lets go, or that a period joins."""
+
+    JOIN = "join"
+    RELEASE = "release"
+    DELETE = "delete"
+
+
+class ChangeOutcome(StrEnum):
+    """What became of a change."""
+
+    DONE = "done"
+    PLANNED = "planned"
+    REFUSED = "refused"
+    GONE = "already gone"
+    LEFT = "changed meanwhile"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeResult:
+    """One line of the report: a volume, what was decided, why, and the snapshot that serves the slot."""
+
+    volume_id: str
+    policy: str | None
+    outcome: Outcome
+    reason: str
+    snapshot_id: str | None = None
+    consistency: Consistency | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeResult:
+    """One line of the report: a snapshot deleted or retagged (or not), and why."""
+
+    snapshot_id: str
+    volume_id: str
+    change: Change
+    outcome: ChangeOutcome
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """All a run decided and did. `failures` is empty exactly when everything due was done."""
+
+    request: RunRequest
+    volumes: tuple[VolumeResult, ...] = ()
+    changes: tuple[ChangeResult, ...] = ()
+    failures: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    failed_snapshots: tuple[str, ...] = ()
+    orphaned_snapshots: int = 0
+    duration_seconds: float = field(default=0.0, compare=False)
+
+    def count(self, *outcomes: Outcome) -> int:
+        """Number of volumes with one of these outcomes."""
+        return sum(result.outcome in outcomes for result in self.volumes)
+
+    def count_changes(self, change: Change, *outcomes: ChangeOutcome) -> int:
+        """Number of snapshot changes of this kind with one of these outcomes."""
+        return sum(result.change is change and result.outcome in outcomes for result in self.changes)

@@ -1,0 +1,180 @@
+"""Policies: JSON text from Parameter Store to typed values, every fault named.
+
+The schema is Pydantic's; what this module adds is the wording: a fault says which parameter, which
+field, which value, and what is allowed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, NoReturn
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lambda_function.errors import shown
+from lambda_function.model import Period
+
+Count = Annotated[int, Field(ge=0)]
+
+_ALLOWED = {
+    **{period.value: "an integer, 0 or more, or leave it out" for period in Period},
+    "only_attached_vols": "true or false",
+    "hook_document": "the name or ARN of an SSM Command document, or null",
+    "hook_parameters": "an object whose values are lists of strings",
+    "hook_timeout_seconds": "an integer from 10 to 600",
+    "hook_on_failure": '"skip" or "continue"',
+}
+
+
+class Policy(BaseModel):
+    """What to do with the volumes whose tag names this policy.
+
+    A count N: create one snapshot each period and keep the newest N. 0: create none and delete what
+    exists for the period. None: the period is not this policy's business.
+    """
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    hour: Count | None = None
+    day: Count | None = None
+    week: Count | None = None
+    month: Count | None = None
+    year: Count | None = None
+    only_attached_vols: bool = False
+    hook_document: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:/-]{3,200}$")] | None = None
+    hook_parameters: dict[str, list[str]] = Field(default_factory=dict)
+    hook_timeout_seconds: Annotated[int, Field(ge=10, le=600)] = 60
+    hook_on_failure: Literal["skip", "continue"] = "skip"
+
+    def count(self, period: Period) -> int | None:
+        """N for this period; None where the policy does not mention it."""
+        value: int | None = getattr(self, period.value)
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter as it was read. `error` says why it could not be; `secure` keeps its values out of messages."""
+
+    name: str
+    value: str = ""
+    error: str | None = None
+    secure: bool = False
+
+    @property
+    def policy_name(self) -> str:
+        return self.name.rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with one policy."""
+
+    parameter: str
+    field: str | None
+    value: str | None
+    allowed: str
+
+    def __str__(self) -> str:
+        where = f"{self.parameter}: " + (f'field "{self.field}": ' if self.field else "")
+        return where + (f"{self.value}: " if self.value is not None else "") + self.allowed
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySet:
+    """Every policy that was found: those that are valid, and the faults of those that are not."""
+
+    valid: Mapping[str, Policy]
+    faulty: Mapping[str, tuple[Fault, ...]]
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(self.valid) | frozenset(self.faulty)
+
+    def suggestion(self, name: str) -> str:
+        """`; did you mean "X"?` when a known name is close, otherwise nothing."""
+        close = _closest(name, self.names)
+        return f'; did you mean "{close}"?' if close else ""
+
+
+def parse_policies(parameters: Iterable[Parameter]) -> PolicySet:
+    """All parameters to policies; a faulty one harms no other."""
+    valid: dict[str, Policy] = {}
+    faulty: dict[str, tuple[Fault, ...]] = {}
+    for parameter in parameters:
+        outcome = parse_policy(parameter)
+        if isinstance(outcome, Policy):
+            valid[parameter.policy_name] = outcome
+        else:
+            faulty[parameter.policy_name] = outcome
+    return PolicySet(valid, faulty)
+
+
+def parse_policy(parameter: Parameter) -> Policy | tuple[Fault, ...]:
+    """The policy in this parameter, or all its faults (at least one)."""
+    if parameter.error is not None:
+        return (Fault(parameter.name, None, None, parameter.error),)
+    try:
+        content = json.loads(
+            parameter.value.removeprefix("\ufeff"),
+            object_pairs_hook=_object_without_duplicates,
+            parse_constant=_refuse_constant,
+        )
+    except (ValueError, RecursionError) as error:
+        return (Fault(parameter.name, None, None, f"must be one JSON object: {error}"),)
+    if not isinstance(content, dict):
+        return (Fault(parameter.name, None, _shown(content, parameter), "must be one JSON object"),)
+    try:
+        policy = Policy.model_validate(content)
+    except ValidationError as error:
+        return tuple(dict.fromkeys(_fault(detail, parameter) for detail in error.errors(include_url=False)))
+    if all(policy.count(period) is None for period in Period):
+        wanted = "names no period: give at least one of " + ", ".join(Period)
+        return (Fault(parameter.name, None, None, wanted),)
+    return policy
+
+
+def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f'the key "{twice}" stands twice')
+    return content
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _fault(detail: Any, parameter: Parameter) -> Fault:
+    location = [str(part) for part in detail["loc"]]
+    field = location[0]
+    if field not in _ALLOWED:
+        return Fault(parameter.name, shown(field).strip('"'), None, _unknown_field(field))
+    # Pydantic's path into hook_parameters may be long; the parameter's name in it is what helps.
+    path = shown(".".join(part for part in location if part != "[key]")).strip('"')
+    return Fault(parameter.name, path, _shown(detail["input"], parameter), f"must be {_ALLOWED[field]}")
+
+
+def _unknown_field(field: str) -> str:
+    if field == "hook_module":
+        return "was the cron script's Python module; name an SSM document in hook_document instead"
+    close = _closest(field, Policy.model_fields)
+    known = f'did you mean "{close}"?' if close else "known are " + ", ".join(Policy.model_fields)
+    return f"unknown field; {known}"
+
+
+def _closest(name: str, known: Iterable[str]) -> str | None:
+    by_lower_case = {candidate.lower(): candidate for candidate in sorted(known)}
+    matches = difflib.get_close_matches(name.strip().lower(), by_lower_case, n=1)
+    return by_lower_case[matches[0]] if matches else None
+
+
+def _shown(value: object, parameter: Parameter) -> str:
+    if parameter.secure:
+        return "(value of a SecureString, not shown)"
+    return shown(value)

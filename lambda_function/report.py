@@ -1,0 +1,116 @@
+"""A run's report in words and plain values, for the console, the log and machines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lambda_function.model import Change, ChangeOutcome, ChangeResult, Outcome, RunReport, VolumeResult
+
+MAX_MESSAGE = 4000
+"""Characters of the exception's text: Lambda, CloudWatch and e-mail all show that much whole."""
+
+MAX_LISTED = 2000
+"""Lines of one kind in the returned answer: with Lambda's limit of 6 MB for a response far away."""
+
+
+def summary(report: RunReport) -> dict[str, int]:
+    """The counts, under the names the log and the answer use."""
+    done, planned = ChangeOutcome.DONE, ChangeOutcome.PLANNED
+    return {
+        "created": report.count(Outcome.CREATED, Outcome.WOULD_CREATE),
+        "shared": report.count(Outcome.SHARED, Outcome.WOULD_SHARE),
+        "already_done": report.count(Outcome.ALREADY_DONE),
+        "not_due": report.count(Outcome.NOT_DUE),
+        "outside_policy": report.count(Outcome.OUTSIDE),
+        "deleted": report.count_changes(Change.DELETE, done, planned),
+        "released": report.count_changes(Change.RELEASE, done, planned),
+        "refused": sum(change.outcome is ChangeOutcome.REFUSED for change in report.changes),
+        "failed": len(report.failures),
+        "unknown_policy": report.count(Outcome.UNKNOWN_POLICY),
+        "failed_snapshots": len(report.failed_snapshots),
+        "orphaned_snapshots": report.orphaned_snapshots,
+    }
+
+
+def answer(report: RunReport, limit: int | None = MAX_LISTED) -> dict[str, Any]:
+    """The report as JSON-able values; lists longer than `limit` are cut and say so."""
+    request = report.request
+    lists: dict[str, list[Any]] = {
+        "failures": list(report.failures),
+        "warnings": list(report.warnings),
+        "volumes": [volume_line(result) for result in report.volumes],
+        "changes": [change_line(result) for result in report.changes],
+        "failed_snapshots": list(report.failed_snapshots),
+    }
+    shown = {name: lines[:limit] for name, lines in lists.items()}
+    omitted = {name: len(lines) - len(shown[name]) for name, lines in lists.items() if len(lines) > len(shown[name])}
+    return {
+        "period": request.period.value,
+        "time": request.time.isoformat(timespec="seconds"),
+        "dry_run": request.dry_run,
+        "message": headline(report),
+        "summary": summary(report),
+        **shown,
+        **({"omitted": omitted} if omitted else {}),
+        "duration_seconds": round(report.duration_seconds, 3),
+    }
+
+
+def volume_line(result: VolumeResult) -> dict[str, Any]:
+    """One volume's line; what is empty is left out."""
+    line = {
+        "volume_id": result.volume_id,
+        "policy": result.policy,
+        "outcome": result.outcome.value,
+        "reason": result.reason,
+        "snapshot_id": result.snapshot_id,
+        "consistency": result.consistency.value if result.consistency else None,
+        "warnings": list(result.warnings),
+    }
+    return {name: value for name, value in line.items() if value not in (None, [])}
+
+
+def change_line(result: ChangeResult) -> dict[str, Any]:
+    """One snapshot change's line."""
+    return {
+        "snapshot_id": result.snapshot_id,
+        "volume_id": result.volume_id,
+        "change": result.change.value,
+        "outcome": result.outcome.value,
+        "reason": result.reason,
+    }
+
+
+def headline(report: RunReport) -> str:
+    """The run in one sentence."""
+    counts = summary(report)
+    words = ["would be created" if report.request.dry_run else "created", "shared", "already done", "deleted"]
+    keys = ["created", "shared", "already_done", "deleted"]
+    text = f"{report.request.period}: " + ", ".join(
+        f"{counts[key]} {word}" for key, word in zip(keys, words, strict=True)
+    )
+    for key, word in (("refused", "deletions refused"), ("unknown_policy", "with unknown policy")):
+        if counts[key]:
+            text += f", {counts[key]} {word}"
+    return text + (f", {counts['failed']} FAILED" if report.failures else "")
+
+
+def failure_message(report: RunReport) -> str:
+    """What the invocation fails with: each failure by name, at most MAX_MESSAGE characters."""
+    count = len(report.failures)
+    head = f"{count} failure{'s' if count != 1 else ''} in the {report.request.period}'s run ({headline(report)}):"
+    return bounded(head, report.failures)
+
+
+def bounded(head: str, lines: Sequence[str]) -> str:
+    """`head` and as many of the lines as fit, each cut to a share of the room; the rest counted."""
+    text = head
+    longest = max(200, MAX_MESSAGE // max(len(lines), 1))
+    for position, line in enumerate(lines):
+        shown = line if len(line) <= longest else line[: longest - 1] + "…"
+        rest = len(lines) - position
+        if len(text) + len(shown) + 60 > MAX_MESSAGE:
+            return f"{text}\n- and {rest} more, each in the log"
+        text += f"\n- {shown}"
+    return text

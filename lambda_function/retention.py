@@ -1,0 +1,74 @@
+"""What a period keeps of a volume's snapshots, what it lets go, and why: a pure function.
+
+The rules, for the newest N by start time of those the period keeps:
+
+* a failed snapshot never counts, and goes once a newer completed one exists (at once when N is 0);
+* a pending one counts, is never deleted, and never displaces the newest completed one;
+* what lies in the Recycle Bin, or is in a state this release does not know, is left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from lambda_function.model import Change, Period, Snapshot, SnapshotState
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether the period keeps this snapshot, and the reason in words."""
+
+    snapshot: Snapshot
+    keep: bool
+    reason: str
+
+
+def judge(period: Period, count: int, snapshots: Iterable[Snapshot]) -> list[Verdict]:
+    """One verdict per snapshot, newest first.
+
+    `snapshots` are all those of one volume that bear the period; `count` is the policy's N for it.
+    The result does not depend on their order.
+    """
+    ordered = sorted(snapshots, key=lambda snapshot: (snapshot.start_time, snapshot.id), reverse=True)
+    verdicts: list[Verdict] = []
+    position = 0
+    completed_seen = False
+    for snapshot in ordered:
+        state = snapshot.state
+        if state.is_good:
+            position += 1
+            newest_completed = state is SnapshotState.COMPLETED and not completed_seen
+            completed_seen = completed_seen or newest_completed
+            verdicts.append(_judge_good(snapshot, period, count, position, newest_completed))
+        elif state is SnapshotState.ERROR:
+            verdicts.append(_judge_failed(snapshot, count, completed_seen))
+        else:
+            verdicts.append(Verdict(snapshot, True, f"in state {state}: not counted, not touched"))
+    return verdicts
+
+
+def _judge_good(snapshot: Snapshot, period: Period, count: int, position: int, newest_completed: bool) -> Verdict:
+    if position <= count:
+        return Verdict(snapshot, True, f"number {position} of the newest {count} for the {period}")
+    if snapshot.state is not SnapshotState.COMPLETED:
+        return Verdict(snapshot, True, f"{snapshot.state}: untouched until it is completed")
+    if count == 0:
+        return Verdict(snapshot, False, f"the policy keeps none for the {period}")
+    if newest_completed:
+        return Verdict(snapshot, True, "the newest completed one: those before it are not completed yet")
+    return Verdict(snapshot, False, f"number {position} for the {period}, where the policy keeps {count}")
+
+
+def _judge_failed(snapshot: Snapshot, count: int, newer_completed: bool) -> Verdict:
+    if count == 0:
+        return Verdict(snapshot, False, "failed, and the policy keeps none")
+    if newer_completed:
+        return Verdict(snapshot, False, "failed, and a newer completed one exists")
+    return Verdict(snapshot, True, "failed: goes once a newer completed one exists")
+
+
+def change_for(snapshot: Snapshot, period: Period) -> tuple[Change, tuple[str, ...]]:
+    """How a period lets go of a snapshot: its word leaves the tag; the last word gone, it is deleted."""
+    remaining = tuple(word for word in snapshot.keepers if word != period.value)
+    return (Change.RELEASE, remaining) if remaining else (Change.DELETE, ())

@@ -1,0 +1,235 @@
+"""One run: read, plan, create, change, report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from lambda_function.changes import PlannedChange, apply_changes, joined, plan_join, plan_prune
+from lambda_function.concurrency import in_parallel
+from lambda_function.creation import Creation, Creator
+from lambda_function.errors import AwsError, ConfigurationError
+from lambda_function.grouping import CreateUnit, arrange, single
+from lambda_function.model import (
+    Change,
+    ChangeOutcome,
+    ChangeResult,
+    Instance,
+    Outcome,
+    RunReport,
+    RunRequest,
+    Snapshot,
+    SnapshotState,
+    VolumeResult,
+)
+from lambda_function.plan import RunPlan, VolumePlan, plan_run
+from lambda_function.policy import PolicySet, parse_policies
+from lambda_function.ports import Ebs, Observer, PolicySource
+from lambda_function.tags import TagKeys
+from lambda_function.time_budget import TimeBudget
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a run works with; the composition roots put it together."""
+
+    policies: PolicySource
+    ebs: Ebs
+    keys: TagKeys
+    policies_path: str
+    budget: TimeBudget
+    observer: Observer
+
+
+def run(request: RunRequest, around: Surroundings) -> RunReport:
+    """Do one run and report all of it; failures of single volumes are in the report.
+
+    Raises ConfigurationError when there is no readable policy or an unknown one is asked for, and
+    AwsError when a listing could not be completed. In both cases nothing was written.
+    """
+    policies = read_policies(request, around.policies, around.policies_path)
+    around.observer.stage("reading", 0)
+    volumes = around.ebs.list_volumes(request.volumes)
+    snapshots = around.ebs.list_snapshots(request.period.up_to(), request.volumes)
+    plan = plan_run(request, policies, volumes, snapshots, around.keys)
+    return _Run(request, around, policies, plan).execute()
+
+
+def read_policies(request: RunRequest, source: PolicySource, path: str) -> PolicySet:
+    """All policies, at least one of them valid and every requested one among them."""
+    policies = parse_policies(source.read())
+    if not policies.names:
+        raise ConfigurationError(f"no policy under {path}: put one parameter per policy there, or set POLICIES_PATH")
+    if not policies.valid:
+        raise ConfigurationError("no policy is valid: " + "; ".join(_faults(policies, ())))
+    unknown = [name for name in request.policies if name not in policies.names]
+    if unknown:
+        known = ", ".join(sorted(policies.names))
+        raise ConfigurationError(
+            "; ".join(f'policy "{name}" does not exist{policies.suggestion(name)}' for name in unknown)
+            + f" (under {path}: {known})"
+        )
+    return policies
+
+
+def _faults(policies: PolicySet, asked_for: Sequence[str]) -> list[str]:
+    return [
+        str(fault)
+        for name, faults in sorted(policies.faulty.items())
+        if not asked_for or name in asked_for
+        for fault in faults
+    ]
+
+
+class _Run:
+    """The execution of one plan: its outcomes gather here."""
+
+    def __init__(self, request: RunRequest, around: Surroundings, policies: PolicySet, plan: RunPlan) -> None:
+        self._request = request
+        self._around = around
+        self._plan = plan
+        self._results: dict[str, VolumeResult] = {}
+        self._changes: list[ChangeResult] = []
+        self._serving: dict[str, Snapshot] = {}
+        self._failures: list[str] = [*_faults(policies, request.policies), *plan.missing]
+
+    def execute(self) -> RunReport:
+        to_create = [plan for plan in self._plan.volumes if plan.outcome is Outcome.WOULD_CREATE]
+        to_share = [plan for plan in self._plan.volumes if plan.outcome is Outcome.WOULD_SHARE]
+        for plan in self._plan.volumes:
+            if plan.outcome not in (Outcome.WOULD_CREATE, Outcome.WOULD_SHARE):
+                self._settle(plan, plan.outcome, plan.reason, plan.serving)
+        instances = self._describe_instances(to_create)
+        units = arrange(to_create, instances, self._around.keys, self._request.period)
+        if self._request.dry_run:
+            self._pretend(units, to_share)
+        else:
+            creator = Creator(self._around.ebs, self._request, self._around.keys, instances, self._around.budget)
+            self._create(creator, units)
+            self._change(creator, to_share)
+        return self._report()
+
+    def _describe_instances(self, due: Sequence[VolumePlan]) -> dict[str, Instance]:
+        """Instances of the volumes due. Without them snapshots are still taken, singly and as `crash`."""
+        ids = {instance_id for plan in due for instance_id in plan.volume.instance_ids}
+        if not ids:
+            return {}
+        try:
+            return {instance.id: instance for instance in self._around.ebs.list_instances(sorted(ids))}
+        except AwsError as error:
+            self._failures.append(f"instances could not be described, so volumes were taken one by one: {error}")
+            return {}
+
+    def _create(self, creator: Creator, units: Sequence[CreateUnit]) -> None:
+        self._around.observer.stage("creating", sum(len(unit.plans) for unit in units))
+        for outcome in in_parallel(creator.create, units):
+            for creation in outcome.creations:
+                self._take(creation)
+            for change in outcome.changes:
+                self._note(change)
+            self._around.observer.advance(len(outcome.creations))
+
+    def _change(self, creator: Creator, to_share: Sequence[VolumePlan]) -> None:
+        """Join and let go in one pass; a volume whose candidate vanished gets a snapshot of its own."""
+        sharing = {plan.volume.id: plan for plan in to_share}
+        changes = [plan_join(plan.serving, plan.reason) for plan in to_share if plan.serving is not None]
+        for plan in self._plan.volumes:
+            changes += self._prune(plan)
+        self._around.observer.stage("pruning", len(changes))
+
+        def observe(result: ChangeResult) -> None:
+            self._note(result)
+            plan = sharing.get(result.volume_id)
+            if plan is not None and result.change is Change.JOIN and result.outcome is ChangeOutcome.DONE:
+                self._settle(plan, Outcome.SHARED, plan.reason, plan.serving)
+            self._around.observer.advance()
+
+        results = apply_changes(self._around.ebs, self._request.period, changes, self._around.budget, observe)
+        for result in results:
+            if result.change is not Change.JOIN or result.outcome is ChangeOutcome.DONE:
+                continue
+            plan = sharing[result.volume_id]
+            if result.outcome is ChangeOutcome.FAILED:
+                self._settle(plan, Outcome.FAILED, result.reason)
+            else:
+                self._create_instead(creator, plan, result)
+
+    def _create_instead(self, creator: Creator, plan: VolumePlan, result: ChangeResult) -> None:
+        reason = f"{result.snapshot_id}, which was to be shared, is {result.outcome}"
+        # Its instance was not described, as nothing seemed due: the volume is taken singly.
+        unit = single(replace(plan, reason=reason), {}, self._around.keys, self._request.period)
+        for creation in creator.create(unit).creations:
+            self._take(creation)
+
+    def _prune(self, plan: VolumePlan) -> list[PlannedChange]:
+        """What this volume's period lets go: nothing where the volume failed, or is another's business."""
+        result = self._results.get(plan.volume.id)
+        if plan.count is None or (result is not None and result.outcome in (Outcome.FAILED, Outcome.VOLUME_GONE)):
+            return []
+        known = {snapshot.id: snapshot for snapshot in plan.snapshots}
+        fresh = self._serving.get(plan.volume.id)
+        if fresh is not None:
+            known[fresh.id] = fresh
+        if plan.outcome is Outcome.WOULD_SHARE and plan.serving is not None:
+            known[plan.serving.id] = joined(plan.serving, self._request.period)
+        return plan_prune(self._request.period, plan.count, list(known.values()))
+
+    def _pretend(self, units: Sequence[CreateUnit], to_share: Sequence[VolumePlan]) -> None:
+        """A dry run: the same plan with its results assumed, and nothing written."""
+        for unit in units:
+            for plan in unit.plans:
+                together = f"; in one instant with the others of {unit.instance_id}" if unit.is_set else ""
+                assumed = Snapshot(
+                    "(new)", plan.volume.id, self._request.time, SnapshotState.PENDING, (self._request.period.value,)
+                )
+                self._serving[plan.volume.id] = assumed
+                self._record(
+                    VolumeResult(
+                        plan.volume.id,
+                        plan.policy_name,
+                        Outcome.WOULD_CREATE,
+                        plan.reason + together,
+                        consistency=unit.consistency,
+                    )
+                )
+        for plan in to_share:
+            self._settle(plan, Outcome.WOULD_SHARE, plan.reason, plan.serving)
+        for plan in self._plan.volumes:
+            for change in self._prune(plan):
+                self._note(change.result(ChangeOutcome.PLANNED))
+
+    def _take(self, creation: Creation) -> None:
+        self._record(creation.result)
+        if creation.snapshot is not None:
+            self._serving[creation.plan.volume.id] = creation.snapshot
+
+    def _settle(self, plan: VolumePlan, outcome: Outcome, reason: str, serving: Snapshot | None = None) -> None:
+        self._record(VolumeResult(plan.volume.id, plan.policy_name, outcome, reason, serving.id if serving else None))
+
+    def _record(self, result: VolumeResult) -> None:
+        self._results[result.volume_id] = result
+        self._around.observer.volume(result)
+        if result.outcome is Outcome.FAILED:
+            self._failures.append(f"{result.volume_id}: {result.reason}")
+
+    def _note(self, result: ChangeResult) -> None:
+        self._changes.append(result)
+        self._around.observer.change(result)
+        if result.outcome is ChangeOutcome.FAILED and result.change is not Change.JOIN:
+            self._failures.append(f"{result.snapshot_id} of {result.volume_id}: {result.reason}")
+
+    def _report(self) -> RunReport:
+        results = [self._results[volume_id] for volume_id in sorted(self._results)]
+        unknown = [
+            f"{result.volume_id}: {result.reason}" for result in results if result.outcome is Outcome.UNKNOWN_POLICY
+        ]
+        own = [f"{result.volume_id}: {warning}" for result in results for warning in result.warnings]
+        return RunReport(
+            request=self._request,
+            volumes=tuple(results),
+            changes=tuple(sorted(self._changes, key=lambda change: (change.volume_id, change.snapshot_id))),
+            failures=tuple(self._failures),
+            warnings=(*self._plan.warnings, *unknown, *own),
+            failed_snapshots=self._plan.failed_snapshots,
+            orphaned_snapshots=self._plan.orphaned,
+        )

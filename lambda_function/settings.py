@@ -1,0 +1,55 @@
+"""The environment variables this software reads, checked before anything else is done."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lambda_function.errors import ConfigurationError, shown
+from lambda_function.tags import TagKeys
+
+DEFAULT_TAG_KEY = "AUTO-SNAPSHOT"
+DEFAULT_POLICIES_PATH = "/auto-snapshots/policies/"
+
+_NAMES = ("TAG_KEY", "POLICIES_PATH")
+
+# Room for "-CONSISTENCY" under EC2's limit of 127; no characters that a filter reads as a wildcard.
+_TAG_KEY = re.compile(r"[A-Za-z0-9+=._:/@-][A-Za-z0-9 +=._:/@-]{0,113}[A-Za-z0-9+=._:/@-]|[A-Za-z0-9+=._:/@-]")
+_PATH = re.compile(r"(/[A-Za-z0-9_.-]+){1,14}/?")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`policies_path` begins and ends with a slash."""
+
+    keys: TagKeys
+    policies_path: str
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Settings:
+        """Raises ConfigurationError naming the variable, its value and what is allowed; near misses too."""
+        for name in environ:
+            _refuse_near_miss(name)
+        key = environ.get("TAG_KEY", DEFAULT_TAG_KEY)
+        if not _TAG_KEY.fullmatch(key) or key.lower().startswith("aws:"):
+            raise ConfigurationError(
+                f"environment variable TAG_KEY: {shown(key)}: must be a tag key of 1 to 115 letters, digits, spaces "
+                "or + - = . _ : / @, not beginning with aws:"
+            )
+        path = environ.get("POLICIES_PATH", DEFAULT_POLICIES_PATH)
+        if not _PATH.fullmatch(path) or re.match(r"/(aws|ssm)", path, re.IGNORECASE):
+            raise ConfigurationError(
+                f"environment variable POLICIES_PATH: {shown(path)}: must be a parameter path such as "
+                f"{DEFAULT_POLICIES_PATH}, of letters, digits, _ . - between slashes, not beginning with /aws or /ssm"
+            )
+        return cls(TagKeys(key), path.rstrip("/") + "/")
+
+
+def _refuse_near_miss(name: str) -> None:
+    if name in _NAMES:
+        return
+    close = difflib.get_close_matches(name.upper(), _NAMES, n=1, cutoff=0.8)
+    if close:
+        raise ConfigurationError(f"environment variable {name}: is not read; did you mean {close[0]}?")
