@@ -18,12 +18,12 @@ install: $(VENV)/.installed ## prepare .venv in this checkout
 $(VENV)/.installed: requirements/dev.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Python 3.11 or newer is needed, {v.major}.{v.minor} found: make PYTHON=python3.13 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements/dev.txt
 	@touch $@
 
 $(SAM_VENV)/.installed: requirements/sam.txt
 	$(PYTHON) -m venv $(SAM_VENV)
-	$(SAM_VENV)/bin/python -m pip install --quiet --require-hashes -r requirements/sam.txt
+	$(SAM_VENV)/bin/python -m pip install --quiet --require-hashes --no-deps -r requirements/sam.txt
 	@touch $@
 
 run: install ## three simulated days against an embedded AWS endpoint
@@ -48,9 +48,9 @@ bench: install ## planning, memory and cold start, measured
 	$(BIN)/python -m tests.bench
 
 lock: ## resolve the requirements again (needs uv)
-	uv pip compile -q --universal --python-version 3.11 --no-strip-extras --generate-hashes requirements/lambda.in -o lambda_function/requirements.txt
-	uv pip compile -q --universal --python-version 3.11 --no-strip-extras --generate-hashes requirements/dev.in -o requirements/dev.txt
-	uv pip compile -q --universal --python-version 3.11 --no-strip-extras --generate-hashes requirements/sam.in -o requirements/sam.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes requirements/lambda.in -o lambda_function/requirements.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes requirements/dev.in -o requirements/dev.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes requirements/sam.in -o requirements/sam.txt
 
 clean: ## remove everything that was made here
 	rm -rf $(VENV) $(SAM_VENV) .aws-sam .mypy_cache .ruff_cache .hypothesis .import_linter_cache
@@ -58,7 +58,7 @@ clean: ## remove everything that was made here
 
 # Called by `sam build`, which names the target after the function's logical id.
 build-AutoSnapshotsFunction:
-	$(PYTHON) -m pip install --quiet --require-hashes --no-compile --only-binary=:all: \
+	$(PYTHON) -m pip install --quiet --require-hashes --no-deps --no-compile --only-binary=:all: \
 		--platform manylinux2014_aarch64 --platform manylinux_2_28_aarch64 --implementation cp --python-version 3.13 \
 		--target "$(ARTIFACTS_DIR)" -r lambda_function/requirements.txt
 	mkdir -p "$(ARTIFACTS_DIR)/lambda_function"
