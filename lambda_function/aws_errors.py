@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from lambda_function.errors import (
     AwsError,
@@ -40,7 +41,7 @@ def translated(operation: str) -> Iterator[None]:
         details = error.response.get("Error", {})
         code = details.get("Code", "Unknown").removeprefix("Client.")
         raise _type_for(code, operation)(operation, code, details.get("Message", "no message")) from error
-    except BotoCoreError as error:
+    except (BotoCoreError, ResponseParserError) as error:
         raise AwsError(operation, type(error).__name__, str(error)) from error
 
 

@@ -14,6 +14,7 @@ from lambda_function.errors import AwsError, OutOfTimeError, SnapshotNotFoundErr
 from lambda_function.model import Change, ChangeOutcome, ChangeResult, Period, Snapshot
 from lambda_function.ports import Ebs
 from lambda_function.retention import change_for, judge
+from lambda_function.tags import ordered_keepers
 from lambda_function.time_budget import TimeBudget
 
 BATCH = 200
@@ -41,14 +42,18 @@ def plan_join(snapshot: Snapshot, reason: str) -> PlannedChange:
     return PlannedChange(snapshot, Change.JOIN, reason)
 
 
-def plan_prune(period: Period, count: int, snapshots: Sequence[Snapshot]) -> list[PlannedChange]:
-    """What the period lets go of one volume's snapshots, as changes to their tags or their existence."""
+def plan_prune(
+    period: Period, count: int, snapshots: Sequence[Snapshot], serving_id: str | None
+) -> list[PlannedChange]:
+    """What becomes of one volume's snapshots: kept, retagged or deleted, each with the reason."""
     planned = []
-    for verdict in judge(period, count, snapshots):
-        if not verdict.keep:
-            change, remaining = change_for(verdict.snapshot, period)
-            reason = verdict.reason + (f"; still kept for {' '.join(remaining)}" if remaining else "")
-            planned.append(PlannedChange(verdict.snapshot, change, reason))
+    for verdict in judge(period, count, snapshots, serving_id):
+        if verdict.keep:
+            planned.append(PlannedChange(verdict.snapshot, Change.KEEP, verdict.reason))
+            continue
+        change, remaining = change_for(verdict.snapshot, period)
+        reason = verdict.reason + (f"; still kept for {' '.join(remaining)}" if remaining else "")
+        planned.append(PlannedChange(verdict.snapshot, change, reason))
     return planned
 
 
@@ -141,6 +146,6 @@ class _Writer:
         return planned.result(ChangeOutcome.DONE)
 
 
-def joined(snapshot: Snapshot, period: Period) -> Snapshot:
-    """The snapshot as it is once the period has joined it."""
-    return replace(snapshot, keepers=(*snapshot.keepers, period.value))
+def kept_for(snapshot: Snapshot, period: Period) -> Snapshot:
+    """The snapshot as it is once the period keeps it."""
+    return replace(snapshot, keepers=ordered_keepers((*snapshot.keepers, period.value)))

@@ -24,6 +24,7 @@ SNAPSHOTS_PAGE = 1000
 INSTANCES_PAGE = 1000
 FILTER_VALUES = 200
 """Values in all filters of a call; more give FilterLimitExceeded."""
+_STATES = {state.value: state for state in SnapshotState}
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,13 +175,15 @@ def _instance(raw: Mapping[str, Any]) -> Instance:
 
 
 def _snapshot(raw: Mapping[str, Any], tags: Mapping[str, str], keys: TagKeys) -> Snapshot:
-    """`tags` are those it bears, or for one just created those it was given."""
-    state = raw.get("State", "")
+    """`tags` are those it bears, or for one just created those it was given.
+
+    An answer without a state is that of a create: what was just started is pending.
+    """
     return Snapshot(
         id=raw["SnapshotId"],
         volume_id=raw["VolumeId"],
         start_time=raw["StartTime"].astimezone(UTC),
-        state=SnapshotState(state) if state in SnapshotState else SnapshotState.OTHER,
+        state=_STATES.get(raw.get("State", "pending"), SnapshotState.OTHER),
         keepers=parse_keepers(tags.get(keys.period, "")),
         policy=policy_named_by(tags, keys),
     )

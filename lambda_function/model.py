@@ -122,8 +122,9 @@ class Outcome(StrEnum):
 
 
 class Change(StrEnum):
-    """What is to happen to a snapshot a period lets go, or that a period joins."""
+    """What is to happen to a snapshot: KEEP stands in the plan of a dry run only."""
 
+    KEEP = "keep"
     JOIN = "join"
     RELEASE = "release"
     DELETE = "delete"

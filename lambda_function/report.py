@@ -85,11 +85,11 @@ def change_line(result: ChangeResult) -> dict[str, Any]:
 def headline(report: RunReport) -> str:
     """The run in one sentence."""
     counts = summary(report)
-    words = ["would be created" if report.request.dry_run else "created", "shared", "already done", "deleted"]
-    keys = ["created", "shared", "already_done", "deleted"]
-    text = f"{report.request.period}: " + ", ".join(
-        f"{counts[key]} {word}" for key, word in zip(keys, words, strict=True)
-    )
+    if report.request.dry_run:
+        words = {"created": "to create", "shared": "to share", "already_done": "already done", "deleted": "to delete"}
+    else:
+        words = {"created": "created", "shared": "shared", "already_done": "already done", "deleted": "deleted"}
+    text = f"{report.request.period}: " + ", ".join(f"{counts[key]} {word}" for key, word in words.items())
     for key, word in (("refused", "deletions refused"), ("unknown_policy", "with unknown policy")):
         if counts[key]:
             text += f", {counts[key]} {word}"

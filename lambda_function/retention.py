@@ -24,13 +24,14 @@ class Verdict:
     reason: str
 
 
-def judge(period: Period, count: int, snapshots: Iterable[Snapshot]) -> list[Verdict]:
+def judge(period: Period, count: int, snapshots: Iterable[Snapshot], serving_id: str | None = None) -> list[Verdict]:
     """One verdict per snapshot, newest first.
 
     `snapshots` are all those of one volume that bear the period; `count` is the policy's N for it.
-    The result does not depend on their order.
+    The result does not depend on their order. `serving_id` is the one that serves the present slot:
+    it ranks first, whatever start times say, since clocks differ and may be as coarse as a second.
     """
-    ordered = sorted(snapshots, key=lambda snapshot: (snapshot.start_time, snapshot.id), reverse=True)
+    ordered = sorted(snapshots, key=lambda s: (s.id == serving_id, s.start_time, s.id), reverse=True)
     verdicts: list[Verdict] = []
     position = 0
     completed_seen = False

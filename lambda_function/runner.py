@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from lambda_function.changes import PlannedChange, apply_changes, joined, plan_join, plan_prune
+from lambda_function.changes import PlannedChange, apply_changes, kept_for, plan_join, plan_prune
 from lambda_function.concurrency import in_parallel
 from lambda_function.creation import Creation, Creator
 from lambda_function.errors import AwsError, ConfigurationError
@@ -134,7 +134,7 @@ class _Run:
         sharing = {plan.volume.id: plan for plan in to_share}
         changes = [plan_join(plan.serving, plan.reason) for plan in to_share if plan.serving is not None]
         for plan in self._plan.volumes:
-            changes += self._prune(plan)
+            changes += [change for change in self._prune(plan) if change.change is not Change.KEEP]
         self._around.observer.stage("pruning", len(changes))
 
         def observe(result: ChangeResult) -> None:
@@ -162,17 +162,16 @@ class _Run:
             self._take(creation)
 
     def _prune(self, plan: VolumePlan) -> list[PlannedChange]:
-        """What this volume's period lets go: nothing where the volume failed, or is another's business."""
+        """What becomes of this volume's snapshots: nothing where it failed, or the period is not its policy's."""
         result = self._results.get(plan.volume.id)
         if plan.count is None or (result is not None and result.outcome in (Outcome.FAILED, Outcome.VOLUME_GONE)):
             return []
         known = {snapshot.id: snapshot for snapshot in plan.snapshots}
-        fresh = self._serving.get(plan.volume.id)
-        if fresh is not None:
-            known[fresh.id] = fresh
-        if plan.outcome is Outcome.WOULD_SHARE and plan.serving is not None:
-            known[plan.serving.id] = joined(plan.serving, self._request.period)
-        return plan_prune(self._request.period, plan.count, list(known.values()))
+        serving = self._serving.get(plan.volume.id, plan.serving)
+        if serving is not None:
+            known[serving.id] = kept_for(serving, self._request.period)
+        serving_id = serving.id if serving else None
+        return plan_prune(self._request.period, plan.count, list(known.values()), serving_id)
 
     def _pretend(self, units: Sequence[CreateUnit], to_share: Sequence[VolumePlan]) -> None:
         """A dry run: the same plan with its results assumed, and nothing written."""

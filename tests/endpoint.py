@@ -1,0 +1,269 @@
+"""An AWS endpoint on this machine: moto's server, taught the EC2 behaviour that this software depends on.
+
+moto completes snapshots at once, stamps them with the machine's clock, does not page volumes and
+snapshots, wants all values of a `tag-key` filter on one resource where EC2 wants any, and ignores `CopyTagsFromSource`, `ExcludeDataVolumeIds`, the 15-second rule and the cap on
+pending snapshots. What is added here for those is kept in this one place.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from unittest import mock
+
+import boto3
+import moto.ec2.utils
+from moto.backends import get_backend
+from moto.core.responses import ActionResult
+from moto.ec2.exceptions import EC2ClientError
+from moto.ec2.models.elastic_block_store import EBSBackend, Snapshot
+from moto.ec2.responses.elastic_block_store import ElasticBlockStore
+from moto.ec2.responses.instances import InstanceResponse
+from moto.server import ThreadedMotoServer
+
+ACCOUNT = "123456789012"
+REGION = "eu-west-1"
+
+
+@dataclass
+class Rules:
+    """What the endpoint does beyond moto. `pending_for` is how long a snapshot stays pending."""
+
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    pending_for: timedelta = timedelta()
+    pending_cap: int = 100
+    create_interval: timedelta = timedelta()
+    max_page: int = 1000
+    failing_volumes: set[str] = field(default_factory=set)
+    locked: set[str] = field(default_factory=set)
+    hidden_for: timedelta = timedelta()
+    calls: list[str] = field(default_factory=list)
+    requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    volume_states: dict[str, str] = field(default_factory=dict)
+
+
+class SnapshotRefused(EC2ClientError):
+    code = 400
+
+    def __init__(self, code: str, message: str):
+        super().__init__(code, message)
+
+
+def _state(rules: Rules, snapshot: Snapshot) -> str:
+    if snapshot.status == "error" or snapshot.from_ami:
+        return str(snapshot.status)
+    return "pending" if rules.clock() < _started(snapshot) + rules.pending_for else "completed"
+
+
+def _started(snapshot: Snapshot) -> datetime:
+    started: datetime = snapshot.start_time
+    return started if started.tzinfo else started.replace(tzinfo=UTC)
+
+
+class _Extension:
+    """Replacements for moto's methods, bound to one set of rules."""
+
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
+        self.original_create = EBSBackend.create_snapshot
+        self.original_create_set = EBSBackend.create_snapshots
+        self.original_delete = EBSBackend.delete_snapshot
+        self.original_filter = moto.ec2.utils.is_filter_matching
+        self.original_describe = EBSBackend.describe_snapshots
+
+    def refresh(self, backend: Any) -> None:
+        for snapshot in backend.snapshots.values():
+            snapshot.status = _state(self.rules, snapshot)
+
+    def create(self, backend: Any, volume_id: str, *args: Any, **kwargs: Any) -> Snapshot:
+        self.refresh(backend)
+        of_volume = [s for s in backend.snapshots.values() if s.volume.id == volume_id]
+        now = self.rules.clock()
+        if any(now - _started(s) < self.rules.create_interval for s in of_volume if not s.from_ami):
+            raise SnapshotRefused("SnapshotCreationPerVolumeRateExceeded", "15 seconds between creates, please.")
+        if sum(s.status == "pending" for s in backend.snapshots.values()) >= self.rules.pending_cap:
+            raise SnapshotRefused("PendingSnapshotLimitExceeded", "Too many pending snapshots.")
+        if volume_id in self.rules.failing_volumes:
+            raise SnapshotRefused("UnauthorizedOperation", "You are not authorized to use the volume's key.")
+        snapshot = self.original_create(backend, volume_id, *args, **kwargs)
+        snapshot.start_time = now.replace(tzinfo=None)
+        snapshot.status = _state(self.rules, snapshot)
+        return snapshot
+
+    def create_set(self, backend: Any, instance_spec: dict[str, Any], description: str, tags: dict[str, str]) -> Any:
+        instance = backend.get_instance(instance_spec["InstanceId"])
+        excluded = set(instance_spec.get("ExcludeDataVolumeIds", ()))
+        if str(instance_spec.get("ExcludeBootVolume", False)).lower() == "true":
+            excluded |= {m.volume_id for k, m in instance.get_block_device_mapping if k == instance.root_device_name}
+        chosen = [m.volume_id for _, m in instance.get_block_device_mapping if m.volume_id not in excluded]
+        snapshots = [backend.create_snapshot(volume_id, description) for volume_id in chosen]
+        for snapshot in snapshots:
+            snapshot.add_tags({tag["key"]: tag["value"] for tag in snapshot.volume.get_tags()})
+            snapshot.add_tags(tags)
+        return snapshots
+
+    def delete(self, backend: Any, snapshot_id: str) -> Any:
+        if snapshot_id in self.rules.locked:
+            raise SnapshotRefused("SnapshotLocked", f"The snapshot {snapshot_id} is locked.")
+        return self.original_delete(backend, snapshot_id)
+
+    def describe(self, backend: Any, *args: Any, **kwargs: Any) -> list[Snapshot]:
+        self.refresh(backend)
+        visible_from = self.rules.clock() - self.rules.hidden_for
+        found = self.original_describe(backend, *args, **kwargs)
+        return [s for s in found if s.from_ami or _started(s) <= visible_from or not self.rules.hidden_for]
+
+    def paged(self, original: Callable[[Any], ActionResult], key: str) -> Callable[[Any], ActionResult]:
+        def respond(response: Any) -> ActionResult:
+            result = original(response)
+            items = result.result[key]
+            asked = response._get_param("MaxResults")
+            start = int(response._get_param("NextToken") or 0)
+            size = min(int(asked), self.rules.max_page) if asked else len(items) or 1
+            token = str(start + size) if start + size < len(items) else None
+            return ActionResult({**result.result, key: items[start : start + size], "NextToken": token})
+
+        return respond
+
+    def filter_matches(self, resource: Any, name: str, values: Any) -> bool:
+        if name == "tag-key":
+            keys = [tag["key"] for tag in resource.get_tags()]
+            return any(fnmatch.fnmatchcase(key, value) for key in keys for value in values)
+        return self.original_filter(resource, name, values)
+
+    def volume_status(self, volume: Any) -> str:
+        return self.rules.volume_states.get(volume.id) or ("in-use" if volume.attachment else "available")
+
+    def counted(self, original: Callable[[Any], Any], name: str) -> Callable[[Any], Any]:
+        def respond(response: Any) -> Any:
+            self.rules.calls.append(name)
+            self.rules.requests.append((name, dict(response._get_params())))
+            return original(response)
+
+        return respond
+
+
+@contextmanager
+def endpoint(rules: Rules | None = None) -> Iterator[tuple[str, Rules]]:
+    """Run the endpoint and point boto3 at it by environment; yields its address and its rules."""
+    rules = rules or Rules()
+    extension = _Extension(rules)
+    responses = {
+        name: getattr(ElasticBlockStore, name)
+        for name in ("create_snapshot", "create_snapshots", "delete_snapshot", "describe_snapshots", "describe_volumes")
+    }
+    responses["describe_snapshots"] = extension.paged(responses["describe_snapshots"], "Snapshots")
+    responses["describe_volumes"] = extension.paged(responses["describe_volumes"], "Volumes")
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    with (
+        mock.patch.multiple(
+            EBSBackend,
+            create_snapshot=lambda backend, *a, **k: extension.create(backend, *a, **k),
+            create_snapshots=lambda backend, *a, **k: extension.create_set(backend, *a, **k),
+            delete_snapshot=lambda backend, *a, **k: extension.delete(backend, *a, **k),
+            describe_snapshots=lambda backend, *a, **k: extension.describe(backend, *a, **k),
+        ),
+        mock.patch.multiple(
+            ElasticBlockStore, **{name: extension.counted(method, name) for name, method in responses.items()}
+        ),
+        mock.patch.object(
+            InstanceResponse,
+            "describe_instances",
+            extension.counted(InstanceResponse.describe_instances, "describe_instances"),
+        ),
+        mock.patch("moto.ec2.utils.is_filter_matching", extension.filter_matches),
+        mock.patch("moto.ec2.models.elastic_block_store.Volume.status", property(extension.volume_status)),
+    ):
+        server.start()
+        host, port = server.get_host_and_port()
+        address = f"http://{host}:{port}"
+        variables = {
+            "AWS_ENDPOINT_URL": address,
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+        with mock.patch.dict(os.environ, variables):
+            try:
+                _reset()
+                yield address, rules
+            finally:
+                server.stop()
+
+
+def _reset() -> None:
+    for name in ("ec2", "ssm"):
+        get_backend(name).reset()
+
+
+def ec2_backend() -> Any:
+    """What the endpoint holds of EC2, for ageing it and for looking at it."""
+    return get_backend("ec2")[ACCOUNT][REGION]
+
+
+class Account:
+    """A fleet under construction: what a person would do in the console, in few words."""
+
+    def __init__(self) -> None:
+        self.ec2 = boto3.client("ec2")
+        self.ssm = boto3.client("ssm")
+        self._devices = (f"/dev/sd{letter}{digit}" for letter, digit in itertools.product("fghijklmnop", "123456789"))
+        self._image = self.ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
+
+    def policy(self, name: str, value: str, path: str = "/auto-snapshots/policies/", kind: Any = "String") -> None:
+        self.ssm.put_parameter(Name=path + name, Value=value, Type=kind, Overwrite=True)
+
+    def volume(self, tags: dict[str, str] | None = None, instance: str | None = None) -> str:
+        made = self.ec2.create_volume(
+            Size=8,
+            AvailabilityZone=f"{REGION}a",
+            TagSpecifications=[{"ResourceType": "volume", "Tags": as_list(tags)}] if tags else [],
+        )
+        if instance:
+            self.ec2.attach_volume(VolumeId=made["VolumeId"], InstanceId=instance, Device=next(self._devices))
+        return made["VolumeId"]
+
+    def instance(self) -> str:
+        made = self.ec2.run_instances(
+            ImageId=self._image, MinCount=1, MaxCount=1, Placement={"AvailabilityZone": f"{REGION}a"}
+        )
+        return made["Instances"][0]["InstanceId"]
+
+    def root_of(self, instance: str) -> str:
+        described = self.ec2.describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]
+        root = described["RootDeviceName"]
+        return next(m["Ebs"]["VolumeId"] for m in described["BlockDeviceMappings"] if m["DeviceName"] == root)
+
+    def tag(self, resource: str, tags: dict[str, str]) -> None:
+        self.ec2.create_tags(Resources=[resource], Tags=as_list(tags))
+
+    def snapshot(self, volume: str, tags: dict[str, str] | None = None, started: datetime | None = None) -> str:
+        made = self.ec2.create_snapshot(
+            VolumeId=volume,
+            TagSpecifications=[{"ResourceType": "snapshot", "Tags": as_list(tags)}] if tags else [],
+        )
+        if started is not None:
+            ec2_backend().snapshots[made["SnapshotId"]].start_time = started.astimezone(UTC).replace(tzinfo=None)
+        return made["SnapshotId"]
+
+    def snapshots(self, volume: str | None = None) -> list[dict[str, Any]]:
+        """All of the account, or of one volume, oldest first; tags as a dictionary."""
+        found = self.ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]
+        mine = [
+            {**snapshot, "Tags": {tag["Key"]: tag["Value"] for tag in snapshot.get("Tags", [])}}
+            for snapshot in found
+            if snapshot["OwnerId"] == ACCOUNT and (volume is None or snapshot["VolumeId"] == volume)
+        ]
+        return sorted(mine, key=lambda snapshot: (snapshot["StartTime"], snapshot["SnapshotId"]))
+
+
+def as_list(tags: dict[str, str] | None) -> Any:
+    return [{"Key": key, "Value": value} for key, value in (tags or {}).items()]
