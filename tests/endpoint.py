@@ -1,8 +1,9 @@
 """An AWS endpoint on this machine: moto's server, taught the EC2 behaviour that this software depends on.
 
 moto completes snapshots at once, stamps them with the machine's clock, does not page volumes and
-snapshots, wants all values of a `tag-key` filter on one resource where EC2 wants any, and ignores `CopyTagsFromSource`, `ExcludeDataVolumeIds`, the 15-second rule and the cap on
-pending snapshots. What is added here for those is kept in this one place.
+snapshots, wants all values of a `tag-key` filter on one resource where EC2 wants any, and ignores
+`CopyTagsFromSource`, `ExcludeDataVolumeIds`, the 15-second rule and the cap on pending snapshots.
+What is added here for those is kept in this one place.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Rules:
     volume_states: dict[str, str] = field(default_factory=dict)
 
 
-class SnapshotRefused(EC2ClientError):
+class SnapshotRefusedError(EC2ClientError):
     code = 400
 
     def __init__(self, code: str, message: str):
@@ -86,11 +87,11 @@ class _Extension:
         of_volume = [s for s in backend.snapshots.values() if s.volume.id == volume_id]
         now = self.rules.clock()
         if any(now - _started(s) < self.rules.create_interval for s in of_volume if not s.from_ami):
-            raise SnapshotRefused("SnapshotCreationPerVolumeRateExceeded", "15 seconds between creates, please.")
+            raise SnapshotRefusedError("SnapshotCreationPerVolumeRateExceeded", "15 seconds between creates, please.")
         if sum(s.status == "pending" for s in backend.snapshots.values()) >= self.rules.pending_cap:
-            raise SnapshotRefused("PendingSnapshotLimitExceeded", "Too many pending snapshots.")
+            raise SnapshotRefusedError("PendingSnapshotLimitExceeded", "Too many pending snapshots.")
         if volume_id in self.rules.failing_volumes:
-            raise SnapshotRefused("UnauthorizedOperation", "You are not authorized to use the volume's key.")
+            raise SnapshotRefusedError("UnauthorizedOperation", "You are not authorized to use the volume's key.")
         snapshot = self.original_create(backend, volume_id, *args, **kwargs)
         snapshot.start_time = now.replace(tzinfo=None)
         snapshot.status = _state(self.rules, snapshot)
@@ -110,7 +111,7 @@ class _Extension:
 
     def delete(self, backend: Any, snapshot_id: str) -> Any:
         if snapshot_id in self.rules.locked:
-            raise SnapshotRefused("SnapshotLocked", f"The snapshot {snapshot_id} is locked.")
+            raise SnapshotRefusedError("SnapshotLocked", f"The snapshot {snapshot_id} is locked.")
         return self.original_delete(backend, snapshot_id)
 
     def describe(self, backend: Any, *args: Any, **kwargs: Any) -> list[Snapshot]:
@@ -149,6 +150,11 @@ class _Extension:
         return respond
 
 
+def _method(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A plain function, which Python binds to the backend as moto's own method was."""
+    return lambda backend, *args, **kwargs: function(backend, *args, **kwargs)  # noqa: PLW0108
+
+
 @contextmanager
 def endpoint(rules: Rules | None = None) -> Iterator[tuple[str, Rules]]:
     """Run the endpoint and point boto3 at it by environment; yields its address and its rules."""
@@ -160,18 +166,17 @@ def endpoint(rules: Rules | None = None) -> Iterator[tuple[str, Rules]]:
     }
     responses["describe_snapshots"] = extension.paged(responses["describe_snapshots"], "Snapshots")
     responses["describe_volumes"] = extension.paged(responses["describe_volumes"], "Volumes")
+    counted: dict[str, Any] = {name: extension.counted(method, name) for name, method in responses.items()}
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     with (
         mock.patch.multiple(
             EBSBackend,
-            create_snapshot=lambda backend, *a, **k: extension.create(backend, *a, **k),
-            create_snapshots=lambda backend, *a, **k: extension.create_set(backend, *a, **k),
-            delete_snapshot=lambda backend, *a, **k: extension.delete(backend, *a, **k),
-            describe_snapshots=lambda backend, *a, **k: extension.describe(backend, *a, **k),
+            create_snapshot=_method(extension.create),
+            create_snapshots=_method(extension.create_set),
+            delete_snapshot=_method(extension.delete),
+            describe_snapshots=_method(extension.describe),
         ),
-        mock.patch.multiple(
-            ElasticBlockStore, **{name: extension.counted(method, name) for name, method in responses.items()}
-        ),
+        mock.patch.multiple(ElasticBlockStore, **counted),
         mock.patch.object(
             InstanceResponse,
             "describe_instances",
