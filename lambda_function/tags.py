@@ -5,6 +5,7 @@ EC2 holds all state of this software in these tags, so every reading and writing
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -48,13 +49,14 @@ class TagKeys:
         return frozenset((self.period, self.consistency, self.instance))
 
     def near_misses(self) -> tuple[str, ...]:
-        """Other spellings that a person may have typed; none of them selects."""
+        """Other spellings that a person may have typed: case, and what stands between the words."""
         spellings: dict[str, None] = {}
         for key in (self.selection, self.plural):
-            for separated in (key, key.replace("-", "_"), key.replace("_", "-"), key.replace("-", "")):
-                for spelling in (separated, separated.lower(), separated.upper(), separated.title()):
-                    spellings[spelling] = None
-                spellings[separated.capitalize()] = None
+            words = re.split("[-_ ]", key)
+            for case in (str, str.lower, str.upper, str.title):
+                for separator in ("-", "_", "", " "):
+                    spellings[separator.join(map(case, words))] = None
+            spellings[key.capitalize()] = None
         return tuple(spelling for spelling in spellings if spelling not in (self.selection, self.plural))
 
     def searched(self) -> tuple[str, ...]:

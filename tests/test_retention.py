@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lambda_function.model import Change, Period, Snapshot, SnapshotState
+from lambda_function.retention import change_for, judge
+
+LETTERS = {
+    "c": SnapshotState.COMPLETED,
+    "p": SnapshotState.PENDING,
+    "e": SnapshotState.ERROR,
+    "r": SnapshotState.RECOVERING,
+    "b": SnapshotState.RECOVERABLE,
+    "o": SnapshotState.OTHER,
+}
+NOW = datetime(2026, 3, 2, tzinfo=UTC)
+
+
+def of(states, keepers=("hour",)):
+    """Snapshots from newest to oldest, one letter each."""
+    return [
+        Snapshot(f"snap-{position}", "vol-1", NOW - timedelta(hours=position), LETTERS[letter], keepers)
+        for position, letter in enumerate(states)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("count", "states", "kept"),
+    [
+        pytest.param(2, "ccc", "cc.", id="the newest two stay and the third goes"),
+        pytest.param(2, "cc", "cc", id="nothing goes while there are only as many as are kept"),
+        pytest.param(2, "", "", id="an empty history is in order"),
+        pytest.param(52, "c" * 60, "c" * 52 + "." * 8, id="52 of 60 stay"),
+        pytest.param(0, "ccc", "...", id="none stay where the policy keeps none"),
+        pytest.param(0, "pce", "p..", id="a pending one waits for its completion even where none are kept"),
+        pytest.param(1, "pc", "pc", id="a pending one never displaces the newest completed one"),
+        pytest.param(1, "pcc", "pc.", id="with N 1 two exist while the new one is pending"),
+        pytest.param(1, "ppcc", "ppc.", id="pending ones beyond N are untouched"),
+        pytest.param(2, "pcc", "pc.", id="a pending one counts"),
+        pytest.param(3, "pppcc", "pppc.", id="the newest completed one stays behind N pending ones"),
+        pytest.param(2, "ecc", "ecc", id="a failed one does not count"),
+        pytest.param(2, "cec", "c.c", id="a failed one goes once a newer completed one exists"),
+        pytest.param(2, "pec", "pec", id="a failed one stays while the newer one is only pending"),
+        pytest.param(1, "eee", "eee", id="failed ones without any good one stay, as evidence"),
+        pytest.param(0, "e", ".", id="a failed one goes at once where none are kept"),
+        pytest.param(1, "bcc", "bc.", id="one in the Recycle Bin is neither counted nor touched"),
+        pytest.param(1, "occ", "oc.", id="one in an unknown state is neither counted nor touched"),
+        pytest.param(1, "rcc", "rc.", id="one coming back from the Recycle Bin is treated as pending"),
+    ],
+)
+def test_retention(count, states, kept):
+    verdicts = judge(Period.HOUR, count, of(states))
+    assert "".join(v.snapshot.state[0] if v.keep else "." for v in verdicts) == "".join(
+        LETTERS[s][0] if s != "." else "." for s in kept
+    )
+    assert all(verdict.reason for verdict in verdicts)
+
+
+def test_the_snapshot_that_serves_the_slot_ranks_first_whatever_the_clocks_say():
+    one, two, three = of("ccc")
+    verdicts = judge(Period.HOUR, 2, [one, two, three], serving_id=three.id)
+    assert {v.snapshot.id for v in verdicts if v.keep} == {one.id, three.id}
+
+
+states = st.lists(st.sampled_from(list(LETTERS)), max_size=12)
+counts = st.integers(0, 6)
+
+
+@given(counts, states, st.randoms())
+def test_the_result_does_not_depend_on_the_order_of_the_listing(count, letters, random):
+    snapshots = of(letters)
+    shuffled = list(snapshots)
+    random.shuffle(shuffled)
+    assert judge(Period.HOUR, count, snapshots) == judge(Period.HOUR, count, shuffled)
+
+
+@given(counts, states)
+def test_every_snapshot_gets_exactly_one_verdict(count, letters):
+    snapshots = of(letters)
+    assert [v.snapshot for v in judge(Period.HOUR, count, snapshots)] == snapshots
+
+
+@given(counts, states)
+def test_pruning_twice_is_pruning_once(count, letters):
+    kept = [v.snapshot for v in judge(Period.HOUR, count, of(letters)) if v.keep]
+    assert [v.snapshot for v in judge(Period.HOUR, count, kept) if v.keep] == kept
+
+
+@given(st.integers(1, 6), states)
+def test_the_newest_completed_one_and_the_newest_n_good_ones_always_stay(count, letters):
+    snapshots = of(letters)
+    kept = {v.snapshot.id for v in judge(Period.HOUR, count, snapshots) if v.keep}
+    good = [s for s in snapshots if s.state.is_good]
+    completed = [s for s in snapshots if s.state is SnapshotState.COMPLETED]
+    assert {s.id for s in good[:count]} <= kept
+    assert {s.id for s in completed[:1]} <= kept
+
+
+@given(counts, states)
+def test_only_completed_and_failed_snapshots_are_ever_let_go(count, letters):
+    for verdict in judge(Period.HOUR, count, of(letters)):
+        assert verdict.keep or verdict.snapshot.state in (SnapshotState.COMPLETED, SnapshotState.ERROR)
+
+
+@given(counts, st.lists(st.just("c"), max_size=12))
+def test_once_everything_is_completed_exactly_n_remain(count, letters):
+    kept = [v for v in judge(Period.HOUR, count, of(letters)) if v.keep]
+    assert len(kept) == min(count, len(letters))
+
+
+@pytest.mark.parametrize(
+    ("keepers", "period", "expected"),
+    [
+        (("hour",), "hour", (Change.DELETE, ())),
+        (("hour", "day", "week"), "hour", (Change.RELEASE, ("day", "week"))),
+        (("day", "fortnight"), "day", (Change.RELEASE, ("fortnight",))),
+    ],
+)
+def test_a_period_that_lets_go_takes_its_word_and_the_last_word_takes_the_snapshot(keepers, period, expected):
+    (snapshot,) = of("c", keepers)
+    assert change_for(snapshot, Period(period)) == expected

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import pytest
+
+from lambda_function.errors import ConfigurationError
+from lambda_function.settings import Settings
+
+
+def test_without_variables_the_documented_defaults_hold():
+    settings = Settings.from_env({"PATH": "/bin", "AWS_REGION": "eu-west-1"})
+    assert settings.keys.selection == "AUTO-SNAPSHOT"
+    assert settings.policies_path == "/auto-snapshots/policies/"
+
+
+def test_a_path_gets_its_last_slash():
+    assert Settings.from_env({"POLICIES_PATH": "/a/b"}).policies_path == "/a/b/"
+
+
+@pytest.mark.parametrize("key", ["Backup", "my:backup/policy", "A", "with space", "x" * 115])
+def test_tag_keys_that_ec2_takes_are_taken(key):
+    assert Settings.from_env({"TAG_KEY": key}).keys.selection == key
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"TAG_KEY": ""}, 'TAG_KEY: "": must be a tag key'),
+        ({"TAG_KEY": "aws:x"}, "TAG_KEY"),
+        ({"TAG_KEY": "AWS:x"}, "TAG_KEY"),
+        ({"TAG_KEY": "x" * 116}, "TAG_KEY"),
+        ({"TAG_KEY": "AUTO*"}, "TAG_KEY"),
+        ({"TAG_KEY": " AUTO-SNAPSHOT"}, "TAG_KEY"),
+        ({"TAG_KEY": "AUTO-SNAPSHOT\n"}, "TAG_KEY"),
+        ({"POLICIES_PATH": ""}, 'POLICIES_PATH: "": must be a parameter path'),
+        ({"POLICIES_PATH": "/"}, "POLICIES_PATH"),
+        ({"POLICIES_PATH": "auto/policies"}, "POLICIES_PATH"),
+        ({"POLICIES_PATH": "/a//b"}, "POLICIES_PATH"),
+        ({"POLICIES_PATH": "/aws/policies"}, "not beginning with /aws"),
+        ({"POLICIES_PATH": "/a b"}, "POLICIES_PATH"),
+        ({"TAGKEY": "x"}, "TAGKEY: is not read; did you mean TAG_KEY?"),
+        ({"tag_key": "x"}, "tag_key: is not read; did you mean TAG_KEY?"),
+        ({"TAG_KEYS": "x"}, "did you mean TAG_KEY?"),
+        ({"POLICY_PATH": "/x"}, "did you mean POLICIES_PATH?"),
+        ({"POLICIES_PATHS": "/x"}, "did you mean POLICIES_PATH?"),
+    ],
+)
+def test_a_wrong_or_misspelt_variable_is_named_with_its_remedy(variables, expected):
+    with pytest.raises(ConfigurationError) as raised:
+        Settings.from_env(variables)
+    assert expected in str(raised.value)

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lambda_function.model import Consistency, Period
+from lambda_function.tags import (
+    TagKeys,
+    copied_tags,
+    format_keepers,
+    near_miss,
+    own_tags,
+    parse_keepers,
+    policy_named_by,
+    set_can_copy,
+    snapshot_tags,
+)
+
+KEYS = TagKeys("AUTO-SNAPSHOT")
+
+
+@pytest.mark.parametrize(
+    ("tags", "policy"),
+    [
+        ({"AUTO-SNAPSHOT": "A"}, "A"),
+        ({"AUTO-SNAPSHOTS": "B"}, "B"),
+        ({"AUTO-SNAPSHOTS": "B", "AUTO-SNAPSHOT": "A"}, "A"),
+        ({"AUTO-SNAPSHOTS": "B", "AUTO-SNAPSHOT": ""}, ""),
+        ({"auto-snapshot": "A"}, None),
+        ({"AUTO-SNAPSHOT-PERIOD": "hour"}, None),
+        ({}, None),
+    ],
+)
+def test_the_exact_key_selects_and_wins_over_the_one_with_an_s(tags, policy):
+    assert policy_named_by(tags, KEYS) == policy
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["auto-snapshot", "Auto-Snapshot", "Auto-snapshot", "auto-snapshots", "AUTO_SNAPSHOT", "auto_snapshot",
+     "AutoSnapshot", "AUTOSNAPSHOT", "Auto-Snapshots"],
+)  # fmt: skip
+def test_another_spelling_of_the_key_is_a_near_miss_and_is_searched_for(key):
+    assert near_miss({key: "A"}, KEYS) == key
+    assert key in KEYS.searched()
+
+
+def test_a_near_miss_beside_a_selecting_key_is_no_miss():
+    assert near_miss({"auto-snapshot": "A", "AUTO-SNAPSHOT": "B"}, KEYS) is None
+
+
+def test_the_search_fits_into_one_filter():
+    assert len(KEYS.searched()) == len(set(KEYS.searched())) <= 100
+
+
+def test_a_key_in_small_letters_takes_a_small_s():
+    assert TagKeys("backup").plural == "backups"
+    assert KEYS.plural == "AUTO-SNAPSHOTS"
+
+
+@given(st.lists(st.sampled_from([*Period, "fortnight", "other:tool"]), unique=True))
+def test_keepers_survive_writing_and_reading_in_any_order(words):
+    written = format_keepers(words)
+    assert set(parse_keepers(written)) == set(words)
+    assert format_keepers(parse_keepers(written)) == written
+
+
+def test_known_periods_stand_first_and_shortest_first():
+    assert format_keepers(["zebra", "week", "hour", "day"]) == "hour day week zebra"
+
+
+def test_a_new_snapshot_bears_period_consistency_and_instance():
+    assert own_tags(KEYS, Period.DAY, Consistency.CRASH, ("i-1",)) == {
+        "AUTO-SNAPSHOT-PERIOD": "day",
+        "AUTO-SNAPSHOT-CONSISTENCY": "crash",
+        "AUTO-SNAPSHOT-INSTANCE": "i-1",
+    }
+
+
+def test_a_detached_volume_s_snapshot_names_no_instance():
+    assert "AUTO-SNAPSHOT-INSTANCE" not in own_tags(KEYS, Period.DAY, Consistency.OFFLINE, ())
+
+
+def test_the_instances_of_a_multi_attached_volume_fit_into_the_tag_whole():
+    value = own_tags(KEYS, Period.DAY, Consistency.CRASH, tuple(f"i-{n:017x}" for n in range(16)))[KEYS.instance]
+    assert len(value) <= 256
+    assert all(len(word) == 19 for word in value.split())
+
+
+def test_reserved_and_stale_tags_are_not_copied():
+    tags = {"aws:x": "1", "AWS:y": "2", "AUTO-SNAPSHOT-INSTANCE": "i-old", "AUTO-SNAPSHOT": "A", "k": ""}
+    assert copied_tags(tags, KEYS) == {"AUTO-SNAPSHOT": "A", "k": ""}
+
+
+def test_at_fifty_tags_ours_the_selection_and_the_name_win_and_the_rest_is_reported():
+    volume = {**{f"k{n:02}": "v" for n in range(48)}, "Name": "db", "AUTO-SNAPSHOT": "A"}
+    own = own_tags(KEYS, Period.HOUR, Consistency.CRASH, ("i-1",))
+    tags, left_out = snapshot_tags(volume, own, KEYS)
+    assert len(tags) == 50
+    assert own.items() <= tags.items()
+    assert tags["Name"] == "db"
+    assert tags["AUTO-SNAPSHOT"] == "A"
+    assert left_out == ("k45", "k46", "k47")
+
+
+@pytest.mark.parametrize(
+    ("volume", "possible"),
+    [
+        ({f"k{n}": "v" for n in range(47)}, True),
+        ({f"k{n}": "v" for n in range(48)}, False),
+        ({**{f"k{n}": "v" for n in range(47)}, "aws:cloudformation:stack-name": "s"}, True),
+        ({"AUTO-SNAPSHOT-PERIOD": "hour"}, False),
+    ],
+)
+def test_ec2_may_copy_tags_itself_only_without_collision_and_within_fifty(volume, possible):
+    own = own_tags(KEYS, Period.HOUR, Consistency.CRASH, ("i-1",))
+    assert set_can_copy(volume, own, KEYS) is possible
