@@ -31,7 +31,9 @@ def rows_of(listing):
     """The listing's snapshots, and what it says the run does with each."""
     head, titles, *lines = listing.splitlines()
     names = re.split(r"\s{2,}", titles)
-    return HEAD.fullmatch(head).groupdict(), [
+    said = HEAD.fullmatch(head)
+    assert said, head
+    return said.groupdict(), [
         dict(zip(names, re.split(r"\s{2,}", line, maxsplit=len(names) - 1), strict=True)) for line in lines
     ]
 
@@ -55,6 +57,7 @@ def decided(head, rows):
     request = RunRequest(period, moment(head["time"]))
     volume = Volume("vol-1", "in-use", {KEYS.selection: head["policy"]}, ("i-1",))
     (plan,) = plan_run(request, policies, [volume], [snapshot_of(row) for row in rows], KEYS).volumes
+    assert plan.count is not None
     known = {snapshot.id: snapshot for snapshot in plan.snapshots}
     result = {}
     serving = plan.serving
@@ -62,10 +65,11 @@ def decided(head, rows):
         serving = Snapshot("new", "vol-1", request.time, SnapshotState.PENDING, (period.value,), head["policy"])
     if serving is not None:
         known[serving.id] = kept_for(serving, period)
-    for planned in plan_prune(period, plan.count, list(known.values()), serving and serving.id):
+    serving_id = serving.id if serving else None
+    for planned in plan_prune(period, plan.count, list(known.values()), serving_id):
         result[planned.snapshot.id] = (planned.change.value, planned.reason)
-    if plan.outcome is Outcome.WOULD_SHARE:
-        result[serving.id] = (Change.JOIN.value, result[serving.id][1])
+    if plan.outcome is Outcome.WOULD_SHARE and serving_id:
+        result[serving_id] = (Change.JOIN.value, result[serving_id][1])
     return plan, result
 
 
@@ -100,9 +104,9 @@ def test_the_documented_day_shares_the_hour_s_snapshot_and_keeps_three():
 
 def test_the_faults_in_the_policy_reference_are_the_ones_the_code_reports():
     text = (DOCS / "policies.md").read_text(encoding="utf-8")
-    value = re.search(r"This value\n\n```json\n(.*?)\n```", text, re.DOTALL).group(1)
-    listed = re.search(r"<!-- example: faults -->\n```text\n(.*?)\n```", text, re.DOTALL).group(1).splitlines()
-    assert [str(fault) for fault in parse_policy(Parameter("/auto-snapshots/policies/CRITICAL", value))] == listed
+    (value,) = re.findall(r"This value\n\n```json\n(.*?)\n```", text, re.DOTALL)
+    (listed,) = re.findall(r"<!-- example: faults -->\n```text\n(.*?)\n```", text, re.DOTALL)
+    assert [str(fault) for fault in parse_policy(Parameter("/auto-snapshots/policies/CRITICAL", value))] == listed.splitlines()
     table = text.split("<!-- example: values and faults -->")[1].split("\n\n")[0]
     rows = re.findall(r"^\| `([^`]+)` \| `([^`]+)` \|$", table, re.MULTILINE)
     assert len(rows) >= 5
