@@ -106,7 +106,9 @@ def test_the_faults_in_the_policy_reference_are_the_ones_the_code_reports():
     text = (DOCS / "policies.md").read_text(encoding="utf-8")
     (value,) = re.findall(r"This value\n\n```json\n(.*?)\n```", text, re.DOTALL)
     (listed,) = re.findall(r"<!-- example: faults -->\n```text\n(.*?)\n```", text, re.DOTALL)
-    assert [str(fault) for fault in parse_policy(Parameter("/auto-snapshots/policies/CRITICAL", value))] == listed.splitlines()
+    assert [
+        str(fault) for fault in parse_policy(Parameter("/auto-snapshots/policies/CRITICAL", value))
+    ] == listed.splitlines()
     table = text.split("<!-- example: values and faults -->")[1].split("\n\n")[0]
     rows = re.findall(r"^\| `([^`]+)` \| `([^`]+)` \|$", table, re.MULTILINE)
     assert len(rows) >= 5
