@@ -6,6 +6,7 @@ whatever is no longer as it was planned for leaves the plan.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -16,6 +17,8 @@ from lambda_function.ports import Ebs
 from lambda_function.retention import change_for, judge
 from lambda_function.tags import ordered_keepers
 from lambda_function.time_budget import TimeBudget
+
+logger = logging.getLogger(__name__)
 
 BATCH = 200
 """Values of one filter in one call (EC2: more give FilterLimitExceeded)."""
@@ -112,20 +115,25 @@ class _Writer:
         self._budget = budget
 
     def write(self, planned: PlannedChange) -> ChangeResult:
-        now = self._seen.get(planned.snapshot.id)
-        if now is None:
-            return planned.result(ChangeOutcome.GONE)
         try:
             self._budget.require(WRITE_SECONDS)
-            if planned.change is Change.JOIN:
-                return self._join(planned, now)
-            return self._let_go(planned, now)
+            return self._write(planned)
         except SnapshotNotFoundError:
             return planned.result(ChangeOutcome.GONE)
         except SnapshotProtectedError as error:
             return planned.result(ChangeOutcome.REFUSED, error.message)
         except (AwsError, OutOfTimeError) as error:
             return planned.result(ChangeOutcome.FAILED, str(error))
+        except Exception as error:
+            # A fault of our own with one snapshot must not cost the run its report.
+            logger.exception("unexpected while changing %s", planned.snapshot.id)
+            return planned.result(ChangeOutcome.FAILED, f"unexpected {type(error).__name__}: {error}")
+
+    def _write(self, planned: PlannedChange) -> ChangeResult:
+        now = self._seen.get(planned.snapshot.id)
+        if now is None:
+            return planned.result(ChangeOutcome.GONE)
+        return self._join(planned, now) if planned.change is Change.JOIN else self._let_go(planned, now)
 
     def _join(self, planned: PlannedChange, now: Snapshot) -> ChangeResult:
         if not now.state.is_good:

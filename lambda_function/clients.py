@@ -28,6 +28,10 @@ _CONFIG = Config(
     user_agent_extra="aws-automatic-snapshots",
 )
 
+# A create whose answer is lost is sent again by botocore. Within 15 seconds EC2 refuses the second one,
+# and what the first one made is found and adopted; later it would make another snapshot.
+_CREATING = _CONFIG.merge(Config(read_timeout=10))
+
 
 @dataclass(frozen=True, slots=True)
 class Clients:
@@ -50,7 +54,7 @@ def build_clients(region: str | None) -> Clients:
             raise ConfigurationError("no AWS Region: set AWS_REGION")
         return Clients(
             describing=session.client("ec2", config=_CONFIG),
-            creating=session.client("ec2", config=_CONFIG),
+            creating=session.client("ec2", config=_CREATING),
             deleting=session.client("ec2", config=_CONFIG),
             ssm=session.client("ssm", config=_CONFIG),
         )

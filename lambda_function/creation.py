@@ -109,7 +109,7 @@ class Creator:
                 return self._create_set(unit) if unit.is_set else self._create_single(unit)
             except TooManyPendingError:
                 # Not an attempt of this unit: it waits until the account has room, or time is out.
-                self._room.refused()
+                self._room.refused(RESERVE_SECONDS)
                 continue
             except CreationTooSoonError as error:
                 last = error

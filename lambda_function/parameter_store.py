@@ -47,5 +47,5 @@ class ParameterStore:
             with translated("GetParameter"):
                 answer = self.client.get_parameter(Name=parameter.name, WithDecryption=True)
         except AwsError as error:
-            return Parameter(parameter.name, error=f"could not be decrypted: {error}", secure=True)
+            return Parameter(parameter.name, error=f"could not be read and decrypted: {error}", secure=True)
         return Parameter(parameter.name, answer["Parameter"].get("Value", ""), secure=True)

@@ -25,12 +25,17 @@ class PendingRoom:
         self._cap: int | None = None
         self._room = 0
 
-    def refused(self) -> None:
-        """A create was refused: from now on creates wait for room."""
+    def refused(self, reserve: float) -> None:
+        """A create was refused: from now on creates wait for room, this one for a while in any case.
+
+        The count may lag behind what EC2 knows, so room that it shows now is not believed.
+        Raises OutOfTimeError when waiting would leave less than `reserve` seconds.
+        """
         with self._lock:
             pending = self._count_pending()
             self._cap = max(pending, 1) if self._cap is None else max(min(self._cap, pending), 1)
             self._room = 0
+        self._budget.wait(POLL_SECONDS, reserve)
 
     def enter(self, snapshots: int, reserve: float) -> None:
         """Return when `snapshots` more may be pending; at once until a create was refused.

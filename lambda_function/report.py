@@ -90,7 +90,11 @@ def headline(report: RunReport) -> str:
     else:
         words = {"created": "created", "shared": "shared", "already_done": "already done", "deleted": "deleted"}
     text = f"{report.request.period}: " + ", ".join(f"{counts[key]} {word}" for key, word in words.items())
-    for key, word in (("refused", "deletions refused"), ("unknown_policy", "with unknown policy")):
+    for key, word in (
+        ("released", "released"),
+        ("refused", "deletions refused"),
+        ("unknown_policy", "with unknown policy"),
+    ):
         if counts[key]:
             text += f", {counts[key]} {word}"
     return text + (f", {counts['failed']} FAILED" if report.failures else "")

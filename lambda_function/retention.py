@@ -32,20 +32,19 @@ def judge(period: Period, count: int, snapshots: Iterable[Snapshot], serving_id:
     it ranks first, whatever start times say, since clocks differ and may be as coarse as a second.
     """
     ordered = sorted(snapshots, key=lambda s: (s.id == serving_id, s.start_time, s.id), reverse=True)
+    completed = [snapshot for snapshot in ordered if snapshot.state is SnapshotState.COMPLETED]
+    newest = max(completed, key=lambda snapshot: snapshot.start_time, default=None)
     verdicts: list[Verdict] = []
     position = 0
-    completed_seen = False
     for snapshot in ordered:
-        state = snapshot.state
-        if state.is_good:
+        if snapshot.state.is_good:
             position += 1
-            newest_completed = state is SnapshotState.COMPLETED and not completed_seen
-            completed_seen = completed_seen or newest_completed
-            verdicts.append(_judge_good(snapshot, period, count, position, newest_completed))
-        elif state is SnapshotState.ERROR:
-            verdicts.append(_judge_failed(snapshot, count, completed_seen))
+            verdicts.append(_judge_good(snapshot, period, count, position, snapshot is newest))
+        elif snapshot.state is SnapshotState.ERROR:
+            replaced = newest is not None and newest.start_time > snapshot.start_time
+            verdicts.append(_judge_failed(snapshot, count, replaced))
         else:
-            verdicts.append(Verdict(snapshot, True, f"in state {state}: not counted, not touched"))
+            verdicts.append(Verdict(snapshot, True, f"in state {snapshot.state}: not counted, not touched"))
     return verdicts
 
 

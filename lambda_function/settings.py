@@ -50,6 +50,8 @@ class Settings:
 def _refuse_near_miss(name: str) -> None:
     if name in _NAMES:
         return
-    close = difflib.get_close_matches(name.upper(), _NAMES, n=1, cutoff=0.8)
+    # 0.9 catches a letter or an underscore too many or too few; names of other programs lie further off.
+    close = difflib.get_close_matches(name.upper(), _NAMES, n=1, cutoff=0.9)
+    close = close or (["POLICIES_PATH"] if name.upper() in ("POLICY_PATH", "POLICYPATH") else [])
     if close:
         raise ConfigurationError(f"environment variable {name}: is not read; did you mean {close[0]}?")

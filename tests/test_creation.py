@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from lambda_function.errors import AwsError, RequestRejectedError, VolumeNotFoundError
+from lambda_function.errors import AwsError, RequestRejectedError, TooManyPendingError, VolumeNotFoundError
 from lambda_function.model import Outcome
 from tests.fake_cloud import KEYS, FakeCloud, refused
 
@@ -129,6 +129,22 @@ def test_room_is_learnt_by_counting_not_by_refused_creates(cloud):
         cloud.volume(n)
     cloud.run("hour")
     assert cloud.calls("CreateSnapshot") <= 40 + 16 + 3  # at most one refusal a thread, and a few for late counts
+
+
+def test_refusals_that_the_count_does_not_explain_are_waited_out_and_not_hammered(cloud):
+    cloud.volume(1)
+
+    tried: list[str] = []
+
+    def full(called, target):
+        tried.append(called)
+        if called == "CreateSnapshot":
+            raise TooManyPendingError(called, "PendingSnapshotLimitExceeded", "others' snapshots")
+
+    cloud.before = full
+    report = cloud.run("hour", seconds=300)
+    assert len(report.failures) == 1
+    assert tried.count("CreateSnapshot") <= 300 / 5
 
 
 def test_a_run_that_never_gets_room_fails_by_name_in_time(cloud):

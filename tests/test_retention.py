@@ -66,6 +66,11 @@ def test_the_snapshot_that_serves_the_slot_ranks_first_whatever_the_clocks_say()
     assert {v.snapshot.id for v in verdicts if v.keep} == {one.id, three.id}
 
 
+def test_a_failed_one_newer_than_every_completed_one_stays_even_if_the_slot_is_served():
+    failed, serving = of("ec")
+    assert all(v.keep for v in judge(Period.HOUR, 2, [failed, serving], serving_id=serving.id))
+
+
 states = st.lists(st.sampled_from(list(LETTERS)), max_size=12)
 counts = st.integers(0, 6)
 

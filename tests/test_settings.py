@@ -12,6 +12,10 @@ def test_without_variables_the_documented_defaults_hold():
     assert settings.policies_path == "/auto-snapshots/policies/"
 
 
+def test_variables_of_other_programs_are_none_of_our_business():
+    Settings.from_env({"STAGE_KEY": "x", "PAGE_KEY": "x", "API_KEY": "x", "PYTHONPATH": "/x", "FLAG_KEY": "x"})
+
+
 def test_a_path_gets_its_last_slash():
     assert Settings.from_env({"POLICIES_PATH": "/a/b"}).policies_path == "/a/b/"
 
