@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 _event(options),
                 environ=os.environ,
                 clients=lambda: build_clients(os.environ.get("AWS_REGION")),
-                now=datetime.now(UTC),
+                clock=lambda: datetime.now(UTC),
                 time_left=lambda: math.inf,
                 observer=observer,
             )

@@ -13,6 +13,7 @@ from lambda_function.event import parse_event
 from lambda_function.model import RunReport
 from lambda_function.parameter_store import ParameterStore
 from lambda_function.ports import Observer
+from lambda_function.run_command import RunCommand
 from lambda_function.runner import Surroundings, run
 from lambda_function.settings import Settings
 from lambda_function.time_budget import TimeBudget
@@ -23,7 +24,7 @@ def run_event(
     *,
     environ: Mapping[str, str],
     clients: Callable[[], Clients],
-    now: datetime,
+    clock: Callable[[], datetime],
     time_left: Callable[[], float],
     observer: Observer,
 ) -> RunReport:
@@ -33,14 +34,16 @@ def run_event(
     """
     began = time.monotonic()
     settings = Settings.from_env(environ)
-    request = parse_event(event, now)
+    request = parse_event(event, clock())
     built = clients()
+    budget = TimeBudget(time_left, time.sleep, time.monotonic, clock)
     around = Surroundings(
         policies=ParameterStore(built.ssm, settings.policies_path),
-        ebs=Ec2Ebs(built.describing, built.creating, built.deleting, settings.keys),
+        ebs=Ec2Ebs(built.describing, built.creating, built.urgent, built.deleting, settings.keys),
         keys=settings.keys,
         policies_path=settings.policies_path,
-        budget=TimeBudget(time_left, time.sleep),
+        commands=RunCommand(built.ssm, budget, clock()),
+        budget=budget,
         observer=observer,
     )
     report = run(request, around)

@@ -11,6 +11,7 @@ from botocore.parsers import ResponseParserError
 from lambda_function.errors import (
     AwsError,
     CreationTooSoonError,
+    NoAnswerError,
     RequestRejectedError,
     SnapshotNotFoundError,
     SnapshotProtectedError,
@@ -32,6 +33,10 @@ _BY_CODE: dict[str, type[AwsError]] = {
 _REJECTED = ("Invalid", "Incorrect", "Unsupported", "Missing", "OperationNotPermitted", "TagLimitExceeded")
 
 
+_SERVER_FAULT = 500
+_NOT_BEGUN = ("RequestLimitExceeded", "Throttling", "ThrottlingException", "Unavailable", "ServiceUnavailable")
+
+
 @contextmanager
 def translated(operation: str) -> Iterator[None]:
     """Raise AwsError, or the subclass that the code stands for, instead of botocore's exceptions."""
@@ -40,14 +45,17 @@ def translated(operation: str) -> Iterator[None]:
     except ClientError as error:
         details = error.response.get("Error", {})
         code = details.get("Code", "Unknown").removeprefix("Client.")
-        raise _type_for(code, operation)(operation, code, details.get("Message", "no message")) from error
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        raise _type_for(code, operation, status)(operation, code, details.get("Message", "no message")) from error
     except (BotoCoreError, ResponseParserError) as error:
-        raise AwsError(operation, type(error).__name__, str(error)) from error
+        raise NoAnswerError(operation, type(error).__name__, str(error)) from error
 
 
-def _type_for(code: str, operation: str) -> type[AwsError]:
+def _type_for(code: str, operation: str, status: int) -> type[AwsError]:
     if code in _BY_CODE:
         return _BY_CODE[code]
+    if status >= _SERVER_FAULT and code not in _NOT_BEGUN:
+        return NoAnswerError
     # The code for deleting a locked snapshot is not documented; every spelling seen names the lock.
     if operation == "DeleteSnapshot" and ("lock" in code.lower() or code == "OperationNotPermitted"):
         return SnapshotProtectedError

@@ -32,6 +32,15 @@ _CONFIG = Config(
 # and what the first one made is found and adopted; later it would make another snapshot.
 _CREATING = _CONFIG.merge(Config(read_timeout=10))
 
+# While a database is locked nothing may queue behind other creates, as the adaptive mode would have it,
+# and few retries are worth the wait.
+_URGENT = _CREATING.merge(Config(retries={"mode": "standard", "total_max_attempts": 4}))
+
+# Stages of all frozen instances run side by side, and a thaw must not wait for a connection.
+_COMMANDS = _CONFIG.merge(
+    Config(retries={"mode": "standard", "total_max_attempts": 6}, max_pool_connections=2 * WORKERS)
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Clients:
@@ -39,6 +48,7 @@ class Clients:
 
     describing: EC2Client
     creating: EC2Client
+    urgent: EC2Client
     deleting: EC2Client
     ssm: SSMClient
 
@@ -55,8 +65,9 @@ def build_clients(region: str | None) -> Clients:
         return Clients(
             describing=session.client("ec2", config=_CONFIG),
             creating=session.client("ec2", config=_CREATING),
+            urgent=session.client("ec2", config=_URGENT),
             deleting=session.client("ec2", config=_CONFIG),
-            ssm=session.client("ssm", config=_CONFIG),
+            ssm=session.client("ssm", config=_COMMANDS),
         )
     except (BotoCoreError, ValueError) as error:
         raise ConfigurationError(f"no AWS clients: {error}; see AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL") from error

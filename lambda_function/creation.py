@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lambda_function.errors import (
+    AutoSnapshotsError,
     AwsError,
     CreationTooSoonError,
-    OutOfTimeError,
     RequestRejectedError,
     SnapshotNotFoundError,
     TooManyPendingError,
@@ -26,6 +26,7 @@ from lambda_function.model import (
     Change,
     ChangeOutcome,
     ChangeResult,
+    HookResult,
     Instance,
     Outcome,
     RunRequest,
@@ -65,6 +66,27 @@ class UnitOutcome:
 
     creations: tuple[Creation, ...]
     changes: tuple[ChangeResult, ...] = ()
+    hooks: tuple[HookResult, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenOutcome:
+    """What a create under a freeze has made so far.
+
+    `strays` are snapshots that nobody asked for and `too_soon` the units that EC2's 15 seconds refused;
+    both are seen to after the thaw.
+    """
+
+    creations: tuple[Creation, ...]
+    strays: tuple[tuple[Snapshot, CreateUnit], ...] = ()
+    too_soon: tuple[tuple[CreateUnit, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    creations: tuple[Creation, ...]
+    missing: tuple[VolumePlan, ...] = ()
+    strays: tuple[Snapshot, ...] = ()
 
 
 class Creator:
@@ -89,15 +111,50 @@ class Creator:
         """Create the unit's snapshots. Failures are results, never exceptions, so that others go on."""
         try:
             return self._attempt(unit)
-        except VolumeNotFoundError as error:
-            reason = f"gone between listing and create ({error.code})"
-            return UnitOutcome((_without(unit.plans[0], Outcome.VOLUME_GONE, reason),))
-        except (AwsError, OutOfTimeError) as error:
-            return _failed(unit, str(error))
         except Exception as error:
-            # A fault of our own in one unit must not cost the others their snapshots.
-            logger.exception("unexpected while creating snapshots of %s", ", ".join(unit.volume_ids))
-            return _failed(unit, f"unexpected {type(error).__name__}: {error}")
+            return UnitOutcome(_failures(unit, error))
+
+    def enter_room(self, snapshots: int) -> None:
+        """Wait until that many more snapshots may be pending. Raises OutOfTimeError."""
+        self._room.enter(snapshots, RESERVE_SECONDS)
+
+    def create_frozen(self, unit: CreateUnit) -> FrozenOutcome:
+        """As `create`, but while something is frozen: it waits for nothing, and `after_thaw` completes it."""
+        try:
+            answer = self._call(unit, urgent=True)
+        except CreationTooSoonError as error:
+            return FrozenOutcome((), too_soon=((unit, str(error)),))
+        except (RequestRejectedError, VolumeNotFoundError) as error:
+            if unit.is_set:
+                return self._frozen_one_by_one(unit.plans, f"not as a set: {error}")
+            return FrozenOutcome(_failures(unit, error))
+        except Exception as error:
+            return FrozenOutcome(_failures(unit, error))
+        alone = self._frozen_one_by_one(answer.missing, _detached(unit))
+        strays = tuple((stray, unit) for stray in answer.strays)
+        return FrozenOutcome((*answer.creations, *alone.creations), strays, alone.too_soon)
+
+    def _frozen_one_by_one(self, plans: Sequence[VolumePlan], why: str) -> FrozenOutcome:
+        outcomes = [self.create_frozen(self._single(plan)) for plan in plans]
+        creations = tuple(with_warning(each, why) for outcome in outcomes for each in outcome.creations)
+        return FrozenOutcome(creations, too_soon=tuple(each for outcome in outcomes for each in outcome.too_soon))
+
+    def after_thaw(self, frozen: FrozenOutcome) -> UnitOutcome:
+        """Delete strays, and adopt what stood in the way of a create; what cannot be adopted has failed."""
+        creations = list(frozen.creations)
+        for unit, reason in frozen.too_soon:
+            adopted = self._adopted_now(unit)
+            served = {creation.plan.volume.id for creation in adopted}
+            left = (plan for plan in unit.plans if plan.volume.id not in served)
+            creations += [*adopted, *(without_snapshot(plan, Outcome.FAILED, reason) for plan in left)]
+        return UnitOutcome(tuple(creations), tuple(self._delete_stray(*stray) for stray in frozen.strays))
+
+    def _adopted_now(self, unit: CreateUnit) -> list[Creation]:
+        try:
+            return self._look(unit)
+        except AwsError:
+            # The volumes fail with EC2's refusal, which says more than a failed look.
+            return []
 
     def _attempt(self, unit: CreateUnit) -> UnitOutcome:
         last: AwsError | None = None
@@ -106,7 +163,7 @@ class Creator:
             self._budget.require(RESERVE_SECONDS)
             self._room.enter(len(unit.plans), RESERVE_SECONDS)
             try:
-                return self._create_set(unit) if unit.is_set else self._create_single(unit)
+                return self._complete(unit, self._call(unit))
             except TooManyPendingError:
                 # Not an attempt of this unit: it waits until the account has room, or time is out.
                 self._room.refused(RESERVE_SECONDS)
@@ -130,32 +187,34 @@ class Creator:
             raise AssertionError("no attempt was made")
         raise last
 
-    def _create_single(self, unit: CreateUnit) -> UnitOutcome:
-        plan = unit.plans[0]
-        snapshot = self._ebs.create_snapshot(plan.volume.id, unit.description, unit.tags)
-        warnings = (f"tags left out, no room: {', '.join(unit.left_out)}",) if unit.left_out else ()
-        return UnitOutcome((self._created(plan, unit, snapshot, warnings),))
-
-    def _create_set(self, unit: CreateUnit) -> UnitOutcome:
+    def _call(self, unit: CreateUnit, *, urgent: bool = False) -> _Answer:
+        """The one create call, and its answer compared with what was meant."""
+        if unit.instance_id is None:
+            plan = unit.plans[0]
+            snapshot = self._ebs.create_snapshot(plan.volume.id, unit.description, unit.tags, urgent=urgent)
+            warnings = (f"tags left out, no room: {', '.join(unit.left_out)}",) if unit.left_out else ()
+            return _Answer((self._created(plan, unit, snapshot, warnings),))
         snapshots = self._ebs.create_snapshots(
-            unit.instance_id or "", unit.exclude_boot, unit.exclude_data, unit.description, unit.tags
+            unit.instance_id, unit.exclude_boot, unit.exclude_data, unit.description, unit.tags, urgent=urgent
         )
         by_volume = {snapshot.volume_id: snapshot for snapshot in snapshots}
-        creations = [
-            self._created(plan, unit, by_volume[plan.volume.id]) for plan in unit.plans if plan.volume.id in by_volume
-        ]
-        missing = [plan for plan in unit.plans if plan.volume.id not in by_volume]
-        if missing:
-            alone = self._one_by_one(missing, f"not in the set of {unit.instance_id}: detached meanwhile")
-            creations += alone.creations
-        strays = [snapshot for snapshot in snapshots if snapshot.volume_id not in unit.volume_ids]
-        return UnitOutcome(tuple(creations), tuple(self._delete_stray(stray, unit) for stray in strays))
+        return _Answer(
+            tuple(self._created(p, unit, by_volume[p.volume.id]) for p in unit.plans if p.volume.id in by_volume),
+            tuple(plan for plan in unit.plans if plan.volume.id not in by_volume),
+            tuple(snapshot for snapshot in snapshots if snapshot.volume_id not in unit.volume_ids),
+        )
+
+    def _complete(self, unit: CreateUnit, answer: _Answer) -> UnitOutcome:
+        """Create singly what a set's answer lacks, and delete at once what nobody asked for."""
+        alone = self._one_by_one(answer.missing, _detached(unit))
+        strays = tuple(self._delete_stray(stray, unit) for stray in answer.strays)
+        return UnitOutcome((*answer.creations, *alone.creations), strays)
 
     def _created(
         self, plan: VolumePlan, unit: CreateUnit, snapshot: Snapshot, warnings: tuple[str, ...] = ()
     ) -> Creation:
         if not snapshot.state.is_good:
-            return _without(plan, Outcome.FAILED, f"{snapshot.id} was created in state {snapshot.state}")
+            return without_snapshot(plan, Outcome.FAILED, f"{snapshot.id} was created in state {snapshot.state}")
         reason = plan.reason + (f"; one instant with the others of {unit.instance_id}" if unit.is_set else "")
         result = VolumeResult(
             plan.volume.id, plan.policy_name, Outcome.CREATED, reason, snapshot.id, unit.consistency, warnings
@@ -173,23 +232,27 @@ class Creator:
             outcome, reason = ChangeOutcome.FAILED, f"{reason}; {error}"
         return ChangeResult(stray.id, stray.volume_id, Change.DELETE, outcome, reason)
 
+    def _single(self, plan: VolumePlan) -> CreateUnit:
+        return single(plan, self._instances, self._keys, self._request.period)
+
     def _one_by_one(self, plans: Sequence[VolumePlan], why: str) -> UnitOutcome:
-        creations: list[Creation] = []
-        for plan in plans:
-            unit = single(plan, self._instances, self._keys, self._request.period)
-            creations += [_with_warning(creation, why) for creation in self.create(unit).creations]
-        return UnitOutcome(tuple(creations))
+        creations = [each for plan in plans for each in self.create(self._single(plan)).creations]
+        return UnitOutcome(tuple(with_warning(creation, why) for creation in creations))
 
     def _look_and_wait(self, unit: CreateUnit) -> list[Creation]:
         """Adopt what just appeared for the unit's volumes; wait out the 15 seconds if nothing does."""
         for seconds in LOOK_AFTER_SECONDS:
             if seconds:
                 self._budget.wait(seconds, RESERVE_SECONDS)
-            seen = self._ebs.list_snapshots(self._request.period.up_to(), unit.volume_ids)
-            adopted = [self._adopt(plan, [s for s in seen if s.volume_id == plan.volume.id]) for plan in unit.plans]
-            if any(adopted):
-                return [creation for creation in adopted if creation is not None]
+            adopted = self._look(unit)
+            if adopted:
+                return adopted
         return []
+
+    def _look(self, unit: CreateUnit) -> list[Creation]:
+        seen = self._ebs.list_snapshots(self._request.period.up_to(), unit.volume_ids)
+        adopted = [self._adopt(plan, [s for s in seen if s.volume_id == plan.volume.id]) for plan in unit.plans]
+        return [creation for creation in adopted if creation is not None]
 
     def _adopt(self, plan: VolumePlan, snapshots: Sequence[Snapshot]) -> Creation | None:
         period = self._request.period.value
@@ -211,14 +274,28 @@ class Creator:
         return UnitOutcome((*adopted, *alone.creations))
 
 
-def _without(plan: VolumePlan, outcome: Outcome, reason: str) -> Creation:
+def without_snapshot(plan: VolumePlan, outcome: Outcome, reason: str) -> Creation:
+    """A volume that got none, and why."""
     return Creation(plan, VolumeResult(plan.volume.id, plan.policy_name, outcome, reason))
 
 
-def _failed(unit: CreateUnit, reason: str) -> UnitOutcome:
-    return UnitOutcome(tuple(_without(plan, Outcome.FAILED, reason) for plan in unit.plans))
-
-
-def _with_warning(creation: Creation, warning: str) -> Creation:
+def with_warning(creation: Creation, warning: str) -> Creation:
+    """The same with one more warning."""
     result = replace(creation.result, warnings=(*creation.result.warnings, warning))
     return replace(creation, result=result)
+
+
+def _failures(unit: CreateUnit, error: Exception) -> tuple[Creation, ...]:
+    """The unit's volumes without a snapshot, because of this error."""
+    outcome, reason = Outcome.FAILED, str(error)
+    if isinstance(error, VolumeNotFoundError) and not unit.is_set:
+        outcome, reason = Outcome.VOLUME_GONE, f"gone between listing and create ({error.code})"
+    elif not isinstance(error, AutoSnapshotsError):
+        # A fault of our own in one unit must not cost the others their snapshots.
+        logger.error("unexpected while creating snapshots of %s", ", ".join(unit.volume_ids), exc_info=error)
+        reason = f"unexpected {type(error).__name__}: {error}"
+    return tuple(without_snapshot(plan, outcome, reason) for plan in unit.plans)
+
+
+def _detached(unit: CreateUnit) -> str:
+    return f"not in the set of {unit.instance_id}: detached meanwhile"

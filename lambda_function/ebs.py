@@ -12,7 +12,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from lambda_function.aws_errors import translated
-from lambda_function.model import Instance, Period, Snapshot, SnapshotState, Volume
+from lambda_function.model import Consistency, Instance, Period, Snapshot, SnapshotState, Volume
 from lambda_function.tags import TagKeys, format_keepers, parse_keepers, policy_named_by
 
 if TYPE_CHECKING:
@@ -29,10 +29,11 @@ _STATES = {state.value: state for state in SnapshotState}
 
 @dataclass(frozen=True, slots=True)
 class Ec2Ebs:
-    """The Ebs port over three clients, so that a throttle on one kind of call does not slow the others."""
+    """The Ebs port over four clients, so that a throttle on one kind of call does not slow the others."""
 
     describing: EC2Client
     creating: EC2Client
+    urgent: EC2Client
     deleting: EC2Client
     keys: TagKeys
 
@@ -83,9 +84,12 @@ class Ec2Ebs:
         with translated("DescribeSnapshots"):
             return sum(len(page["Snapshots"]) for page in pages)
 
-    def create_snapshot(self, volume_id: str, description: str, tags: Mapping[str, str]) -> Snapshot:
+    def create_snapshot(
+        self, volume_id: str, description: str, tags: Mapping[str, str], *, urgent: bool = False
+    ) -> Snapshot:
+        client = self.urgent if urgent else self.creating
         with translated("CreateSnapshot"):
-            raw = self.creating.create_snapshot(
+            raw = client.create_snapshot(
                 VolumeId=volume_id,
                 Description=description,
                 TagSpecifications=[{"ResourceType": "snapshot", "Tags": _as_list(tags)}],
@@ -99,12 +103,15 @@ class Ec2Ebs:
         exclude_data: Sequence[str],
         description: str,
         tags: Mapping[str, str],
+        *,
+        urgent: bool = False,
     ) -> list[Snapshot]:
+        client = self.urgent if urgent else self.creating
         specification: dict[str, Any] = {"InstanceId": instance_id, "ExcludeBootVolume": exclude_boot}
         if exclude_data:
             specification["ExcludeDataVolumeIds"] = list(exclude_data)
         with translated("CreateSnapshots"):
-            answer = self.creating.create_snapshots(
+            answer = client.create_snapshots(
                 InstanceSpecification=specification,  # type: ignore[arg-type]  # built in two steps
                 Description=description,
                 CopyTagsFromSource="volume",
@@ -116,6 +123,12 @@ class Ec2Ebs:
         with translated("CreateTags"):
             self.deleting.create_tags(
                 Resources=[snapshot_id], Tags=[{"Key": self.keys.period, "Value": format_keepers(keepers)}]
+            )
+
+    def set_consistency(self, snapshot_ids: Collection[str], consistency: Consistency) -> None:
+        with translated("CreateTags"):
+            self.deleting.create_tags(
+                Resources=sorted(snapshot_ids), Tags=[{"Key": self.keys.consistency, "Value": consistency.value}]
             )
 
     def delete_snapshot(self, snapshot_id: str) -> None:

@@ -6,6 +6,7 @@
     ├── ConfigurationError      wrong before any work: event, arguments, environment, no policy (exit 2)
     ├── RunFailedError          raised once, at the end of a run in which something due was not done (exit 1)
     ├── OutOfTimeError          the time left no longer allows another step
+    ├── HookError               a hook cannot be run, found before anything was sent
     └── AwsError                a call to AWS failed for good
         ├── VolumeNotFoundError          the volume went away after it was listed
         ├── SnapshotNotFoundError        the snapshot is already gone
@@ -13,6 +14,7 @@
         ├── CreationTooSoonError         two creates of one volume within 15 seconds
         ├── TooManyPendingError          the account's pending snapshots are at their quota
         ├── VolumePendingError           this volume's pending snapshots are at their quota
+        ├── NoAnswerError                the call may or may not have taken effect
         └── RequestRejectedError         EC2 will not do this request, however often it is asked
 """
 
@@ -43,6 +45,10 @@ class RunFailedError(AutoSnapshotsError):
 
 class OutOfTimeError(AutoSnapshotsError):
     """No step is begun that the time left cannot finish."""
+
+
+class HookError(AutoSnapshotsError):
+    """The document, the instance or a parameter does not allow the hook; nothing was sent."""
 
 
 class AwsError(AutoSnapshotsError):
@@ -80,6 +86,10 @@ class TooManyPendingError(AwsError):
 
 class VolumePendingError(AwsError):
     """`ConcurrentSnapshotLimitExceeded`: 5 per volume, 1 for st1 and sc1."""
+
+
+class NoAnswerError(AwsError):
+    """No answer, or a server's fault: whether the call took effect is not known."""
 
 
 class RequestRejectedError(AwsError):

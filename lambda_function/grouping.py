@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from lambda_function.model import Consistency, Instance, Period, Volume
 from lambda_function.plan import VolumePlan
+from lambda_function.policy import Policy
 from lambda_function.tags import TagKeys, own_tags, set_can_copy, snapshot_tags
 
 MAX_EXCLUSIONS = 40
@@ -48,6 +49,56 @@ class CreateUnit:
     @property
     def volume_ids(self) -> tuple[str, ...]:
         return tuple(plan.volume.id for plan in self.plans)
+
+
+@dataclass(frozen=True, slots=True)
+class HookGroup:
+    """What one freeze serves: the due volumes of one policy on an instance, and the create calls for them.
+
+    Several instances only where a volume is attached to all of them.
+    """
+
+    policy_name: str
+    policy: Policy
+    instance_ids: tuple[str, ...]
+    units: tuple[CreateUnit, ...]
+
+    @property
+    def plans(self) -> tuple[VolumePlan, ...]:
+        return tuple(plan for unit in self.units for plan in unit.plans)
+
+
+def arrange_hooked(
+    due: Sequence[VolumePlan], instances: Mapping[str, Instance], keys: TagKeys, period: Period
+) -> tuple[list[HookGroup], list[VolumePlan]]:
+    """The freezes that the due volumes need, and the volumes that need none.
+
+    None is needed where the policy names no document, or where nothing runs that could be writing.
+    """
+    plain: list[VolumePlan] = []
+    groups: list[tuple[Policy, str, set[str], list[VolumePlan]]] = []
+    for plan in due:
+        writing = {each for each in plan.volume.instance_ids if not _is_stopped(each, instances)}
+        if plan.policy is None or plan.policy.hook_document is None or not writing:
+            plain.append(plan)
+            continue
+        name, members = plan.policy_name or "", [plan]
+        # A volume on several instances makes one group of what were several.
+        joined = [group for group in groups if group[1] == name and not writing.isdisjoint(group[2])]
+        for group in joined:
+            groups.remove(group)
+            writing |= group[2]
+            members = [*group[3], *members]
+        groups.append((plan.policy, name, writing, members))
+    arranged = [
+        HookGroup(name, policy, tuple(sorted(ids)), tuple(arrange(members, instances, keys, period)))
+        for policy, name, ids, members in groups
+    ]
+    return arranged, plain
+
+
+def _is_stopped(instance_id: str, instances: Mapping[str, Instance]) -> bool:
+    return instance_id in instances and instances[instance_id].state == "stopped"
 
 
 def arrange(

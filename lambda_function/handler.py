@@ -39,7 +39,7 @@ def lambda_handler(event: object, context: LambdaContext) -> dict[str, Any]:
         event,
         environ=os.environ,
         clients=clients,
-        now=utc_now(),
+        clock=utc_now,
         time_left=lambda: context.get_remaining_time_in_millis() / 1000,
         observer=LogObserver(),
     )

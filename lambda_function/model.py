@@ -166,6 +166,22 @@ class ChangeResult:
 
 
 @dataclass(frozen=True, slots=True)
+class HookResult:
+    """One freeze: on which instances, what went wrong (None: nothing), how long, and its journal.
+
+    `freeze_ms` is from the end of pre to the sending of post as the function saw it, `held_ms` what the
+    document measured on the instance.
+    """
+
+    instance_ids: tuple[str, ...]
+    policy: str
+    problem: str | None
+    freeze_ms: int | None = None
+    held_ms: int | None = None
+    steps: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class RunReport:
     """All a run decided and did. `failures` is empty exactly when everything due was done."""
 
@@ -174,6 +190,7 @@ class RunReport:
     changes: tuple[ChangeResult, ...] = ()
     failures: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    hooks: tuple[HookResult, ...] = ()
     failed_snapshots: tuple[str, ...] = ()
     orphaned_snapshots: int = 0
     duration_seconds: float = field(default=0.0, compare=False)

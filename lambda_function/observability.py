@@ -8,11 +8,12 @@ from aws_lambda_powertools.metrics import MetricUnit
 from lambda_function.model import (
     ChangeOutcome,
     ChangeResult,
+    HookResult,
     Outcome,
     RunReport,
     VolumeResult,
 )
-from lambda_function.report import answer, change_line, summary, volume_line
+from lambda_function.report import answer, change_line, hook_line, summary, volume_line
 
 NAMESPACE = "AutoSnapshots"
 SERVICE = "auto-snapshots"
@@ -24,6 +25,7 @@ METRICS = {
     "SnapshotsDeleted": "deleted",
     "DeletionsRefused": "refused",
     "Failures": "failed",
+    "HooksFailed": "hooks_failed",
     "VolumesWithUnknownPolicy": "unknown_policy",
     "SnapshotsInError": "failed_snapshots",
 }
@@ -58,6 +60,12 @@ class LogObserver:
         else:
             logger.info("snapshot", extra=change_line(result))
 
+    def hook(self, result: HookResult) -> None:
+        if result.problem:
+            logger.error("hook", extra=hook_line(result))
+        else:
+            logger.info("hook", extra=hook_line(result))
+
 
 def log_summary(report: RunReport) -> None:
     """The run in one line."""
@@ -80,4 +88,9 @@ def publish_metrics(report: RunReport) -> None:
     for name, key in METRICS.items():
         metrics.add_metric(name, MetricUnit.Count, counts[key])
     metrics.add_metric("Duration", MetricUnit.Seconds, report.duration_seconds)
+    for hook in report.hooks:
+        if hook.freeze_ms is not None:
+            metrics.add_metric("FreezeTime", MetricUnit.Milliseconds, hook.freeze_ms)
+        if hook.held_ms is not None:
+            metrics.add_metric("FreezeTimeOnInstance", MetricUnit.Milliseconds, hook.held_ms)
     metrics.flush_metrics()

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from lambda_function.model import ChangeResult, Instance, Period, Snapshot, Volume, VolumeResult
+from lambda_function.model import (
+    ChangeResult,
+    Consistency,
+    HookResult,
+    Instance,
+    Period,
+    Snapshot,
+    Volume,
+    VolumeResult,
+)
 from lambda_function.policy import Parameter
 
 
@@ -14,6 +24,63 @@ class PolicySource(Protocol):
 
     def read(self) -> list[Parameter]:
         """All policy parameters. Raises AwsError when the listing could not be completed."""
+
+
+@dataclass(frozen=True, slots=True)
+class HookDocument:
+    """A Command document as it was checked: its resolved version and the parameters it declares."""
+
+    name: str
+    version: str
+    parameters: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class CommandOutcome:
+    """How a command ended on one instance. `status` is SSM's, or ours where SSM gave none."""
+
+    status: str
+    exit_code: int | None
+    output: str
+    error: str = ""
+
+    @property
+    def succeeded(self) -> bool:
+        return self.status == "Success"
+
+    @property
+    def is_verdict(self) -> bool:
+        """Whether the document itself ran to an end: sending it again would say nothing new."""
+        return self.succeeded or (self.status == "Failed" and (self.exit_code or 0) > 0)
+
+    @property
+    def explanation(self) -> str:
+        """Exit code and the last line of what was printed, where there is any."""
+        last = next((line for line in reversed((self.error or self.output).splitlines()) if line.strip()), "")
+        code = f"exit {self.exit_code}" if self.exit_code not in (None, 0, -1) else ""
+        return ": ".join(part for part in (code, "" if self.succeeded else last.strip()[:300]) if part)
+
+    def __str__(self) -> str:
+        return f"{self.status} ({self.explanation})" if self.explanation else self.status
+
+
+class Commands(Protocol):
+    """SSM Run Command. Every method raises AwsError or a subclass of it."""
+
+    def describe_document(self, name: str) -> HookDocument:
+        """The document, checked to be a Command document. Raises HookError where it is missing or another kind."""
+
+    def unreachable(self, instance_ids: Collection[str]) -> dict[str, str]:
+        """Those of the instances that SSM cannot reach now, with the reason."""
+
+    def send(self, document: HookDocument, instance_id: str, parameters: Mapping[str, list[str]]) -> str:
+        """Send one command and return its id. NoAnswerError: it may have been sent all the same."""
+
+    def wait(self, command_id: str, instance_id: str, until: float) -> CommandOutcome | None:
+        """The outcome, or None when it has not ended by `until` (on the budget's elapsed clock)."""
+
+    def cancel(self, command_id: str, instance_id: str) -> None:
+        """Ask for cancellation; no guarantee."""
 
 
 class Ebs(Protocol):
@@ -34,8 +101,10 @@ class Ebs(Protocol):
     def count_pending(self) -> int:
         """Number of this account's pending snapshots in the Region, whoever started them."""
 
-    def create_snapshot(self, volume_id: str, description: str, tags: Mapping[str, str]) -> Snapshot:
-        """Start a snapshot of one volume."""
+    def create_snapshot(
+        self, volume_id: str, description: str, tags: Mapping[str, str], *, urgent: bool = False
+    ) -> Snapshot:
+        """Start a snapshot of one volume; `urgent` while something is frozen, so that it waits for nothing."""
 
     def create_snapshots(
         self,
@@ -44,11 +113,16 @@ class Ebs(Protocol):
         exclude_data: Sequence[str],
         description: str,
         tags: Mapping[str, str],
+        *,
+        urgent: bool = False,
     ) -> list[Snapshot]:
         """Start snapshots of an instance's volumes at one instant, each with its volume's tags and `tags`."""
 
     def set_keepers(self, snapshot_id: str, keepers: Collection[str]) -> None:
         """Write the period tag."""
+
+    def set_consistency(self, snapshot_ids: Collection[str], consistency: Consistency) -> None:
+        """Write the consistency tag of these snapshots, in one call."""
 
     def delete_snapshot(self, snapshot_id: str) -> None:
         """Delete one snapshot."""
@@ -69,6 +143,9 @@ class Observer(Protocol):
     def change(self, result: ChangeResult) -> None:
         """A snapshot's change."""
 
+    def hook(self, result: HookResult) -> None:
+        """A freeze that is over."""
+
 
 class Silent:
     """An observer for callers that only want the report."""
@@ -80,3 +157,5 @@ class Silent:
     def volume(self, result: VolumeResult) -> None: ...
 
     def change(self, result: ChangeResult) -> None: ...
+
+    def hook(self, result: HookResult) -> None: ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lambda_function.model import Change, ChangeOutcome, ChangeResult, Outcome, RunReport, VolumeResult
+from lambda_function.model import Change, ChangeOutcome, ChangeResult, HookResult, Outcome, RunReport, VolumeResult
 
 MAX_MESSAGE = 4000
 """Characters of the exception's text: Lambda, CloudWatch and e-mail all show that much whole."""
@@ -27,6 +27,7 @@ def summary(report: RunReport) -> dict[str, int]:
         "released": report.count_changes(Change.RELEASE, done, planned),
         "refused": sum(change.outcome is ChangeOutcome.REFUSED for change in report.changes),
         "failed": len(report.failures),
+        "hooks_failed": sum(hook.problem is not None for hook in report.hooks),
         "unknown_policy": report.count(Outcome.UNKNOWN_POLICY),
         "failed_snapshots": len(report.failed_snapshots),
         "orphaned_snapshots": report.orphaned_snapshots,
@@ -41,6 +42,7 @@ def answer(report: RunReport, limit: int | None = MAX_LISTED) -> dict[str, Any]:
         "warnings": list(report.warnings),
         "volumes": [volume_line(result) for result in report.volumes],
         "changes": [change_line(result) for result in report.changes],
+        "hooks": [hook_line(result) for result in report.hooks],
         "failed_snapshots": list(report.failed_snapshots),
     }
     shown = {name: lines[:limit] for name, lines in lists.items()}
@@ -80,6 +82,19 @@ def change_line(result: ChangeResult) -> dict[str, Any]:
         "outcome": result.outcome.value,
         "reason": result.reason,
     }
+
+
+def hook_line(result: HookResult) -> dict[str, Any]:
+    """One freeze's line, its journal included; what is empty is left out."""
+    line = {
+        "instance_ids": list(result.instance_ids),
+        "policy": result.policy,
+        "problem": result.problem,
+        "freeze_ms": result.freeze_ms,
+        "held_ms": result.held_ms,
+        "steps": list(result.steps),
+    }
+    return {name: value for name, value in line.items() if value not in (None, [])}
 
 
 def headline(report: RunReport) -> str:

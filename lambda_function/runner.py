@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from lambda_function.changes import PlannedChange, apply_changes, kept_for, plan_join, plan_prune
-from lambda_function.concurrency import in_parallel
-from lambda_function.creation import Creation, Creator
-from lambda_function.errors import AwsError, ConfigurationError
-from lambda_function.grouping import CreateUnit, arrange, single
+from lambda_function.concurrency import MAX_FREEZES, WORKERS, in_parallel
+from lambda_function.creation import Creation, Creator, UnitOutcome
+from lambda_function.errors import AwsError, ConfigurationError, HookError
+from lambda_function.grouping import CreateUnit, HookGroup, arrange, arrange_hooked, single
+from lambda_function.hook_readiness import HookReadiness, look
+from lambda_function.hooked_creation import HookedCreator
 from lambda_function.model import (
     Change,
     ChangeOutcome,
     ChangeResult,
+    HookResult,
     Instance,
     Outcome,
     RunReport,
@@ -24,7 +27,7 @@ from lambda_function.model import (
 )
 from lambda_function.plan import RunPlan, VolumePlan, plan_run
 from lambda_function.policy import PolicySet, parse_policies
-from lambda_function.ports import Ebs, Observer, PolicySource
+from lambda_function.ports import Commands, Ebs, Observer, PolicySource
 from lambda_function.tags import TagKeys
 from lambda_function.time_budget import TimeBudget
 
@@ -37,6 +40,7 @@ class Surroundings:
     ebs: Ebs
     keys: TagKeys
     policies_path: str
+    commands: Commands
     budget: TimeBudget
     observer: Observer
 
@@ -90,6 +94,7 @@ class _Run:
         self._plan = plan
         self._results: dict[str, VolumeResult] = {}
         self._changes: list[ChangeResult] = []
+        self._hooks: list[HookResult] = []
         self._serving: dict[str, Snapshot] = {}
         self._failures: list[str] = [*_faults(policies, request.policies), *plan.missing]
 
@@ -100,12 +105,18 @@ class _Run:
             if plan.outcome not in (Outcome.WOULD_CREATE, Outcome.WOULD_SHARE):
                 self._settle(plan, plan.outcome, plan.reason, plan.serving)
         instances = self._describe_instances(to_create)
-        units = arrange(to_create, instances, self._around.keys, self._request.period)
+        groups, plain = arrange_hooked(to_create, instances, self._around.keys, self._request.period)
+        units = arrange(plain, instances, self._around.keys, self._request.period)
+        readiness = look(self._around.commands, groups) if groups else HookReadiness({}, {})
         if self._request.dry_run:
-            self._pretend(units, to_share)
+            self._pretend([*(unit for group in groups for unit in group.units), *units], to_share)
+            self._foretell(groups, readiness)
         else:
             creator = Creator(self._around.ebs, self._request, self._around.keys, instances, self._around.budget)
-            self._create(creator, units)
+            hooked = HookedCreator(
+                creator, self._around.ebs, self._around.commands, readiness, self._request, self._around.budget
+            )
+            self._create(creator, hooked, [*groups, *units])
             self._change(creator, to_share)
         return self._report()
 
@@ -120,14 +131,31 @@ class _Run:
             self._failures.append(f"instances could not be described, so volumes were taken one by one: {error}")
             return {}
 
-    def _create(self, creator: Creator, units: Sequence[CreateUnit]) -> None:
+    def _create(self, creator: Creator, hooked: HookedCreator, units: Sequence[CreateUnit | HookGroup]) -> None:
+        """All creates side by side, those under a freeze first: each has a thread of its own, up to a limit."""
+
+        def create(unit: CreateUnit | HookGroup) -> UnitOutcome:
+            return hooked.create(unit) if isinstance(unit, HookGroup) else creator.create(unit)
+
+        freezes = sum(isinstance(unit, HookGroup) for unit in units)
         self._around.observer.stage("creating", sum(len(unit.plans) for unit in units))
-        for outcome in in_parallel(creator.create, units):
+        for outcome in in_parallel(create, units, WORKERS + min(freezes, MAX_FREEZES)):
             for creation in outcome.creations:
                 self._take(creation)
             for change in outcome.changes:
                 self._note(change)
+            for hook in outcome.hooks:
+                self._hooks.append(hook)
+                self._around.observer.hook(hook)
             self._around.observer.advance(len(outcome.creations))
+
+    def _foretell(self, groups: Sequence[HookGroup], readiness: HookReadiness) -> None:
+        """In a dry run: which hooks are known to fail, found by reading only."""
+        for group in groups:
+            try:
+                readiness.plan(group, self._request.period)
+            except HookError as error:
+                self._hooks.append(HookResult(group.instance_ids, group.policy_name, str(error)))
 
     def _change(self, creator: Creator, to_share: Sequence[VolumePlan]) -> None:
         """Join and let go in one pass; a volume whose candidate vanished gets a snapshot of its own."""
@@ -229,6 +257,7 @@ class _Run:
             changes=tuple(sorted(self._changes, key=lambda change: change.volume_id)),
             failures=tuple(self._failures),
             warnings=(*self._plan.warnings, *unknown, *own),
+            hooks=tuple(sorted(self._hooks, key=lambda hook: hook.instance_ids)),
             failed_snapshots=self._plan.failed_snapshots,
             orphaned_snapshots=self._plan.orphaned,
         )

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
-from lambda_function.model import ChangeOutcome, ChangeResult, Outcome, RunReport, VolumeResult
+from lambda_function.model import ChangeOutcome, ChangeResult, HookResult, Outcome, RunReport, VolumeResult
 from lambda_function.report import headline
 
 _STYLES = {
@@ -67,6 +67,8 @@ class ProgressObserver:
 
     def change(self, result: ChangeResult) -> None: ...
 
+    def hook(self, result: HookResult) -> None: ...
+
 
 def print_report(report: RunReport, console: Console) -> None:
     """The whole report: volumes, then snapshot changes, warnings, failures and one line of counts."""
@@ -78,6 +80,8 @@ def print_report(report: RunReport, console: Console) -> None:
         console.print(_volumes_table(title, report.volumes))
     if report.changes:
         console.print(_changes_table(report.changes))
+    for hook in report.hooks:
+        _print_hook(hook, console)
     for warning in report.warnings:
         console.print(Text(f"warning: {warning}", style="yellow"))
     for snapshot_id in report.failed_snapshots:
@@ -89,6 +93,14 @@ def print_report(report: RunReport, console: Console) -> None:
     for failure in report.failures:
         console.print(Text(f"FAILED: {failure}", style="bold red"))
     console.print(Text(headline(report), style="bold red" if report.failures else "bold"))
+
+
+def _print_hook(hook: HookResult, console: Console) -> None:
+    where = f"hook of policy {hook.policy} on {', '.join(hook.instance_ids)}: "
+    frozen = f"frozen for {hook.freeze_ms} ms" if hook.freeze_ms is not None else "ready"
+    console.print(Text(where + (hook.problem or frozen), style="bold red" if hook.problem else ""))
+    for step in hook.steps:
+        console.print(Text(f"  {step}"))
 
 
 def _volumes_table(title: str, results: Iterable[VolumeResult]) -> Table:

@@ -1,19 +1,25 @@
-"""The time a run has left, so that no step is begun that cannot be finished."""
+"""The time a run has left and its clocks, so that no step is begun that cannot be finished."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from lambda_function.errors import OutOfTimeError
 
 
 @dataclass(frozen=True, slots=True)
 class TimeBudget:
-    """`time_left` gives the seconds that remain; `sleep` waits that many seconds."""
+    """`time_left` gives the seconds that remain; `sleep` waits that many seconds.
+
+    `elapsed` is a monotonic clock in seconds, `now` the wall clock (aware).
+    """
 
     time_left: Callable[[], float]
     sleep: Callable[[float], None]
+    elapsed: Callable[[], float]
+    now: Callable[[], datetime]
 
     def require(self, seconds: float) -> None:
         """Raise OutOfTimeError when less than `seconds` remain."""

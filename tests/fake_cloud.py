@@ -41,6 +41,9 @@ class Clock:
         self.now = now
         self.slept = 0.0
 
+    def elapsed(self) -> float:
+        return (self.now - START).total_seconds()
+
     def sleep(self, seconds: float) -> None:
         self.slept += seconds
         self.now += timedelta(seconds=seconds)
@@ -123,7 +126,7 @@ class FakeCloud:
             ebs=self,
             keys=KEYS,
             policies_path=PATH,
-            budget=TimeBudget(time_left, self.clock.sleep),
+            budget=TimeBudget(time_left, self.clock.sleep, self.clock.elapsed, lambda: self.clock.now),
             observer=Silent(),
         )
         return run(RunRequest(period=Period(period), **fields), around)  # type: ignore[arg-type]

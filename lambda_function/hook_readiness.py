@@ -1,0 +1,63 @@
+"""What can be known of hooks before anything is sent: once per document and run, and for instances in pages."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from lambda_function.errors import AwsError, HookError
+from lambda_function.grouping import HookGroup
+from lambda_function.hooks import HookPlan, check_parameters
+from lambda_function.model import Period
+from lambda_function.ports import Commands, HookDocument
+
+
+@dataclass(frozen=True, slots=True)
+class HookReadiness:
+    """Documents by name (or why they cannot be used), and unreachable instances with the reason."""
+
+    documents: Mapping[str, HookDocument | str]
+    unreachable: Mapping[str, str]
+
+    def plan(self, group: HookGroup, period: Period) -> HookPlan:
+        """The freeze for this group. Raises HookError when something known speaks against it."""
+        policy = group.policy
+        document = self.documents[policy.hook_document or ""]
+        if isinstance(document, str):
+            raise HookError(document)
+        plan = HookPlan(
+            document=document,
+            instance_ids=group.instance_ids,
+            volume_ids=tuple(plan.volume.id for plan in group.plans),
+            policy=group.policy_name,
+            period=period.value,
+            timeout_seconds=policy.hook_timeout_seconds,
+            parameters=policy.hook_parameters,
+        )
+        check_parameters(plan)
+        for instance_id in group.instance_ids:
+            if instance_id in self.unreachable:
+                raise HookError(f"{instance_id} {self.unreachable[instance_id]}")
+        return plan
+
+
+def look(commands: Commands, groups: Sequence[HookGroup]) -> HookReadiness:
+    """Check all documents and instances of these groups; what fails is a finding, never an exception."""
+    names = {group.policy.hook_document or "" for group in groups}
+    instance_ids = {instance_id for group in groups for instance_id in group.instance_ids}
+    documents = {name: _document(commands, name) for name in sorted(names)}
+    return HookReadiness(documents, _unreachable(commands, instance_ids) if instance_ids else {})
+
+
+def _document(commands: Commands, name: str) -> HookDocument | str:
+    try:
+        return commands.describe_document(name)
+    except (HookError, AwsError) as error:
+        return str(error)
+
+
+def _unreachable(commands: Commands, instance_ids: Collection[str]) -> Mapping[str, str]:
+    try:
+        return commands.unreachable(instance_ids)
+    except AwsError as error:
+        return dict.fromkeys(instance_ids, f"could not be looked up: {error}")

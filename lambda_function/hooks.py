@@ -1,0 +1,276 @@
+"""The sequence around a snapshot: pre on every instance, the create call, post on every path.
+
+Pure: it works on callables and writes a journal. What must hold whatever happens:
+
+* post runs on every instance to which pre was sent, or may have been sent;
+* a pre that did not end in time is cancelled first and thawed then;
+* nothing is begun that the time left cannot also undo;
+* the snapshots count as application-consistent only if pre succeeded everywhere, the create call was
+  answered, and post says the freeze was still held.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+from lambda_function.errors import AwsError, HookError, NoAnswerError
+from lambda_function.ports import CommandOutcome, Commands, HookDocument
+from lambda_function.time_budget import TimeBudget
+
+T = TypeVar("T")
+
+CREATE_SECONDS = 45.0
+"""Allowed for the create call and its retries while frozen."""
+
+CANCEL_SECONDS = 5.0
+"""How long a cancelled command may take to end before post is sent all the same."""
+
+POST_ATTEMPTS = 3
+
+AUTO_THAWED = 203
+NOT_FROZEN = 205
+"""Exit codes of Data Lifecycle Manager's contract by which post says that nothing was held."""
+
+CONTRACT = ("command", "executionId")
+OFFERED = ("period", "policy", "volumeIds", "snapshotIds", "notAfter", "timeoutSeconds")
+
+_FROZEN = re.compile(r"^auto-snapshots: frozen\b(.*)$", re.MULTILINE)
+_HELD = re.compile(r"^auto-snapshots: held (yes|no)\s*$", re.MULTILINE)
+_HELD_MS = re.compile(r"^auto-snapshots: held-ms (\d+)\s*$", re.MULTILINE)
+
+
+class Stage(StrEnum):
+    """The values of the document's parameter `command`."""
+
+    PRE = "pre-script"
+    POST = "post-script"
+    DRY_RUN = "dry-run"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One line of the journal. `status` is `sent`, `success`, `failed`, `cancelled` and the like."""
+
+    name: str
+    target: str
+    status: str
+    detail: str = ""
+    at_seconds: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.at_seconds:.1f} s {self.name} {self.target}: {self.status}" + (
+            f" ({self.detail})" if self.detail else ""
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class HookPlan:
+    """One freeze: which instances, with which document and parameters, for which volumes."""
+
+    document: HookDocument
+    instance_ids: tuple[str, ...]
+    volume_ids: tuple[str, ...]
+    policy: str
+    period: str
+    timeout_seconds: int
+    parameters: Mapping[str, list[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Held(Generic[T]):
+    """What came of a freeze.
+
+    `result` is the create call's, None when it was not made. `proved` are the volumes whose snapshots
+    are application-consistent. `pre_error` and `post_error` say what went wrong, in words;
+    `thawed` is False when a post failed, so that someone must look at the instance.
+    """
+
+    result: T | None
+    proved: frozenset[str]
+    pre_error: str | None
+    post_error: str | None
+    thawed: bool
+    freeze_ms: int | None
+    held_ms: int | None
+    steps: tuple[Step, ...]
+
+
+def check_parameters(plan: HookPlan) -> None:
+    """Raise HookError when the document lacks the contract's parameters or does not declare the policy's."""
+    declared = plan.document.parameters
+    lacking = [name for name in CONTRACT if name not in declared]
+    if lacking:
+        raise HookError(f"document {plan.document.name} does not declare the parameter {' and '.join(lacking)}")
+    reserved = [name for name in plan.parameters if name in (*CONTRACT, *OFFERED)]
+    if reserved:
+        raise HookError(f"hook_parameters must not set {', '.join(reserved)}: the run itself does")
+    unknown = [name for name in plan.parameters if name not in declared]
+    if unknown:
+        raise HookError(f"hook_parameters: document {plan.document.name} does not declare {', '.join(unknown)}")
+
+
+def parameters_for(
+    plan: HookPlan, stage: Stage, execution_id: str, snapshot_ids: Sequence[str] = (), not_after: int | None = None
+) -> dict[str, list[str]]:
+    """The parameters of one command; those beyond the contract only where the document declares them."""
+    offered = {
+        "period": plan.period,
+        "policy": plan.policy,
+        "volumeIds": ",".join(plan.volume_ids),
+        "snapshotIds": ",".join(snapshot_ids),
+        "timeoutSeconds": str(plan.timeout_seconds),
+        **({"notAfter": str(not_after)} if not_after is not None else {}),
+    }
+    declared = {name: [value] for name, value in offered.items() if name in plan.document.parameters and value}
+    return {**plan.parameters, **declared, "command": [stage.value], "executionId": [execution_id]}
+
+
+class Freeze(Generic[T]):
+    """One run through the sequence."""
+
+    def __init__(self, plan: HookPlan, commands: Commands, time: TimeBudget) -> None:
+        self._plan = plan
+        self._commands = commands
+        self._time = time
+        self._steps: list[Step] = []
+        self._began = time.elapsed()
+        self._execution_ids = {instance_id: str(uuid.uuid4()) for instance_id in plan.instance_ids}
+        # Command id of the pre stage; None where sending it got no answer, so that it may be under way.
+        self._sent: dict[str, str | None] = {}
+        self._frozen_at: float | None = None
+        self._claimed: set[str] | None = None
+
+    def around(self, create: Callable[[], T], snapshot_ids: Callable[[T], Sequence[str]]) -> Held[T]:
+        """Freeze, create, thaw. Raises OutOfTimeError when the time left does not allow all of it."""
+        self._time.require(2 * self._plan.timeout_seconds + CREATE_SECONDS + 2 * CANCEL_SECONDS)
+        result: T | None = None
+        made: Sequence[str] = ()
+        pre_error: str | None = "not begun"
+        try:
+            pre_error = self._pre()
+            if pre_error is None:
+                result = create()
+                made = snapshot_ids(result)
+                self._note("create", "snapshots", "success" if made else "failed", ", ".join(made))
+        finally:
+            freeze_ms = self._freeze_ms()
+            post_error, thawed, held, held_ms = self._post(made)
+        proved = self._proved() if held and pre_error is None and made else frozenset()
+        return Held(result, proved, pre_error, post_error, thawed, freeze_ms, held_ms, tuple(self._steps))
+
+    def _pre(self) -> str | None:
+        """Send pre to every instance and wait for all; the error in words, None when all succeeded."""
+        until = self._time.elapsed() + self._plan.timeout_seconds
+        not_after = int(self._time.now().timestamp()) + self._plan.timeout_seconds
+        errors = []
+        for instance_id in self._plan.instance_ids:
+            error = self._send_pre(instance_id, not_after)
+            if error is not None:
+                errors.append(error)
+                break
+        for instance_id, command_id in self._sent.items():
+            if command_id is None:
+                continue
+            outcome = self._wait(Stage.PRE, instance_id, command_id, until)
+            if outcome.succeeded:
+                self._claim(outcome.output)
+            else:
+                errors.append(f"pre on {instance_id}: {outcome}")
+        if not errors:
+            self._frozen_at = self._time.elapsed()
+        return "; ".join(errors) or None
+
+    def _send_pre(self, instance_id: str, not_after: int) -> str | None:
+        parameters = parameters_for(self._plan, Stage.PRE, self._execution_ids[instance_id], not_after=not_after)
+        try:
+            self._sent[instance_id] = self._commands.send(self._plan.document, instance_id, parameters)
+        except NoAnswerError as error:
+            # It may have been delivered all the same: post must follow.
+            self._sent[instance_id] = None
+            self._note(Stage.PRE, instance_id, "unknown", str(error))
+            return f"pre on {instance_id}: {error}"
+        except AwsError as error:
+            self._note(Stage.PRE, instance_id, "not sent", str(error))
+            return f"pre on {instance_id}: {error}"
+        self._note(Stage.PRE, instance_id, "sent")
+        return None
+
+    def _post(self, snapshot_ids: Sequence[str]) -> tuple[str | None, bool, bool, int | None]:
+        """Thaw wherever pre was sent: error in words, all thawed, freeze held until now, milliseconds held."""
+        errors: list[str] = []
+        thawed = held = True
+        held_ms: int | None = None
+        for instance_id, outcome in self._send_posts(snapshot_ids).items():
+            says = _HELD.search(outcome.output)
+            measured = _HELD_MS.search(outcome.output)
+            held = held and outcome.succeeded and (says is None or says[1] == "yes")
+            held_ms = max(held_ms or 0, int(measured[1])) if measured else held_ms
+            if outcome.exit_code in (AUTO_THAWED, NOT_FROZEN):
+                what = "thawed by itself before post" if outcome.exit_code == AUTO_THAWED else "was not frozen"
+                errors.append(f"post on {instance_id}: it {what} (exit {outcome.exit_code})")
+            elif not outcome.succeeded:
+                thawed = False
+                errors.append(f"post on {instance_id}: {outcome}: look at it, it may still be frozen")
+            elif not held:
+                errors.append(f"post on {instance_id}: the freeze was not held throughout")
+        return "; ".join(errors) or None, thawed, held and bool(self._sent), held_ms
+
+    def _send_posts(self, snapshot_ids: Sequence[str]) -> dict[str, CommandOutcome]:
+        """Post to all at once, and again to those whose document gave no verdict; the last outcome of each."""
+        outcomes: dict[str, CommandOutcome] = {}
+        waiting = list(reversed(self._sent))
+        for _ in range(POST_ATTEMPTS):
+            until = self._time.elapsed() + self._plan.timeout_seconds
+            sent: dict[str, str] = {}
+            for instance_id in waiting:
+                parameters = parameters_for(self._plan, Stage.POST, self._execution_ids[instance_id], snapshot_ids)
+                try:
+                    sent[instance_id] = self._commands.send(self._plan.document, instance_id, parameters)
+                    self._note(Stage.POST, instance_id, "sent")
+                except AwsError as error:
+                    outcomes[instance_id] = CommandOutcome("not sent", None, "", str(error))
+                    self._note(Stage.POST, instance_id, "not sent", str(error))
+            for instance_id, command_id in sent.items():
+                outcomes[instance_id] = self._wait(Stage.POST, instance_id, command_id, until)
+            waiting = [each for each in waiting if not outcomes[each].is_verdict]
+            if not waiting or self._time.time_left() < self._plan.timeout_seconds + CANCEL_SECONDS:
+                break
+        return outcomes
+
+    def _wait(self, stage: Stage, instance_id: str, command_id: str, until: float) -> CommandOutcome:
+        """The command's outcome; cancelled and given up when it has not ended by `until`."""
+        try:
+            outcome = self._commands.wait(command_id, instance_id, until)
+            if outcome is None:
+                outcome = self._cancel(stage, instance_id, command_id)
+        except AwsError as error:
+            outcome = CommandOutcome("unknown", None, "", str(error))
+        self._note(stage, instance_id, outcome.status.lower(), outcome.explanation)
+        return outcome
+
+    def _cancel(self, stage: Stage, instance_id: str, command_id: str) -> CommandOutcome:
+        self._note("cancel", instance_id, "sent", f"{stage} took more than {self._plan.timeout_seconds} s")
+        self._commands.cancel(command_id, instance_id)
+        self._commands.wait(command_id, instance_id, self._time.elapsed() + CANCEL_SECONDS)
+        return CommandOutcome("timed out", None, "", f"not finished after {self._plan.timeout_seconds} s, cancelled")
+
+    def _claim(self, output: str) -> None:
+        """Take down which volumes the document says it froze; a foreign one says nothing."""
+        said = _FROZEN.search(output)
+        if said is not None:
+            self._claimed = (self._claimed or set()) | set(said[1].replace(",", " ").split())
+
+    def _proved(self) -> frozenset[str]:
+        volumes = frozenset(self._plan.volume_ids)
+        return volumes if self._claimed is None else volumes & self._claimed
+
+    def _freeze_ms(self) -> int | None:
+        return None if self._frozen_at is None else round((self._time.elapsed() - self._frozen_at) * 1000)
+
+    def _note(self, name: str, target: str, status: str, detail: str = "") -> None:
+        self._steps.append(Step(name, target, status, detail, round(self._time.elapsed() - self._began, 3)))

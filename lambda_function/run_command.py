@@ -1,0 +1,171 @@
+"""SSM Run Command: documents, instances, sending, waiting, cancelling.
+
+Waiting is shared: however many instances are frozen at once, one list call in a third of a second
+tells about all of them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from lambda_function.aws_errors import translated
+from lambda_function.errors import AwsError, HookError, RequestRejectedError
+from lambda_function.ports import CommandOutcome, HookDocument
+from lambda_function.time_budget import TimeBudget
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from mypy_boto3_ssm import SSMClient
+
+PAGE = 50
+"""`DescribeInstanceInformation` and `ListCommandInvocations` take at most 50."""
+
+DELIVERY_SECONDS = 30
+"""The least that `SendCommand` takes for its time-out, which is about delivery only."""
+
+POLL_SECONDS = 0.3
+CLOCK_SKEW = timedelta(minutes=2)
+
+_UNDER_WAY = ("Pending", "InProgress", "Delayed", "Cancelling")
+
+
+@dataclass(slots=True)
+class RunCommand:
+    """The Commands port. `since` is when the run began: nothing older is listed."""
+
+    client: SSMClient
+    time: TimeBudget
+    since: datetime
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _waiting: set[str] = field(default_factory=set)
+    _ended: dict[tuple[str, str], CommandOutcome] = field(default_factory=dict)
+    _polled_at: float = float("-inf")
+
+    def describe_document(self, name: str) -> HookDocument:
+        try:
+            with translated("DescribeDocument"):
+                raw = self.client.describe_document(Name=name)["Document"]
+        except RequestRejectedError as error:
+            raise HookError(f"document {name}: {error}") from error
+        kind, status = raw.get("DocumentType", "Command"), raw.get("Status", "Active")
+        if kind != "Command":
+            raise HookError(f"document {name} is of type {kind}, not Command")
+        if status != "Active":
+            raise HookError(f"document {name} is {status}, not Active")
+        declared = frozenset(parameter["Name"] for parameter in raw.get("Parameters", ()))
+        return HookDocument(name, raw.get("DocumentVersion", "$DEFAULT"), declared)
+
+    def unreachable(self, instance_ids: Collection[str]) -> dict[str, str]:
+        ordered = sorted(instance_ids)
+        reasons: dict[str, str] = {}
+        for start in range(0, len(ordered), PAGE):
+            reasons.update(self._unreachable(ordered[start : start + PAGE]))
+        return reasons
+
+    def _unreachable(self, instance_ids: list[str]) -> dict[str, str]:
+        try:
+            known = self._ping_statuses(instance_ids)
+        except RequestRejectedError as error:
+            # One id that SSM never heard of fails the whole call: find it by halves.
+            if len(instance_ids) == 1:
+                return {instance_ids[0]: str(error)}
+            half = len(instance_ids) // 2
+            return {**self._unreachable(instance_ids[:half]), **self._unreachable(instance_ids[half:])}
+        missing = "is not managed by SSM: is the agent running, and has the instance a role for it?"
+        statuses = {each: known.get(each) for each in instance_ids}
+        return {
+            each: missing if status is None else f"is not online for SSM but {status}"
+            for each, status in statuses.items()
+            if status != "Online"
+        }
+
+    def _ping_statuses(self, instance_ids: list[str]) -> dict[str, str]:
+        pages = self.client.get_paginator("describe_instance_information").paginate(
+            Filters=[{"Key": "InstanceIds", "Values": instance_ids}], PaginationConfig={"PageSize": PAGE}
+        )
+        with translated("DescribeInstanceInformation"):
+            return {
+                raw["InstanceId"]: raw.get("PingStatus", "Online")
+                for page in pages
+                for raw in page["InstanceInformationList"]
+            }
+
+    def send(self, document: HookDocument, instance_id: str, parameters: Mapping[str, list[str]]) -> str:
+        with translated("SendCommand"):
+            answer = self.client.send_command(
+                InstanceIds=[instance_id],
+                DocumentName=document.name,
+                DocumentVersion=document.version,
+                Parameters=dict(parameters),
+                TimeoutSeconds=DELIVERY_SECONDS,
+                Comment=f"auto-snapshots {parameters['command'][0]}",
+            )
+        return answer["Command"]["CommandId"]
+
+    def wait(self, command_id: str, instance_id: str, until: float) -> CommandOutcome | None:
+        with self._lock:
+            self._waiting.add(command_id)
+        try:
+            while True:
+                outcome = self._outcome(command_id, instance_id)
+                left = until - self.time.elapsed()
+                if outcome is not None or left <= 0:
+                    return outcome
+                self.time.sleep(min(POLL_SECONDS, left))
+        finally:
+            with self._lock:
+                self._waiting.discard(command_id)
+
+    def cancel(self, command_id: str, instance_id: str) -> None:
+        with translated("CancelCommand"):
+            self.client.cancel_command(CommandId=command_id, InstanceIds=[instance_id])
+
+    def _outcome(self, command_id: str, instance_id: str) -> CommandOutcome | None:
+        """What is known of the command, after a fresh look unless another thread just had one."""
+        with self._lock:
+            if (command_id, instance_id) not in self._ended and self.time.elapsed() - self._polled_at >= POLL_SECONDS:
+                self._look()
+                self._polled_at = self.time.elapsed()
+            return self._ended.get((command_id, instance_id))
+
+    def _look(self) -> None:
+        for raw in self._invocations():
+            key = (raw["CommandId"], raw["InstanceId"])
+            if raw["CommandId"] in self._waiting and key not in self._ended and raw["Status"] not in _UNDER_WAY:
+                self._ended[key] = self._read(raw)
+
+    def _invocations(self) -> Iterator[Mapping[str, Any]]:
+        wanted: dict[str, Any] = {"CommandId": next(iter(self._waiting))}
+        if len(self._waiting) > 1:
+            after = (self.since - CLOCK_SKEW).strftime("%Y-%m-%dT%H:%M:%SZ")
+            wanted = {"Filters": [{"key": "InvokedAfter", "value": after}]}
+        pages = self.client.get_paginator("list_command_invocations").paginate(
+            **wanted, Details=True, PaginationConfig={"PageSize": PAGE}
+        )
+        with translated("ListCommandInvocations"):
+            for page in pages:
+                yield from page["CommandInvocations"]
+
+    def _read(self, raw: Mapping[str, Any]) -> CommandOutcome:
+        status = "Success" if raw["Status"] == "Success" else raw.get("StatusDetails") or raw["Status"]
+        plugins = raw.get("CommandPlugins") or ()
+        if plugins:
+            codes = [plugin.get("ResponseCode") for plugin in plugins]
+            code = next((each for each in codes if each), codes[-1])
+            return CommandOutcome(status, code, "\n".join(plugin.get("Output") or "" for plugin in plugins))
+        try:
+            with translated("GetCommandInvocation"):
+                whole = self.client.get_command_invocation(CommandId=raw["CommandId"], InstanceId=raw["InstanceId"])
+        except AwsError as error:
+            return CommandOutcome(status, None, "", str(error))
+        return CommandOutcome(
+            status,
+            whole.get("ResponseCode"),
+            whole.get("StandardOutputContent", ""),
+            whole.get("StandardErrorContent", ""),
+        )
