@@ -1,0 +1,141 @@
+"""What a person sees: one line per run, the decisions worth reading below it, the account in the end."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tests.demo.promises import PERIODS, Holding, Verdict
+from tests.demo.runs import Invocation
+
+WIDTH = 120
+
+_COUNTS = {
+    "created": "green",
+    "shared": "green",
+    "already_done": "",
+    "deleted": "magenta",
+    "released": "",
+    "refused": "yellow",
+    "unknown_policy": "yellow",
+    "failed": "bold red",
+}
+_STYLES = {
+    "created": "green",
+    "shared": "green",
+    "failed": "bold red",
+    "unknown policy": "yellow",
+    "delete": "magenta",
+    "refused": "yellow",
+}
+
+
+class Show:
+    """Prints as the simulation goes; decisions whose kind was seen before are told by their count alone."""
+
+    def __init__(self, name_of: Callable[[str], str]) -> None:
+        self._console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
+        self._name_of = name_of
+        self._seen: set[str] = set()
+        self._day: datetime | None = None
+
+    def line(self, text: str, style: str = "") -> None:
+        self._console.print(Text(text, style=style))
+
+    def happening(self, moment: datetime, text: str) -> None:
+        self._begin_day(moment)
+        self._console.print(Text(f"{moment:%H:%M}  * {text}", style="cyan"))
+
+    def run(self, run: Invocation, in_full: bool) -> None:
+        """One line, then the decisions: all of them, or those of a kind that has not been shown yet."""
+        self._begin_day(run.moment)
+        text = Text(f"{run.moment:%H:%M}  {run.period + (' (again)' if run.again else ''):<13}")
+        for key, style in _COUNTS.items():
+            count = run.summary.get(key, 0)
+            text.append(f"{count or '·':>{len(key) + 3}}", style=style if count else "dim")
+        self._console.print(text)
+        for line in run.volumes:
+            self._decision(line, line["outcome"], in_full or line["outcome"] == "failed")
+        for line in run.changes:
+            told = line["outcome"] if line["outcome"] != "done" else line["change"]
+            self._decision(line, told, in_full and told != "refused")
+        for warning in run.warnings:
+            if self._is_new(warning):
+                self._console.print(self._indented(f"warning: {self._named(warning)}", "yellow"))
+        if run.error is not None and self._is_new("error"):
+            self._console.print(self._indented(f"the invocation fails with: {self._named(run.error)}", "red"))
+
+    def account(self, verdicts: list[Verdict]) -> None:
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title="What each volume has of what is promised")
+        table.add_column("volume", no_wrap=True)
+        table.add_column("policy", no_wrap=True)
+        for period in PERIODS:
+            table.add_column(period, no_wrap=True)
+        table.add_column("verdict", overflow="fold")
+        for verdict in verdicts:
+            cells = [_cell(verdict.holdings.get(period)) for period in PERIODS]
+            table.add_row(verdict.name, verdict.policy, *cells, _verdict(verdict))
+        self._console.print(table)
+
+    def untouchable(self, kept: dict[str, str]) -> None:
+        for what, count in Counter(kept.values()).items():
+            self.line(f"untouched: {count} {'snapshots' if count > 1 else 'snapshot'} {what}")
+
+    def _begin_day(self, moment: datetime) -> None:
+        if self._day is not None and self._day.date() == moment.date():
+            return
+        self._day = moment
+        self._console.print()
+        heading = f"{moment:%a %d %b %Y}"
+        columns = "".join(f"{key.replace('_', ' '):>{len(key) + 3}}" for key in _COUNTS)
+        self._console.print(Text(f"{heading:<20}{columns}", style="bold"))
+
+    def _decision(self, line: dict[str, Any], told: str, always: bool) -> None:
+        is_new = self._is_new(f"{told} {line['reason']}")
+        if not (always or is_new):
+            return
+        text = Text(f"         {self._name_of(line['volume_id']):<19}")
+        text.append(f"{told:<15}", style=_STYLES.get(told, ""))
+        text.append(f"{line.get('snapshot_id', ''):<23}")
+        text.append(self._named(line["reason"]))
+        self._console.print(text, overflow="ellipsis", no_wrap=True)
+
+    def _is_new(self, text: str) -> bool:
+        kind = re.sub(r"\b(snap|vol|i|ami)-[0-9a-f]+|\d+", "#", text)
+        if kind in self._seen:
+            return False
+        self._seen.add(kind)
+        return True
+
+    def _named(self, text: str) -> str:
+        return re.sub(r"vol-[0-9a-f]+", lambda found: self._name_of(found[0]), text)
+
+    def _indented(self, text: str, style: str) -> Text:
+        return Text("\n".join(f"         {line}" for line in text.splitlines()), style=style)
+
+
+def _cell(holding: Holding | None) -> str:
+    if holding is None or (holding.promised is None and not holding.count):
+        return "-"
+    if holding.promised is None:
+        return f"{holding.count} left alone"
+    newest = f"\n{holding.newest:%a %d %H:%M}" if holding.newest else ""
+    return f"{holding.count} of {holding.promised}{newest}"
+
+
+def _verdict(verdict: Verdict) -> Text:
+    if verdict.broken:
+        return Text("BROKEN: " + "; ".join(verdict.broken), style="bold red")
+    told = "; ".join(verdict.notes)
+    if told.startswith(("untouched", "gone")):
+        return Text(told)
+    return Text("ok" + (f"; {told}" if told else ""), style="green")
