@@ -25,11 +25,12 @@ WRITE_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class PlannedChange:
-    """A change to a snapshot as it was listed, and its reason."""
+    """A change to a snapshot as it was listed, and its reason; `joining` are the periods a join adds."""
 
     snapshot: Snapshot
     change: Change
     reason: str
+    joining: tuple[Period, ...] = ()
 
     def result(self, outcome: ChangeOutcome, note: str = "") -> ChangeResult:
         """The report's line for this change."""
@@ -37,9 +38,9 @@ class PlannedChange:
         return ChangeResult(self.snapshot.id, self.snapshot.volume_id, self.change, outcome, reason)
 
 
-def plan_join(snapshot: Snapshot, reason: str) -> PlannedChange:
-    """This period is to be added to a shorter one's snapshot."""
-    return PlannedChange(snapshot, Change.JOIN, reason)
+def plan_join(snapshot: Snapshot, joining: tuple[Period, ...], reason: str) -> PlannedChange:
+    """These periods are to be added to a shorter one's snapshot."""
+    return PlannedChange(snapshot, Change.JOIN, reason, joining)
 
 
 def plan_prune(
@@ -129,8 +130,8 @@ class _Writer:
     def _join(self, planned: PlannedChange, now: Snapshot) -> ChangeResult:
         if not now.state.is_good:
             return planned.result(ChangeOutcome.LEFT, f"it is now {now.state}")
-        if self._period.value not in now.keepers:
-            self._ebs.set_keepers(now.id, (*now.keepers, self._period.value))
+        if not set(planned.joining) <= set(now.keepers):
+            self._ebs.set_keepers(now.id, ordered_keepers((*now.keepers, *planned.joining)))
         return planned.result(ChangeOutcome.DONE)
 
     def _let_go(self, planned: PlannedChange, now: Snapshot) -> ChangeResult:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from lambda_function.errors import shown
@@ -28,7 +28,8 @@ class VolumePlan:
     """What is to be done with one volume.
 
     `outcome` is WOULD_CREATE, WOULD_SHARE or one of the final ones. `serving` is the snapshot that
-    is to be shared, or that already serves the slot. `count` is the policy's N when the period is
+    is to be shared, or that already serves the slot; `joining` are the periods to be added to a shared
+    one. `count` is the policy's N when the period is
     this policy's business, so that pruning is allowed; otherwise None. `snapshots` are those of this
     volume that bear the period.
     """
@@ -39,6 +40,7 @@ class VolumePlan:
     outcome: Outcome
     reason: str
     serving: Snapshot | None = None
+    joining: tuple[Period, ...] = ()
     count: int | None = None
     snapshots: tuple[Snapshot, ...] = ()
 
@@ -149,7 +151,11 @@ def _plan_volume(
         return without_snapshot(Outcome.NOT_DUE, f"policy {name} does not mention the {request.period}", policy)
     ours = tuple(snapshot for snapshot in snapshots if request.period.value in snapshot.keepers)
     outcome, reason, serving = _decide(name, count, request, snapshots, ours)
-    return VolumePlan(volume, name, policy, outcome, reason, serving, count, ours)
+    joining: tuple[Period, ...] = ()
+    if outcome is Outcome.WOULD_SHARE and serving is not None:
+        joining = (*_due_as_well(request, policy, snapshots, serving), request.period)
+        reason += "".join(f"; the {period} was due as well" for period in joining[:-1])
+    return VolumePlan(volume, name, policy, outcome, reason, serving, joining, count, ours)
 
 
 def _decide(
@@ -205,6 +211,25 @@ def sharing_candidate(request: RunRequest, policy_name: str, snapshots: Iterable
         and snapshot.start_time >= request.time - SHARING_AGE
     ]
     return max(candidates, key=_age_order, default=None)
+
+
+def _due_as_well(
+    request: RunRequest, policy: Policy, snapshots: list[Snapshot], candidate: Snapshot
+) -> tuple[Period, ...]:
+    """Shorter periods that are due and would join the same snapshot: their words are written with ours.
+
+    EC2 cannot change a tag on condition. Were a run of such a period under way, its word could be lost
+    to our writing of the tag; a longer period's word lost to a shorter one's run is written again the
+    next time its rule fires, a day's would not be.
+    """
+    due = []
+    for period in request.period.up_to()[:-1]:
+        shorter = replace(request, period=period)
+        kept_for_it = [s for s in snapshots if period.value in s.keepers]
+        if (policy.count(period) or 0) > 0 and serving_snapshot(shorter, kept_for_it) is None:
+            own_candidate = sharing_candidate(shorter, candidate.policy or "", [candidate])
+            due += [period] if own_candidate is not None else []
+    return tuple(due)
 
 
 def _age_order(snapshot: Snapshot) -> tuple[datetime, str]:

@@ -132,7 +132,7 @@ class _Run:
     def _change(self, creator: Creator, to_share: Sequence[VolumePlan]) -> None:
         """Join and let go in one pass; a volume whose candidate vanished gets a snapshot of its own."""
         sharing = {plan.volume.id: plan for plan in to_share}
-        changes = [plan_join(plan.serving, plan.reason) for plan in to_share if plan.serving is not None]
+        changes = [plan_join(plan.serving, plan.joining, plan.reason) for plan in to_share if plan.serving is not None]
         for plan in self._plan.volumes:
             changes += [change for change in self._prune(plan) if change.change is not Change.KEEP]
         self._around.observer.stage("pruning", len(changes))
@@ -226,7 +226,7 @@ class _Run:
         return RunReport(
             request=self._request,
             volumes=tuple(results),
-            changes=tuple(sorted(self._changes, key=lambda change: (change.volume_id, change.snapshot_id))),
+            changes=tuple(sorted(self._changes, key=lambda change: change.volume_id)),
             failures=tuple(self._failures),
             warnings=(*self._plan.warnings, *unknown, *own),
             failed_snapshots=self._plan.failed_snapshots,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from dateutil.relativedelta import relativedelta
 
@@ -17,6 +18,7 @@ _LENGTH = {
 }
 
 
+@lru_cache(maxsize=64)
 def slot(period: Period, moment: datetime) -> tuple[datetime, datetime]:
     """Start (inclusive) and end (exclusive) of the calendar hour, day, ISO week, month or year around `moment`."""
     start = moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)

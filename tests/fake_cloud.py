@@ -33,6 +33,9 @@ PATH = "/auto-snapshots/policies/"
 START = datetime(2026, 3, 2, 0, 5, tzinfo=UTC)  # a Monday
 
 
+def _let_through(operation: str, target: str) -> None: ...
+
+
 class Clock:
     def __init__(self, now: datetime = START) -> None:
         self.now = now
@@ -67,8 +70,8 @@ class FakeCloud:
     create_interval: timedelta = timedelta()
     pending_cap: int = 10_000
     per_volume_cap: int = 1_000
-    before: Callable[[str, str], None] = lambda operation, target: None
-    after: Callable[[str, str], None] = lambda operation, target: None
+    before: Callable[[str, str], None] = _let_through
+    after: Callable[[str, str], None] = _let_through
     policies: dict[str, str | Parameter] = field(default_factory=dict)
     volumes: dict[str, Volume] = field(default_factory=dict)
     instances: dict[str, Instance] = field(default_factory=dict)

@@ -89,6 +89,19 @@ def test_the_newest_of_several_candidates_is_shared():
     assert plan.serving.id == "snap-00000002"
 
 
+@pytest.mark.parametrize(
+    ("snapshots", "joining"),
+    [
+        pytest.param([("hour", 10)], ("day", "week"), id="the day is due as well and would share the same one"),
+        pytest.param([("hour", 5), ("day", 10)], ("week",), id="the day is done"),
+        pytest.param([("hour day", 10)], ("week",), id="the day has joined it already"),
+    ],
+)
+def test_a_longer_period_writes_the_word_of_a_shorter_one_that_is_due_with_its_own(snapshots, joining):
+    listed = [snapshot(keepers, minutes, number=n) for n, (keepers, minutes) in enumerate(snapshots)]
+    assert plan_one(volume(), *listed, period="week").joining == joining
+
+
 @pytest.mark.parametrize("policy", [None, "FORMER"])
 def test_a_snapshot_of_the_old_script_or_of_another_policy_is_never_shared(policy):
     assert plan_one(volume(), snapshot("hour", 5, policy=policy)).outcome == Outcome.WOULD_CREATE

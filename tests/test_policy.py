@@ -72,7 +72,7 @@ def test_a_byte_order_mark_is_tolerated_and_null_is_as_good_as_absent():
         ('{"hour": 1, "hook_parameters": {"a": "b"}}', 'field "hook_parameters.a": "b": must be an object'),
         ('{"hour": 1, "hook_parameters": {"a": [1]}}', 'field "hook_parameters.a.0": 1: must be an object'),
         ('{"hour": 1, "hook_parameters": []}', 'field "hook_parameters": []: must be an object'),
-        ('{"hour": 1, "hook_timeout_seconds": 9}', 'field "hook_timeout_seconds": 9: must be an integer from 10 to 600'),
+        ('{"hour": 1, "hook_timeout_seconds": 9}', '"hook_timeout_seconds": 9: must be an integer from 10 to 600'),
         ('{"hour": 1, "hook_timeout_seconds": 601}', "601: must be an integer from 10 to 600"),
         ('{"hour": 1, "hook_on_failure": "Skip"}', 'field "hook_on_failure": "Skip": must be "skip" or "continue"'),
         ('{"hours": 1, "day": 1}', 'field "hours": unknown field; did you mean "hour"?'),
