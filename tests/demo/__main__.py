@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 import time
@@ -33,14 +34,15 @@ def main() -> int:
     parser.add_argument("--days", type=int, default=3, choices=range(1, 8), help="simulated days (default 3)")
     days = parser.parse_args().days
     began = time.monotonic()
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
     template = read_template()
     clock = Clock(START - timedelta(hours=1))
     with _clean_environment(template), endpoint(Rules(clock=clock, pending_for=PENDING)) as (address, rules):
         fleet = Fleet(rules, START)
         show = Show(fleet.name_of)
         show.line(
-            f"{days} simulated days, hour by hour: the real handler with the template's rules and policies, "
-            f"against an embedded AWS endpoint ({address}).",
+            f"{days} simulated day{'s' * (days > 1)}, hour by hour: the real handler, driven by the template's rules and "
+            f"policies against an embedded AWS endpoint ({address}).",
             "bold",
         )
         policies = _put_policies(fleet, template)
@@ -104,9 +106,7 @@ def _clean_environment(template: Template) -> Iterator[None]:
         for name in list(os.environ):
             if name.upper().startswith("AWS_") or name.upper().endswith("_PROXY"):
                 del os.environ[name]
-        os.environ.update(
-            template.environment, AWS_CONFIG_FILE=os.devnull, AWS_SHARED_CREDENTIALS_FILE=os.devnull
-        )
+        os.environ.update(template.environment, AWS_CONFIG_FILE=os.devnull, AWS_SHARED_CREDENTIALS_FILE=os.devnull)
         yield
 
 

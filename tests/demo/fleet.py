@@ -93,7 +93,7 @@ class Fleet:
         self._adopt(root, "db root", policy="CRITICAL")
         for name in ("db data", "db log"):
             self._add(name, {KEY: "CRITICAL"}, self.database, policy="CRITICAL")
-        self._add("db scratch", None, self.database, why_not="no tag; left out of the set of its instance")
+        self._add("db scratch", None, self.database, why_not="no tag")
 
         stopped = self.account.instance()
         self._add("batch (stopped)", {KEY: "MEH"}, stopped, policy="MEH", consistency="offline")
@@ -129,9 +129,9 @@ class Fleet:
 
     def _unselected(self) -> None:
         instance = self.account.instance()
-        self._add("detached", {KEY: "CRITICAL"}, why_not="CRITICAL wants attached volumes only")
-        self._add("typo in value", {KEY: "CRITCAL"}, instance, why_not="its tag names no policy")
-        self._add("typo in key", {"Auto-Snapshot": "CRITICAL"}, instance, why_not="its key is a near miss")
+        self._add("detached", {KEY: "CRITICAL"}, why_not="not attached")
+        self._add("typo in value", {KEY: "CRITCAL"}, instance, why_not="no such policy")
+        self._add("typo in key", {"Auto-Snapshot": "CRITICAL"}, instance, why_not="no such key")
         self._add("untagged", None, instance, why_not="no tag")
 
     def _foreign(self) -> None:
@@ -161,10 +161,10 @@ class Fleet:
 
         plan(at(0, 5, 9), "the snapshot of 'web root' begun at 05:05 turns to state error", self._break_newest)
         plan(at(1, 10, 30), "a new volume is attached and tagged: 'newcomer'", lambda: self._arrive(at(1, 10, 30)))
-        leaver = self._add("leaver", {KEY: "CRITICAL"}, policy="CRITICAL")
-        self.account.ec2.attach_volume(VolumeId=leaver.id, InstanceId=self.account.instance(), Device="/dev/sdf")
+        host = self.account.instance()
+        leaver = self._add("leaver", {KEY: "CRITICAL"}, host, policy="CRITICAL")
         leave = at(1, 14, 20)
-        plan(leave, "the volume 'leaver' is detached and deleted", lambda: self._leave(leaver, leave))
+        plan(leave, "the volume 'leaver' is detached and deleted", lambda: self._leave(leaver, host, leave))
 
     def _break_newest(self) -> None:
         newest = self.account.snapshots(self.web.id)[-1]
@@ -174,9 +174,9 @@ class Fleet:
     def _arrive(self, moment: datetime) -> None:
         self._add("newcomer", {KEY: "CRITICAL"}, self.account.instance(), policy="CRITICAL", since=moment)
 
-    def _leave(self, leaver: Member, moment: datetime) -> None:
+    def _leave(self, leaver: Member, instance: str, moment: datetime) -> None:
         leaver.until = moment
-        self.account.ec2.detach_volume(VolumeId=leaver.id)
+        self.account.ec2.detach_volume(VolumeId=leaver.id, InstanceId=instance)
         self.account.ec2.delete_volume(VolumeId=leaver.id)
         for snapshot in self.account.snapshots(leaver.id):
             self.untouchable[snapshot["SnapshotId"]] = "of leaver, a volume deleted meanwhile"

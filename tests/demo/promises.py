@@ -97,7 +97,7 @@ class Ledger:
             return Verdict(member.name, "", {}, broken, (f"untouched: {member.why_not}",))
         if member.until is not None:
             left = sum(what.startswith("of leaver") for what in self._fleet.untouchable.values())
-            return Verdict(member.name, member.policy, {}, (), (f"gone; its {left} snapshots left alone",))
+            return Verdict(member.name, member.policy, {}, (), (f"gone; its {left} are kept",))
         faults: list[str] = []
         notes: list[str] = []
         holdings = {}
@@ -125,8 +125,6 @@ class Ledger:
             faults.append(f"{period}: newest is {newest}, should be in {max(slots)}")
         if one_waits:
             notes.append(f"{period}: the older goes in the next run")
-        elif promised and expected < promised and expected == len(free):
-            notes.append(f"{period}: {expected} due so far")
         return holding
 
     def _other_notes(self, member: Member, ours: list[dict[str, Any]], faults: list[str]) -> list[str]:
@@ -138,5 +136,5 @@ class Ledger:
         held = sum(snapshot["SnapshotId"] in member.protected for snapshot in ours)
         if held != len(member.protected):
             faults.append("a protected snapshot is gone")
-        notes = [f"and {held} that EC2 refuses to delete"] if held else []
+        notes = [f"{held} more is protected"] if held else []
         return notes + (["offline"] if member.consistency == "offline" else [])

@@ -11,6 +11,7 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -18,6 +19,9 @@ from tests.demo.promises import PERIODS, Holding, Verdict
 from tests.demo.runs import Invocation
 
 WIDTH = 120
+
+_WIDTHS = (6, 18, 14, 22)
+"""Of a decision's columns: indent, volume, outcome, snapshot; the reason takes the rest."""
 
 _COUNTS = {
     "created": "green",
@@ -63,19 +67,27 @@ class Show:
             count = run.summary.get(key, 0)
             text.append(f"{count or '·':>{len(key) + 3}}", style=style if count else "dim")
         self._console.print(text)
-        for line in run.volumes:
+        for line in sorted(run.volumes, key=self._order):
             self._decision(line, line["outcome"], in_full or line["outcome"] == "failed")
-        for line in run.changes:
+        for line in sorted(run.changes, key=self._order):
+            if line["change"] == "join" and line["outcome"] == "done":
+                continue  # its volume's line has said so
             told = line["outcome"] if line["outcome"] != "done" else line["change"]
             self._decision(line, told, in_full and told != "refused")
         for warning in run.warnings:
             if self._is_new(warning):
-                self._console.print(self._indented(f"warning: {self._named(warning)}", "yellow"))
+                self._console.print(Padding(Text(f"warning: {self._named(warning)}", "yellow"), (0, 0, 0, 9)))
         if run.error is not None and self._is_new("error"):
-            self._console.print(self._indented(f"the invocation fails with: {self._named(run.error)}", "red"))
+            self._console.print(
+                Padding(Text(f"the invocation fails with: {self._named(run.error)}", "red"), (0, 0, 0, 9))
+            )
 
     def account(self, verdicts: list[Verdict]) -> None:
-        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title="What each volume has of what is promised")
+        table = Table(
+            box=box.SIMPLE_HEAD,
+            padding=(0, 1, 0, 0),
+            title="What each volume has, and how many its policy keeps; the newest below",
+        )
         table.add_column("volume", no_wrap=True)
         table.add_column("policy", no_wrap=True)
         for period in PERIODS:
@@ -103,11 +115,18 @@ class Show:
         is_new = self._is_new(f"{told} {line['reason']}")
         if not (always or is_new):
             return
-        text = Text(f"         {self._name_of(line['volume_id']):<19}")
-        text.append(f"{told:<15}", style=_STYLES.get(told, ""))
-        text.append(f"{line.get('snapshot_id', ''):<23}")
-        text.append(self._named(line["reason"]))
-        self._console.print(text, overflow="ellipsis", no_wrap=True)
+        grid = Table.grid(padding=(0, 1, 0, 0))
+        for width in _WIDTHS:
+            grid.add_column(width=width, no_wrap=True)
+        grid.add_column(overflow="fold")
+        snapshot_id = line.get("snapshot_id", "")
+        reason = self._named(line["reason"].removeprefix(f"{snapshot_id} "))
+        name = self._name_of(line["volume_id"])
+        grid.add_row("", Text(name), Text(told, style=_STYLES.get(told, "")), Text(snapshot_id), Text(reason))
+        self._console.print(grid)
+
+    def _order(self, line: dict[str, Any]) -> tuple[str, str]:
+        return self._name_of(line["volume_id"]), line.get("snapshot_id", "")
 
     def _is_new(self, text: str) -> bool:
         kind = re.sub(r"\b(snap|vol|i|ami)-[0-9a-f]+|\d+", "#", text)
@@ -118,9 +137,6 @@ class Show:
 
     def _named(self, text: str) -> str:
         return re.sub(r"vol-[0-9a-f]+", lambda found: self._name_of(found[0]), text)
-
-    def _indented(self, text: str, style: str) -> Text:
-        return Text("\n".join(f"         {line}" for line in text.splitlines()), style=style)
 
 
 def _cell(holding: Holding | None) -> str:

@@ -69,9 +69,7 @@ def read_template(path: Path = PATH) -> Template:
     return Template(
         rules=tuple(_rule(name, event["Properties"], defaults) for name, event in function["Events"].items()),
         policies={_resolved(p["Name"], defaults): _resolved(p["Value"], defaults) for p in parameters},
-        environment={
-            name: _resolved(value, defaults) for name, value in function["Environment"]["Variables"].items()
-        },
+        environment={name: _resolved(value, defaults) for name, value in function["Environment"]["Variables"].items()},
     )
 
 
