@@ -232,7 +232,7 @@ class Account:
         self.ec2 = boto3.client("ec2")
         self.ssm = boto3.client("ssm")
         self._devices = (f"/dev/sd{letter}{digit}" for letter, digit in itertools.product("fghijklmnop", "123456789"))
-        self._image = self.ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
+        self._image = next(iter(ec2_backend().amis))
 
     def policy(self, name: str, value: str, path: str = "/auto-snapshots/policies/", kind: Any = "String") -> None:
         self.ssm.put_parameter(Name=path + name, Value=value, Type=kind, Overwrite=True)

@@ -1,4 +1,4 @@
-"""`python -m tests.demo [--days N]`: exits 0 when every promise was kept, 1 when one was broken."""
+"""`python -m tests.demo [--hours N]`: exits 0 when every promise was kept, 1 when one was broken."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ DELIVERED_AGAIN = timedelta(hours=6, minutes=6)
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.demo", description=__doc__)
-    parser.add_argument("--days", type=int, default=3, choices=range(1, 8), help="simulated days (default 3)")
-    days = parser.parse_args().days
+    parser.add_argument("--hours", type=int, default=72, help="simulated hours (default 72, three days)")
+    hours: int = parser.parse_args().hours
     began = time.monotonic()
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     template = read_template()
@@ -41,16 +41,16 @@ def main() -> int:
         fleet = Fleet(rules, START)
         show = Show(fleet.name_of)
         show.line(
-            f"{days} simulated day{'s' * (days > 1)}, hour by hour: the real handler, driven by the template's rules and "
-            f"policies against an embedded AWS endpoint ({address}).",
+            f"{hours} simulated hours, one by one: the real handler, driven by the template's rules and policies, "
+            f"against an embedded AWS endpoint ({address}).",
             "bold",
         )
         policies = _put_policies(fleet, template)
         ledger = Ledger(fleet, policies)
         rules.create_interval = timedelta(seconds=15)
         with deployed(clock) as calls:
-            simulate(days, template, clock, fleet, ledger, show)
-        clock.now = START + timedelta(days=days)
+            simulate(hours, template, clock, fleet, ledger, show)
+        clock.now = START + timedelta(hours=hours)
         verdicts = ledger.judge()
         show.account(verdicts)
         show.untouchable(fleet.untouchable)
@@ -64,10 +64,10 @@ def main() -> int:
     return 1 if broken else 0
 
 
-def simulate(days: int, template: Template, clock: Clock, fleet: Fleet, ledger: Ledger, show: Show) -> None:
+def simulate(hours: int, template: Template, clock: Clock, fleet: Fleet, ledger: Ledger, show: Show) -> None:
     """All of the rules' firings and of what happens to the account, in the order of time."""
     upcoming = sorted(fleet.happenings, key=lambda happening: happening.moment)
-    for moment, rule, again in firings(days, template.rules):
+    for moment, rule, again in firings(hours, template.rules):
         while upcoming and upcoming[0].moment <= moment:
             happening = upcoming.pop(0)
             clock.now = happening.moment
@@ -80,9 +80,9 @@ def simulate(days: int, template: Template, clock: Clock, fleet: Fleet, ledger: 
         show.run(run, in_full=moment < START + timedelta(hours=1))
 
 
-def firings(days: int, rules: tuple[Rule, ...]) -> Iterator[tuple[datetime, Rule, bool]]:
+def firings(hours: int, rules: tuple[Rule, ...]) -> Iterator[tuple[datetime, Rule, bool]]:
     """Each firing of a rule, minute by minute; True for the one that is delivered a second time."""
-    for minute in range(days * 24 * 60):
+    for minute in range(hours * 60):
         moment = START + timedelta(minutes=minute)
         yield from ((moment, rule, False) for rule in rules if rule.fires(moment))
         if moment == START + DELIVERED_AGAIN:
