@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from tests.demo.fleet import KEY, PERIOD_KEY, Fleet, Member
@@ -44,6 +44,7 @@ class Ledger:
         self._policies: dict[str, dict[str, Any]] = {name: json.loads(value) for name, value in policies.items()}
         self._due: dict[tuple[str, str], set[str]] = defaultdict(set)
         self._last_run: dict[str, datetime] = {}
+        self._last_created: dict[str, datetime] = {}
         self._before = {snapshot["SnapshotId"]: snapshot["Tags"] for snapshot in fleet.account.snapshots()}
         self.broken: list[str] = []
 
@@ -68,6 +69,11 @@ class Ledger:
         failed = {line["volume_id"] for line in run.volumes if line["outcome"] == "failed"}
         where = f"{run.moment:%d %H:%M} {run.period}"
         self.broken += [f"{where}: {fault}" for fault in run.faults]
+        for volume_id in (line["volume_id"] for line in run.volumes if line["outcome"] == "created"):
+            before = self._last_created.get(volume_id)
+            if before is not None and run.moment - before < timedelta(hours=1):
+                self.broken.append(f"{where}: {self._fleet.name_of(volume_id)}: not shared, two within an hour")
+            self._last_created[volume_id] = run.moment
         if failed != refused:
             names = [sorted(map(self._fleet.name_of, ids)) for ids in (failed, refused)]
             self.broken.append(f"{where}: failed {names[0]}, expected {names[1]}")
