@@ -1,0 +1,75 @@
+"""What the handler's import and clients cost beside boto3's, in alternating fresh processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from dataclasses import dataclass
+
+PAIRS = 15
+
+_MEASURED = """
+import json, resource, time
+def cpu():
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+began, used = time.perf_counter(), cpu()
+{body}
+print(json.dumps([cpu() - used, time.perf_counter() - began]))
+"""
+
+_HANDLER = _MEASURED.format(body="from lambda_function import handler\nhandler.clients()")
+
+_BOTO3 = _MEASURED.format(
+    body="""
+import boto3
+from botocore.config import Config
+config = Config(
+    retries={"mode": "adaptive", "total_max_attempts": 10}, max_pool_connections=16, connect_timeout=5,
+    read_timeout=30, user_agent_extra="aws-automatic-snapshots",
+)
+session = boto3.Session(region_name="eu-west-1")
+clients = [session.client(name, config=config) for name in ("ec2", "ec2", "ec2", "ssm")]
+"""
+)
+
+
+@dataclass(frozen=True)
+class ColdStart:
+    """Medians in seconds."""
+
+    handler_cpu: float
+    handler_wall: float
+    boto3_cpu: float
+    boto3_wall: float
+
+    @property
+    def cpu_ratio(self) -> float:
+        return self.handler_cpu / self.boto3_cpu
+
+    @property
+    def wall_ratio(self) -> float:
+        return self.handler_wall / self.boto3_wall
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "AWS_REGION": "eu-west-1", "AWS_CONFIG_FILE": os.devnull}
+
+
+def measure(pairs: int = PAIRS) -> ColdStart:
+    """The first pair, which writes bytecode and fills the disk's cache, does not count."""
+    taken: dict[str, list[tuple[float, float]]] = {_HANDLER: [], _BOTO3: []}
+    for _ in range(pairs + 1):
+        for program, results in taken.items():
+            done = subprocess.run(
+                [sys.executable, "-c", program], env=environment(), capture_output=True, text=True, check=True
+            )
+            cpu, wall = json.loads(done.stdout)
+            results.append((cpu, wall))
+    handler, boto3 = (
+        [statistics.median(column) for column in zip(*results[1:], strict=True)] for results in taken.values()
+    )
+    return ColdStart(handler[0], handler[1], boto3[0], boto3[1])
