@@ -1,7 +1,8 @@
 """CPU time and memory of planning a large account; run as its own process, prints JSON.
 
-The process is the function's: handler, boto3 and clients are there, and volumes, instances and snapshots
-are made of dictionaries like botocore's, page by page, by the code that reads EC2.
+The argument is the policies' N for the hour, of which every volume has ten snapshots. The process is the
+function's: handler, boto3 and clients are there, and volumes, instances and snapshots are made of
+dictionaries like botocore's, page by page, by the code that reads EC2.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import gc
 import json
 import resource
+import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -20,7 +22,7 @@ from lambda_function.changes import kept_for, plan_prune
 from lambda_function.ebs import INSTANCES_PAGE, SNAPSHOTS_PAGE, VOLUMES_PAGE, Ec2Ebs
 from lambda_function.event import parse_event
 from lambda_function.grouping import arrange
-from lambda_function.model import Change, Outcome
+from lambda_function.model import Change, Outcome, Snapshot, SnapshotState
 from lambda_function.plan import plan_run
 from lambda_function.policy import Parameter, parse_policies
 from lambda_function.tags import TagKeys
@@ -102,9 +104,8 @@ def main() -> None:
     keys = TagKeys(KEY)
     pages = cast("Any", _Pages())
     ebs = Ec2Ebs(pages, pages, pages, keys)
-    policies = parse_policies(
-        Parameter(f"/auto-snapshots/policies/POLICY-{n}", '{"hour": 2, "day": 5, "week": 52}') for n in range(POLICIES)
-    )
+    value = json.dumps({"hour": int(sys.argv[1]), "day": 5, "week": 52})
+    policies = parse_policies(Parameter(f"/auto-snapshots/policies/POLICY-{n}", value) for n in range(POLICIES))
     request = parse_event({"period": "hour"}, NOW)
     volumes = ebs.list_volumes()
     snapshots = ebs.list_snapshots(request.period.up_to())
@@ -123,13 +124,10 @@ def main() -> None:
     for each in plan.volumes:
         if each.count is not None:
             known = {snapshot.id: snapshot for snapshot in each.snapshots}
-            if each.serving is not None:
-                known[each.serving.id] = kept_for(each.serving, request.period)
-            changes += [
-                change
-                for change in plan_prune(request.period, each.count, list(known.values()), None)
-                if change.change is not Change.KEEP
-            ]
+            made = Snapshot("snap-new", each.volume.id, NOW, SnapshotState.PENDING, (), each.policy_name)
+            known[made.id] = kept_for(made, request.period)
+            planned_changes = plan_prune(request.period, each.count, list(known.values()), made.id)
+            changes += [change for change in planned_changes if change.change is not Change.KEEP]
     pruned = time.process_time()
     print(
         json.dumps(
