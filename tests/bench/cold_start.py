@@ -7,6 +7,7 @@ import os
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 PAIRS = 15
@@ -39,20 +40,14 @@ clients = [session.client(name, config=config) for name in ("ec2", "ec2", "ec2",
 
 @dataclass(frozen=True)
 class ColdStart:
-    """Medians in seconds."""
+    """Medians in seconds; the ratios are medians of each pair's, so that a drifting load falls out."""
 
     handler_cpu: float
     handler_wall: float
     boto3_cpu: float
     boto3_wall: float
-
-    @property
-    def cpu_ratio(self) -> float:
-        return self.handler_cpu / self.boto3_cpu
-
-    @property
-    def wall_ratio(self) -> float:
-        return self.handler_wall / self.boto3_wall
+    cpu_ratio: float
+    wall_ratio: float
 
 
 def environment() -> dict[str, str]:
@@ -61,15 +56,18 @@ def environment() -> dict[str, str]:
 
 def measure(pairs: int = PAIRS) -> ColdStart:
     """The first pair, which writes bytecode and fills the disk's cache, does not count."""
-    taken: dict[str, list[tuple[float, float]]] = {_HANDLER: [], _BOTO3: []}
-    for _ in range(pairs + 1):
-        for program, results in taken.items():
-            done = subprocess.run(
-                [sys.executable, "-c", program], env=environment(), capture_output=True, text=True, check=True
-            )
-            cpu, wall = json.loads(done.stdout)
-            results.append((cpu, wall))
-    handler, boto3 = (
-        [statistics.median(column) for column in zip(*results[1:], strict=True)] for results in taken.values()
+    taken = [[*_run(_HANDLER), *_run(_BOTO3)] for _ in range(pairs + 1)][1:]
+    ratios = [(ours_cpu / cpu, ours_wall / wall) for ours_cpu, ours_wall, cpu, wall in taken]
+    return ColdStart(*_medians(taken), *_medians(ratios))
+
+
+def _run(program: str) -> list[float]:
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment(), capture_output=True, text=True, check=True
     )
-    return ColdStart(handler[0], handler[1], boto3[0], boto3[1])
+    cpu_and_wall: list[float] = json.loads(done.stdout)
+    return cpu_and_wall
+
+
+def _medians(rows: Sequence[Sequence[float]]) -> list[float]:
+    return [statistics.median(column) for column in zip(*rows, strict=True)]
