@@ -45,7 +45,9 @@ def build_clients(region: str | None) -> Clients:
     Raises ConfigurationError where boto3 finds no Region or an endpoint it cannot use.
     """
     try:
-        session = boto3.Session(region_name=region)
+        session = boto3.Session(region_name=region or None)
+        if not session.region_name:
+            raise ConfigurationError("no AWS Region: set AWS_REGION")
         return Clients(
             describing=session.client("ec2", config=_CONFIG),
             creating=session.client("ec2", config=_CONFIG),

@@ -29,6 +29,7 @@ from moto.ec2.models.core import TaggedEC2Resource
 from moto.ec2.models.elastic_block_store import EBSBackend, Snapshot
 from moto.ec2.responses.elastic_block_store import ElasticBlockStore
 from moto.ec2.responses.instances import InstanceResponse
+from moto.ec2.responses.tags import TagResponse
 from moto.server import ThreadedMotoServer
 
 ACCOUNT = "123456789012"
@@ -147,9 +148,9 @@ class _Extension:
 
     def counted(self, original: Callable[[Any], Any], name: str) -> Callable[[Any], Any]:
         def respond(response: Any) -> Any:
-            self.rules.calls.append(name)
-            self.rules.requests.append((name, dict(response._get_params())))
-            with self.lock:
+            with self.lock:  # moto's dictionaries do not stand being changed by one thread and read by another
+                self.rules.calls.append(name)
+                self.rules.requests.append((name, dict(response._get_params())))
                 return original(response)
 
         return respond
@@ -193,6 +194,7 @@ def endpoint(rules: Rules | None = None) -> Iterator[tuple[str, Rules]]:
             "describe_instances",
             extension.counted(InstanceResponse.describe_instances, "describe_instances"),
         ),
+        mock.patch.object(TagResponse, "create_tags", extension.counted(TagResponse.create_tags, "create_tags")),
         mock.patch("moto.ec2.utils.is_filter_matching", extension.filter_matches),
         mock.patch("moto.ec2.models.elastic_block_store.Volume.status", property(extension.volume_status)),
     ):

@@ -114,12 +114,16 @@ class FakeCloud:
         """One run now."""
         fields.setdefault("time", self.clock.now)
         ends = self.clock.now + timedelta(seconds=seconds)
+
+        def time_left() -> float:
+            return (ends - self.clock.now).total_seconds()
+
         around = Surroundings(
             policies=self,
             ebs=self,
             keys=KEYS,
             policies_path=PATH,
-            budget=TimeBudget(lambda: (ends - self.clock.now).total_seconds(), self.clock.sleep),
+            budget=TimeBudget(time_left, self.clock.sleep),
             observer=Silent(),
         )
         return run(RunRequest(period=Period(period), **fields), around)  # type: ignore[arg-type]

@@ -122,7 +122,7 @@ class World:
         if result.outcome in (Outcome.FAULTY_POLICY, Outcome.OUTSIDE, Outcome.UNKNOWN_POLICY):
             assert {s.id for s in mine} == {s.id for s in mine_before}
             return
-        count = json.loads(cloud.policies[result.policy]).get(period.value)
+        count = json.loads(str(cloud.policies[result.policy])).get(period.value)
         if count is None:
             assert {s.id for s in mine} == {s.id for s in mine_before}
             return
@@ -171,7 +171,7 @@ def test_in_a_quiet_year_every_slot_has_its_snapshot_and_exactly_n_remain():
                 for period in ("day", "week", "month", "year"):
                     cloud.clock.now += timedelta(minutes=10)
                     assert not cloud.run(period).failures
-        kept = {period: len(cloud.of(volume, period)) for period in Period}
+        kept = {period.value: len(cloud.of(volume, period)) for period in Period}
         assert kept["hour"] == 2
         assert kept["day"] == min(day + 1, 5)
         assert kept["week"] == min(day // 7 + 1, 52)

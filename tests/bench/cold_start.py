@@ -32,8 +32,12 @@ config = Config(
     retries={"mode": "adaptive", "total_max_attempts": 10}, max_pool_connections=16, connect_timeout=5,
     read_timeout=30, user_agent_extra="aws-automatic-snapshots",
 )
+impatient = config.merge(Config(read_timeout=10))
 session = boto3.Session(region_name="eu-west-1")
-clients = [session.client(name, config=config) for name in ("ec2", "ec2", "ec2", "ssm")]
+clients = [
+    session.client(name, config=settings)
+    for name, settings in (("ec2", config), ("ec2", impatient), ("ec2", config), ("ssm", config))
+]
 """
 )
 

@@ -6,12 +6,9 @@ import json
 import re
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-import yaml
-
-PATH = Path(__file__).parents[2] / "template.yaml"
+from tests import template
 
 # The two shapes that the template's defaults have: each hour, or each day, at a minute. Anything else is refused.
 _CRON = re.compile(r"cron\((?P<minute>\d{1,2}) (?P<hour>\d{1,2}|\*) \* \* \? \*\)")
@@ -43,27 +40,10 @@ class Template:
     environment: dict[str, str]
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML with CloudFormation's short functions, each kept as {"Fn": argument}."""
-
-
-def _function(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> dict[str, Any]:
-    if isinstance(node, yaml.ScalarNode):
-        return {suffix: loader.construct_scalar(node)}
-    if isinstance(node, yaml.SequenceNode):
-        return {suffix: loader.construct_sequence(node, deep=True)}
-    assert isinstance(node, yaml.MappingNode)
-    return {suffix: loader.construct_mapping(node, deep=True)}
-
-
-_Loader.add_multi_constructor("!", _function)
-
-
-def read_template(path: Path = PATH) -> Template:
+def read_template() -> Template:
     """The template as a deployment without any parameter given would have it."""
-    document = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # a SafeLoader with functions
-    defaults = {name: str(parameter["Default"]) for name, parameter in document["Parameters"].items()}
-    resources = document["Resources"]
+    defaults = {name: str(value) for name, value in template.defaults().items()}
+    resources = template.load()["Resources"]
     function = next(r["Properties"] for r in resources.values() if r["Type"] == "AWS::Serverless::Function")
     parameters = [r["Properties"] for r in resources.values() if r["Type"] == "AWS::SSM::Parameter"]
     return Template(
@@ -85,7 +65,7 @@ def _rule(name: str, properties: dict[str, Any], defaults: dict[str, str]) -> Ru
 def _resolved(value: Any, defaults: dict[str, str]) -> str:
     if isinstance(value, dict) and "Ref" in value:
         return defaults[value["Ref"]]
-    if isinstance(value, dict) and "Sub" in value:
-        return re.sub(r"\$\{(\w+)\}", lambda found: defaults[found[1]], value["Sub"])
+    if isinstance(value, dict) and "Fn::Sub" in value:
+        return re.sub(r"\$\{(\w+)\}", lambda found: defaults[found[1]], value["Fn::Sub"])
     assert isinstance(value, str), value
     return value

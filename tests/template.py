@@ -1,0 +1,37 @@
+"""template.yaml as data, its CloudFormation tags tolerated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+PATH = Path(__file__).parent.parent / "template.yaml"
+
+
+class _Loader(yaml.SafeLoader):
+    pass
+
+
+def _intrinsic(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> Any:
+    name = suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}"
+    if isinstance(node, yaml.ScalarNode):
+        return {name: loader.construct_scalar(node)}
+    if isinstance(node, yaml.SequenceNode):
+        return {name: loader.construct_sequence(node, deep=True)}
+    assert isinstance(node, yaml.MappingNode)
+    return {name: loader.construct_mapping(node, deep=True)}
+
+
+_Loader.add_multi_constructor("!", _intrinsic)
+
+
+def load() -> dict[str, Any]:
+    """The whole template."""
+    return yaml.load(PATH.read_text(), _Loader)
+
+
+def defaults() -> dict[str, Any]:
+    """Parameter name to default value."""
+    return {name: parameter["Default"] for name, parameter in load()["Parameters"].items() if "Default" in parameter}
