@@ -20,6 +20,8 @@ from tests.demo.runs import Invocation
 
 WIDTH = 120
 
+_COUNT_WIDTH = 9
+
 _WIDTHS = (6, 18, 14, 22)
 """Of a decision's columns: indent, volume, outcome, snapshot; the reason takes the rest."""
 
@@ -65,7 +67,7 @@ class Show:
         text = Text(f"{run.moment:%H:%M}  {run.period + (' (again)' if run.again else ''):<13}")
         for key, style in _COUNTS.items():
             count = run.summary.get(key, 0)
-            text.append(f"{count or '·':>{len(key) + 3}}", style=style if count else "dim")
+            text.append(f"{count or '·':>{_COUNT_WIDTH}}", style=style if count else "dim")
         self._console.print(text)
         for line in sorted(run.volumes, key=self._order):
             self._decision(line, line["outcome"], in_full or line["outcome"] == "failed")
@@ -108,7 +110,7 @@ class Show:
         self._day = moment
         self._console.print()
         heading = f"{moment:%a %d %b %Y}"
-        columns = "".join(f"{key.replace('_', ' '):>{len(key) + 3}}" for key in _COUNTS)
+        columns = "".join(f"{key.split('_')[0]:>{_COUNT_WIDTH}}" for key in _COUNTS)
         self._console.print(Text(f"{heading:<20}{columns}", style="bold"))
 
     def _decision(self, line: dict[str, Any], told: str, always: bool) -> None:
