@@ -3,7 +3,8 @@
 moto completes snapshots at once, stamps them with the machine's clock, does not page volumes and
 snapshots, wants all values of a `tag-key` filter on one resource where EC2 wants any, and ignores
 `CopyTagsFromSource`, `ExcludeDataVolumeIds`, the 15-second rule and the cap on pending snapshots.
-What is added here for those is kept in this one place.
+Its requests run side by side on plain dictionaries, and it finds a resource's tags by going through all
+tags there are. What is added here for those is kept in this one place.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import moto.ec2.utils
 from moto.backends import get_backend
 from moto.core.responses import ActionResult
 from moto.ec2.exceptions import EC2ClientError
+from moto.ec2.models.core import TaggedEC2Resource
 from moto.ec2.models.elastic_block_store import EBSBackend, Snapshot
 from moto.ec2.responses.elastic_block_store import ElasticBlockStore
 from moto.ec2.responses.instances import InstanceResponse
@@ -154,6 +156,11 @@ class _Extension:
         return respond
 
 
+def _tags_of(resource: Any) -> list[dict[str, str]]:
+    held = resource.ec2_backend.tags.get(resource.id, {})
+    return [{"resource_id": resource.id, "key": key, "value": value} for key, value in list(held.items())]
+
+
 def _method(function: Callable[..., Any]) -> Callable[..., Any]:
     """A plain function, which Python binds to the backend as moto's own method was."""
     return lambda backend, *args, **kwargs: function(backend, *args, **kwargs)  # noqa: PLW0108
@@ -181,6 +188,7 @@ def endpoint(rules: Rules | None = None) -> Iterator[tuple[str, Rules]]:
             describe_snapshots=_method(extension.describe),
         ),
         mock.patch.multiple(ElasticBlockStore, **counted),
+        mock.patch.object(TaggedEC2Resource, "get_tags", _tags_of),
         mock.patch.object(
             InstanceResponse,
             "describe_instances",

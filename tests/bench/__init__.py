@@ -1,0 +1,1 @@
+"""Planning, memory, cold start and AWS calls, measured against what was promised."""

@@ -1,0 +1,122 @@
+"""Invokes the real handler as Lambda would, at a simulated moment, and reads its structured log."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, cast
+from unittest import mock
+
+from lambda_function import handler
+from lambda_function.errors import AutoSnapshotsError
+from lambda_function.observability import logger
+
+
+@dataclass
+class Clock:
+    """Simulated time: the handler's clock and the endpoint's."""
+
+    now: datetime
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@dataclass
+class Invocation:
+    """What one invocation said: its log lines by kind, and its answer or its error."""
+
+    moment: datetime
+    period: str
+    again: bool = False
+    volumes: list[dict[str, Any]] = field(default_factory=list)
+    changes: list[dict[str, Any]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    summary: dict[str, int] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    answer: dict[str, Any] | None = None
+    error: str | None = None
+
+    @property
+    def faults(self) -> list[str]:
+        """What must never be: answer, error, log and metrics that tell different stories."""
+        found = []
+        if not self.summary:
+            return [f"no summary in the log: {self.error}"]
+        if (self.answer is None) != bool(self.failures) or bool(self.failures) != bool(self.summary["failed"]):
+            found.append(f"failures {self.failures}, but error {self.error}")
+        if self.answer is not None and self.answer["summary"] != self.summary:
+            found.append("answer and log differ")
+        if self.metrics.get("SnapshotsCreated") != [self.summary["created"]]:
+            found.append(f"metrics say {self.metrics.get('SnapshotsCreated')} created")
+        return found
+
+
+class Context:
+    """As much of Lambda's context object as the handler uses, with the template's time-out ahead."""
+
+    def __init__(self) -> None:
+        self.aws_request_id = str(uuid.uuid4())
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 900_000
+
+
+@contextmanager
+def deployed(clock: Clock) -> Iterator[Counter[str]]:
+    """The handler under a simulated clock, with new clients; yields the count of its HTTP calls by API name."""
+    calls: Counter[str] = Counter()
+
+    def count(event_name: str, **_: Any) -> None:
+        calls[event_name.rsplit(".", 1)[-1]] += 1
+
+    handler.clients.cache_clear()
+    with mock.patch("lambda_function.handler.utc_now", clock):
+        built = handler.clients()
+        for client in (built.describing, built.creating, built.deleting, built.ssm):
+            client.meta.events.register("before-send", count)
+        try:
+            yield calls
+        finally:
+            handler.clients.cache_clear()
+
+
+def invoke(event: dict[str, Any], moment: datetime, again: bool = False) -> Invocation:
+    """One invocation; what it printed and logged is captured and becomes the result."""
+    result = Invocation(moment, event["period"], again)
+    output = io.StringIO()
+    handling = cast("Any", logger.registered_handler)
+    before = handling.setStream(output)
+    try:
+        with contextlib.redirect_stdout(output):
+            result.answer = handler.lambda_handler(event, cast("Any", Context()))
+    except AutoSnapshotsError as error:
+        result.error = str(error)
+    finally:
+        handling.setStream(before)
+    for line in output.getvalue().splitlines():
+        _read(json.loads(line), result)
+    return result
+
+
+def _read(line: dict[str, Any], result: Invocation) -> None:
+    if "_aws" in line:
+        result.metrics = line
+    elif line["message"] == "volume":
+        result.volumes.append(line)
+    elif line["message"] == "snapshot":
+        result.changes.append(line)
+    elif "summary" in line:
+        result.summary = line["summary"]
+    elif line["level"] == "WARNING":
+        result.warnings.append(line["message"])
+    elif line["level"] == "ERROR":
+        result.failures.append(line["message"])
