@@ -43,7 +43,10 @@ class SnapshotState(StrEnum):
     @property
     def is_good(self) -> bool:
         """True for a snapshot that is usable, or on its way to be."""
-        return self in (SnapshotState.PENDING, SnapshotState.COMPLETED, SnapshotState.RECOVERING)
+        return self in _GOOD
+
+
+_GOOD = frozenset((SnapshotState.PENDING, SnapshotState.COMPLETED, SnapshotState.RECOVERING))
 
 
 class Consistency(StrEnum):

@@ -60,6 +60,12 @@ class LogObserver:
         else:
             logger.info("snapshot", extra=change_line(result))
 
+    def warning(self, text: str) -> None:
+        logger.warning(text)
+
+    def failure(self, text: str) -> None:
+        logger.error(text)
+
     def hook(self, result: HookResult) -> None:
         if result.problem:
             logger.error("hook", extra=hook_line(result))
@@ -71,10 +77,6 @@ def log_summary(report: RunReport) -> None:
     """The run in one line."""
     whole = answer(report, limit=0)
     extra = {key: whole[key] for key in ("period", "time", "dry_run", "duration_seconds")}
-    for warning in report.warnings:
-        logger.warning(warning)
-    for failure in report.failures:
-        logger.error(failure)
     logger.info(whole["message"], extra={**extra, "summary": summary(report)})
 
 

@@ -149,7 +149,8 @@ def _plan_volume(
     count = policy.count(request.period)
     if count is None:
         return without_snapshot(Outcome.NOT_DUE, f"policy {name} does not mention the {request.period}", policy)
-    ours = tuple(snapshot for snapshot in snapshots if request.period.value in snapshot.keepers)
+    word = request.period.value
+    ours = tuple(snapshot for snapshot in snapshots if word in snapshot.keepers)
     outcome, reason, serving = _decide(name, count, request, snapshots, ours)
     joining: tuple[Period, ...] = ()
     if outcome is Outcome.WOULD_SHARE and serving is not None:
@@ -170,7 +171,7 @@ def _decide(
         return Outcome.ALREADY_DONE, f"{serving.id} was started {what} ({_clock(serving.start_time)})", serving
     candidate = sharing_candidate(request, policy_name, snapshots)
     if candidate is not None:
-        reason = f"{candidate.id} of {_clock(candidate.start_time)}, kept for the {candidate.keepers[0]}, serves"
+        reason = f"{candidate.id} was taken for the {candidate.keepers[0]} at {_clock(candidate.start_time)}"
         return Outcome.WOULD_SHARE, reason, candidate
     if request.force:
         return Outcome.WOULD_CREATE, "forced", None

@@ -146,6 +146,12 @@ class Observer(Protocol):
     def hook(self, result: HookResult) -> None:
         """A freeze that is over."""
 
+    def warning(self, text: str) -> None:
+        """Something a person should know that belongs to no planned volume."""
+
+    def failure(self, text: str) -> None:
+        """A failure that belongs to no planned volume."""
+
 
 class Silent:
     """An observer for callers that only want the report."""
@@ -159,3 +165,7 @@ class Silent:
     def change(self, result: ChangeResult) -> None: ...
 
     def hook(self, result: HookResult) -> None: ...
+
+    def warning(self, text: str) -> None: ...
+
+    def failure(self, text: str) -> None: ...

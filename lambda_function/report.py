@@ -117,9 +117,7 @@ def headline(report: RunReport) -> str:
 
 def failure_message(report: RunReport) -> str:
     """What the invocation fails with: each failure by name, at most MAX_MESSAGE characters."""
-    count = len(report.failures)
-    head = f"{count} failure{'s' if count != 1 else ''} in the {report.request.period}'s run ({headline(report)}):"
-    return bounded(head, report.failures)
+    return bounded(f"{headline(report)}:", report.failures)
 
 
 def bounded(head: str, lines: Sequence[str]) -> str:

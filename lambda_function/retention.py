@@ -70,5 +70,6 @@ def _judge_failed(snapshot: Snapshot, count: int, newer_completed: bool) -> Verd
 
 def change_for(snapshot: Snapshot, period: Period) -> tuple[Change, tuple[str, ...]]:
     """How a period lets go of a snapshot: its word leaves the tag; the last word gone, it is deleted."""
-    remaining = tuple(word for word in snapshot.keepers if word != period.value)
+    own = period.value
+    remaining = tuple(word for word in snapshot.keepers if word != own)
     return (Change.RELEASE, remaining) if remaining else (Change.DELETE, ())

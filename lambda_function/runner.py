@@ -95,8 +95,14 @@ class _Run:
         self._results: dict[str, VolumeResult] = {}
         self._changes: list[ChangeResult] = []
         self._hooks: list[HookResult] = []
+        self._unserved: list[str] = []
         self._serving: dict[str, Snapshot] = {}
-        self._failures: list[str] = [*_faults(policies, request.policies), *plan.missing]
+        self._failures: list[str] = []
+        for text in (*_faults(policies, request.policies), *plan.missing):
+            self._fail(text)
+        self._warnings = (*plan.warnings, *(f"{each} is in state error" for each in plan.failed_snapshots))
+        for text in self._warnings:
+            around.observer.warning(text)
 
     def execute(self) -> RunReport:
         to_create = [plan for plan in self._plan.volumes if plan.outcome is Outcome.WOULD_CREATE]
@@ -128,7 +134,7 @@ class _Run:
         try:
             return {instance.id: instance for instance in self._around.ebs.list_instances(sorted(ids))}
         except AwsError as error:
-            self._failures.append(f"instances could not be described, so volumes were taken one by one: {error}")
+            self._fail(f"instances could not be described, so volumes were taken one by one: {error}")
             return {}
 
     def _create(self, creator: Creator, hooked: HookedCreator, units: Sequence[CreateUnit | HookGroup]) -> None:
@@ -225,6 +231,10 @@ class _Run:
             for change in self._prune(plan):
                 self._note(change.result(ChangeOutcome.PLANNED))
 
+    def _fail(self, text: str) -> None:
+        self._failures.append(text)
+        self._around.observer.failure(text)
+
     def _take(self, creation: Creation) -> None:
         self._record(creation.result)
         if creation.snapshot is not None:
@@ -237,13 +247,13 @@ class _Run:
         self._results[result.volume_id] = result
         self._around.observer.volume(result)
         if result.outcome is Outcome.FAILED:
-            self._failures.append(f"{result.volume_id}: {result.reason}")
+            self._unserved.append(f"{result.volume_id}: {result.reason}")
 
     def _note(self, result: ChangeResult) -> None:
         self._changes.append(result)
         self._around.observer.change(result)
         if result.outcome is ChangeOutcome.FAILED and result.change is not Change.JOIN:
-            self._failures.append(f"{result.snapshot_id} of {result.volume_id}: {result.reason}")
+            self._unserved.append(f"{result.snapshot_id} of {result.volume_id}: {result.reason}")
 
     def _report(self) -> RunReport:
         results = [self._results[volume_id] for volume_id in sorted(self._results)]
@@ -255,8 +265,8 @@ class _Run:
             request=self._request,
             volumes=tuple(results),
             changes=tuple(sorted(self._changes, key=lambda change: change.volume_id)),
-            failures=tuple(self._failures),
-            warnings=(*self._plan.warnings, *unknown, *own),
+            failures=(*self._failures, *sorted(self._unserved)),
+            warnings=(*self._warnings, *unknown, *own),
             hooks=tuple(sorted(self._hooks, key=lambda hook: hook.instance_ids)),
             failed_snapshots=self._plan.failed_snapshots,
             orphaned_snapshots=self._plan.orphaned,

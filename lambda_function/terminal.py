@@ -69,6 +69,10 @@ class ProgressObserver:
 
     def hook(self, result: HookResult) -> None: ...
 
+    def warning(self, text: str) -> None: ...
+
+    def failure(self, text: str) -> None: ...
+
 
 def print_report(report: RunReport, console: Console) -> None:
     """The whole report: volumes, then snapshot changes, warnings, failures and one line of counts."""
@@ -84,8 +88,6 @@ def print_report(report: RunReport, console: Console) -> None:
         _print_hook(hook, console)
     for warning in report.warnings:
         console.print(Text(f"warning: {warning}", style="yellow"))
-    for snapshot_id in report.failed_snapshots:
-        console.print(Text(f"warning: {snapshot_id} is in state error", style="yellow"))
     if report.orphaned_snapshots:
         console.print(
             Text(f"{report.orphaned_snapshots} snapshots of volumes that are gone or no longer tagged: left alone")

@@ -10,7 +10,7 @@ import itertools
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from lambda_function.errors import (
     AwsError,
@@ -21,32 +21,20 @@ from lambda_function.errors import (
     VolumeNotFoundError,
     VolumePendingError,
 )
-from lambda_function.model import Instance, Period, RunReport, RunRequest, Snapshot, SnapshotState, Volume
+from lambda_function.model import Consistency, Instance, Period, RunReport, RunRequest, Snapshot, SnapshotState, Volume
 from lambda_function.policy import Parameter
 from lambda_function.ports import Silent
 from lambda_function.runner import Surroundings, run
 from lambda_function.tags import TagKeys, copied_tags, near_miss, parse_keepers, policy_named_by
 from lambda_function.time_budget import TimeBudget
+from tests.fake_clock import Clock
+from tests.fake_ssm import FakeSsm
 
 KEYS = TagKeys("AUTO-SNAPSHOT")
 PATH = "/auto-snapshots/policies/"
-START = datetime(2026, 3, 2, 0, 5, tzinfo=UTC)  # a Monday
 
 
 def _let_through(operation: str, target: str) -> None: ...
-
-
-class Clock:
-    def __init__(self, now: datetime = START) -> None:
-        self.now = now
-        self.slept = 0.0
-
-    def elapsed(self) -> float:
-        return (self.now - START).total_seconds()
-
-    def sleep(self, seconds: float) -> None:
-        self.slept += seconds
-        self.now += timedelta(seconds=seconds)
 
 
 @dataclass
@@ -82,6 +70,7 @@ class FakeCloud:
     journal: list[tuple[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.ssm = FakeSsm(self.clock)
         self._numbers = itertools.count(1)
         self._lock = threading.RLock()
 
@@ -126,6 +115,7 @@ class FakeCloud:
             ebs=self,
             keys=KEYS,
             policies_path=PATH,
+            commands=self.ssm,
             budget=TimeBudget(time_left, self.clock.sleep, self.clock.elapsed, lambda: self.clock.now),
             observer=Silent(),
         )
@@ -197,7 +187,9 @@ class FakeCloud:
         with self._call("DescribeSnapshots", "pending"):
             return self._pending()
 
-    def create_snapshot(self, volume_id: str, description: str, tags: Mapping[str, str]) -> Snapshot:
+    def create_snapshot(
+        self, volume_id: str, description: str, tags: Mapping[str, str], *, urgent: bool = False
+    ) -> Snapshot:
         with self._call("CreateSnapshot", volume_id):
             if volume_id not in self.volumes:
                 raise VolumeNotFoundError("CreateSnapshot", "InvalidVolume.NotFound", volume_id)
@@ -211,6 +203,8 @@ class FakeCloud:
         exclude_data: Sequence[str],
         description: str,
         tags: Mapping[str, str],
+        *,
+        urgent: bool = False,
     ) -> list[Snapshot]:
         with self._call("CreateSnapshots", instance_id):
             instance = self.instances[instance_id]
@@ -228,6 +222,11 @@ class FakeCloud:
             if snapshot_id not in self.snapshots:
                 raise SnapshotNotFoundError("CreateTags", "InvalidSnapshot.NotFound", snapshot_id)
             self.snapshots[snapshot_id].tags[KEYS.period] = " ".join(keepers)
+
+    def set_consistency(self, snapshot_ids: Collection[str], consistency: Consistency) -> None:
+        with self._call("CreateTags", ",".join(sorted(snapshot_ids))):
+            for each in snapshot_ids:
+                self.snapshots[each].tags[KEYS.consistency] = consistency.value
 
     def delete_snapshot(self, snapshot_id: str) -> None:
         with self._call("DeleteSnapshot", snapshot_id):
