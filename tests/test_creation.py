@@ -33,9 +33,9 @@ def test_a_lost_answer_does_not_lead_to_a_second_snapshot(cloud):
     volume = cloud.volume(1)
     real = cloud.create_snapshot
 
-    def retried_by_botocore(*args):
-        real(*args)  # took effect; its answer was lost, and botocore sent it again
-        return real(*args)
+    def retried_by_botocore(*args, **kwargs):
+        real(*args, **kwargs)  # took effect; its answer was lost, and botocore sent it again
+        return real(*args, **kwargs)
 
     cloud.create_snapshot = retried_by_botocore
     report = cloud.run("hour")

@@ -246,7 +246,7 @@ def test_a_message_about_many_failures_stays_short_and_counts_the_rest(account, 
         invoke({"period": "hour"})
     message = str(raised.value)
     assert len(message) <= 4000
-    assert message.startswith("120 failures in the hour's run")
+    assert message.startswith("hour: 0 created, 0 shared, 0 already done, 0 deleted, 120 FAILED:")
     named = message.count("\n- vol-")
     assert f"- and {120 - named} more, each in the log" in message
 
@@ -279,6 +279,7 @@ def test_metrics_count_the_run_by_period_zeros_included(account, capsys):
         "SnapshotsDeleted": [0],
         "DeletionsRefused": [0],
         "Failures": [0],
+        "HooksFailed": [0],
         "VolumesWithUnknownPolicy": [1],
         "SnapshotsInError": [0],
     }

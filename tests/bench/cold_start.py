@@ -33,10 +33,14 @@ config = Config(
     read_timeout=30, user_agent_extra="aws-automatic-snapshots",
 )
 impatient = config.merge(Config(read_timeout=10))
+urgent = impatient.merge(Config(retries={"mode": "standard", "total_max_attempts": 4}))
+commands = config.merge(Config(retries={"mode": "standard", "total_max_attempts": 6}, max_pool_connections=32))
 session = boto3.Session(region_name="eu-west-1")
 clients = [
     session.client(name, config=settings)
-    for name, settings in (("ec2", config), ("ec2", impatient), ("ec2", config), ("ssm", config))
+    for name, settings in (
+        ("ec2", config), ("ec2", impatient), ("ec2", urgent), ("ec2", config), ("ssm", commands)
+    )
 ]
 """
 )
