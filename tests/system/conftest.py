@@ -1,6 +1,7 @@
 """Real file systems on loop devices, standing in for EBS volumes; whatever a test did, nothing is left behind."""
 
 import contextlib
+import hashlib
 import os
 import secrets
 import shutil
@@ -17,6 +18,7 @@ from tests.system.agent import Agent, document_content
 
 STATE = Path("/run/auto-snapshots")
 BY_ID = Path("/dev/disk/by-id")
+PROBES: list[subprocess.Popen] = []
 
 
 def sh(*arguments, check=True, **options):
@@ -33,16 +35,25 @@ class Disk:
     mount: Path
 
     def fingerprint(self):
-        """Of every byte of the volume, as a snapshot would see it."""
-        return sh("sha256sum", str(self.image)).stdout.split()[0]
+        """Of every byte of the volume, as a snapshot would see it; holes are skipped, for speed."""
+        digest, at = hashlib.blake2b(), 0
+        with self.image.open("rb") as file:
+            with contextlib.suppress(OSError):  # no data beyond here
+                while True:
+                    start = os.lseek(file.fileno(), at, os.SEEK_DATA)
+                    at = os.lseek(file.fileno(), start, os.SEEK_HOLE)
+                    digest.update(f"{start} {at}".encode())
+                    digest.update(os.pread(file.fileno(), at - start, start))
+        return digest.hexdigest()
 
     def is_writable(self, within):
         """Whether a file can be made within so many seconds."""
         began = time.monotonic()
-        probe = subprocess.Popen(["sh", "-c", f"echo x > '{self.mount}/probe'"])
+        probe = subprocess.Popen(["sh", "-c", 'echo x >"$0/probe"', str(self.mount)])
         try:
             probe.wait(timeout=within)
         except subprocess.TimeoutExpired:
+            PROBES.append(probe)  # it ends with the thaw
             return False
         return probe.returncode == 0 and time.monotonic() - began <= within
 
@@ -94,6 +105,8 @@ class Disks:
 
     def close(self):
         self.thaw()
+        while PROBES:
+            PROBES.pop().wait(timeout=30)
         self._undo.close()
 
 
