@@ -1,4 +1,4 @@
-"""An SSM agent in small: takes a Command document's content and runs its `aws:runShellScript` steps as the real one does.
+"""An SSM agent in small: runs the `aws:runShellScript` steps of a Command document as the real one does.
 
 The checks that the service makes before an agent sees anything (declared, allowedValues, allowedPattern) are made here,
 since the documents rely on them: what passes them is put into a script that root runs.
@@ -80,7 +80,7 @@ class Execution:
         )
 
     def wait(self, seconds: float = 60) -> Result:
-        """Waits for the pipes' end, as the agent does: a process left behind with them open would be waited for, too."""
+        """Waits for the pipes' end, as the agent does, even if a process left behind holds them open."""
         out, err = self.process.communicate(timeout=seconds)
         return Result(self.process.returncode, out, err, time.monotonic() - self._began)
 

@@ -18,7 +18,7 @@ from tests.system.agent import Agent, document_content
 
 STATE = Path("/run/auto-snapshots")
 BY_ID = Path("/dev/disk/by-id")
-PROBES: list[subprocess.Popen] = []
+PROBES: list[subprocess.Popen[bytes]] = []
 
 
 def sh(*arguments, check=True, **options):
@@ -37,13 +37,12 @@ class Disk:
     def fingerprint(self):
         """Of every byte of the volume, as a snapshot would see it; holes are skipped, for speed."""
         digest, at = hashlib.blake2b(), 0
-        with self.image.open("rb") as file:
-            with contextlib.suppress(OSError):  # no data beyond here
-                while True:
-                    start = os.lseek(file.fileno(), at, os.SEEK_DATA)
-                    at = os.lseek(file.fileno(), start, os.SEEK_HOLE)
-                    digest.update(f"{start} {at}".encode())
-                    digest.update(os.pread(file.fileno(), at - start, start))
+        with self.image.open("rb") as file, contextlib.suppress(OSError):  # no data beyond here
+            while True:
+                start = os.lseek(file.fileno(), at, os.SEEK_DATA)
+                at = os.lseek(file.fileno(), start, os.SEEK_HOLE)
+                digest.update(f"{start} {at}".encode())
+                digest.update(os.pread(file.fileno(), at - start, start))
         return digest.hexdigest()
 
     def is_writable(self, within):
@@ -155,7 +154,7 @@ with open(sys.argv[1], "ab", buffering=0) as file:
 @pytest.fixture
 def write_to(disks):
     """Starts a writer on a disk that never stops by itself; returns a function that tells how much it wrote."""
-    writers = []
+    writers: list[subprocess.Popen[bytes]] = []
 
     def start(disk):
         path = disk.mount / f"written-{len(writers)}"

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.system.conftest import Disk, Disks, sh
+from tests.system.conftest import Disks, sh
 
 
 class ServerError(Exception):
@@ -35,12 +35,12 @@ class Server:
     """A running server and the way to ask it something."""
 
     base: Path
-    process: subprocess.Popen
+    process: subprocess.Popen[bytes]
     log: Path
-    clients: list[subprocess.Popen] = field(default_factory=list)
+    clients: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def ask(self, sql: str, seconds: float = 30) -> str:
-        done = subprocess.run(self.client(sql), capture_output=True, text=True, timeout=seconds)
+        done = subprocess.run(self.client(sql), check=False, capture_output=True, text=True, timeout=seconds)
         if done.returncode:
             raise ServerError(done.stderr)
         return done.stdout.strip()
@@ -48,18 +48,22 @@ class Server:
     def client(self, sql: str) -> list[str]:
         raise NotImplementedError
 
-    def in_background(self, sql: str) -> subprocess.Popen:
+    def in_background(self, sql: str) -> subprocess.Popen[bytes]:
         client = subprocess.Popen(self.client(sql), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.clients.append(client)
         return client
 
-    def wait_until_up(self, seconds: float = 60):
+    def up(self, seconds: float = 60):
+        """This server once it answers; ended if it does not."""
         end = time.monotonic() + seconds
         while time.monotonic() < end and self.process.poll() is None:
             try:
-                return self.ask("SELECT 1", 5)
+                self.ask("SELECT 1", 5)
             except (ServerError, subprocess.TimeoutExpired):
                 time.sleep(0.1)
+            else:
+                return self
+        self.stop()
         raise ServerError(self.log.read_text()[-3000:])
 
     def stop(self, how=signal.SIGKILL):
@@ -111,9 +115,7 @@ class MariaDb(Server):
         log.touch()
         shutil.chown(log, "mysql")
         shutil.chown(base, "mysql")
-        server = cls(base, subprocess.Popen([*prefix, *arguments], stderr=subprocess.DEVNULL), log)
-        server.wait_until_up()
-        return server
+        return cls(base, subprocess.Popen([*prefix, *arguments], stderr=subprocess.DEVNULL), log).up()
 
     def fill(self, second: Path):
         second.mkdir()
@@ -188,7 +190,7 @@ class PostgreSql(Server):
         return cls.start(base, data)
 
     @classmethod
-    def start(cls, base: Path, data: Path, prefix=(), seconds: float = 60):
+    def start(cls, base: Path, data: Path, prefix=()):
         shutil.chown(base, "postgres")
         log = base / "postgresql.log"
         settings = {
@@ -205,13 +207,7 @@ class PostgreSql(Server):
             arguments += ["-c", f"{name}={value}"]
         with log.open("w") as file:
             process = subprocess.Popen([*prefix, *cls.humbly(*arguments)], stderr=file, stdout=file, cwd="/")
-        server = cls(base, process, log)
-        try:
-            server.wait_until_up(seconds)
-        except ServerError:
-            server.stop(signal.SIGQUIT)
-            raise
-        return server
+        return cls(base, process, log).up()
 
     def fill(self, second: Path):
         second.mkdir(mode=0o700)
@@ -232,9 +228,23 @@ class PostgreSql(Server):
             UPDATE right_side SET total = total + 1 WHERE id = :at;
             COMMIT;
         """)
-        arguments = ["-n", "-h", str(self.base), "-U", "postgres", "-c", "3", "-T", "600", "-f", str(script), "postgres"]
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self.clients.append(subprocess.Popen([self.program("pgbench"), *arguments], **quiet))
+        arguments = [
+            "-n",
+            "-h",
+            str(self.base),
+            "-U",
+            "postgres",
+            "-c",
+            "3",
+            "-T",
+            "600",
+            "-f",
+            str(script),
+            "postgres",
+        ]
+        pgbench = [self.program("pgbench"), *arguments]
+        client = subprocess.Popen(pgbench, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.clients.append(client)
 
     def stop(self, how=signal.SIGQUIT):
         super().stop(how)
@@ -242,6 +252,8 @@ class PostgreSql(Server):
     def is_sound(self):
         left = self.ask("SELECT sum(total), count(*) FROM left_side")
         right = self.ask("SELECT sum(total), count(*) FROM right_side")
-        self.ask("CREATE EXTENSION IF NOT EXISTS amcheck; SELECT bt_index_check(c.oid, true) FROM pg_class c "
-                 "WHERE c.relname IN ('left_side_pkey', 'right_side_pkey')")
+        self.ask(
+            "CREATE EXTENSION IF NOT EXISTS amcheck; SELECT bt_index_check(c.oid, true) FROM pg_class c "
+            "WHERE c.relname IN ('left_side_pkey', 'right_side_pkey')"
+        )
         return left == right and not left.startswith("0|")

@@ -49,10 +49,8 @@ def on_two_volumes(base, disks, pair):
     def start(kind):
         shutil.chown(pair[0].mount, kind.__name__.lower().replace("mariadb", "mysql").replace("postgresql", "postgres"))
         data = pair[0].mount / "data"
-        if kind is MariaDb:
-            server = MariaDb.create(base, data)
-        else:
-            server = PostgreSql.create(base, data, pair[1].mount / "wal")
+        second = [] if kind is MariaDb else [pair[1].mount / "wal"]
+        server = kind.create(base, data, *second)
         servers.append(server)
         server.fill(pair[1].mount / "second")
         return server
@@ -79,23 +77,29 @@ def copied(disk, name):
     return copy
 
 
-def restored_is_sound(kind, pair, copies, disks, base):
-    """Whether a second server starts on the copies and finds the invariant kept."""
+@pytest.fixture
+def is_sound(pair, disks, base):
+    """Whether a second server starts on copies of the two volumes and finds the invariant kept."""
     elsewhere = base / "elsewhere"
-    elsewhere.mkdir(exist_ok=True)
-    prefix = restored_over(pair, copies, disks)
-    try:
-        server = kind.start(elsewhere, pair[0].mount / "data", prefix=prefix)
-    except ServerError as error:
-        print(f"does not start: {error}")
-        return False
-    try:
-        return server.is_sound()
-    except ServerError as error:
-        print(f"starts and fails: {error}")
-        return False
-    finally:
-        server.stop()
+    elsewhere.mkdir()
+
+    def start(kind, copies):
+        images = [copies[disk.volume_id] for disk in pair]
+        try:
+            server = kind.start(elsewhere, pair[0].mount / "data", prefix=restored_over(pair, images, disks))
+        except ServerError as error:
+            print(f"does not start: {error}")
+            return False
+        try:
+            return server.is_sound()
+        except ServerError as error:
+            print(f"starts and fails: {error}")
+            return False
+        finally:
+            server.stop()
+            away(images)
+
+    return start
 
 
 def away(copies):
@@ -114,7 +118,7 @@ CASES = [
 
 @pytest.mark.parametrize(("kind", "document", "more"), CASES)
 def test_what_is_copied_while_frozen_starts_elsewhere_and_adds_up(
-    kind, document, more, agent, pair, disks, base, on_two_volumes, request
+    kind, document, more, agent, pair, on_two_volumes, is_sound, request
 ):
     content, needed = request.getfixturevalue(document)
     server = on_two_volumes(kind)
@@ -133,14 +137,12 @@ def test_what_is_copied_while_frozen_starts_elsewhere_and_adds_up(
             time.sleep(0.7)
         after = agent.run(content, command="post-script", **fields)
         assert (after.exit_code, after.said("held")) == (0, "yes"), after.stderr
-        images = [copies[disk.volume_id] for disk in pair]
-        assert restored_is_sound(kind, pair, images, disks, base), f"round {number}"
-        away(images)
+        assert is_sound(kind, copies), f"round {number}"
     server.ask("SELECT 1")
 
 
 @pytest.mark.parametrize("kind", [MariaDb, PostgreSql])
-def test_without_the_document_the_same_goes_wrong(kind, pair, disks, base, on_two_volumes):
+def test_without_the_document_the_same_goes_wrong(kind, pair, on_two_volumes, is_sound):
     # Each copy is of one instant, as a snapshot of one volume is; the two instants differ.
     on_two_volumes(kind).write()
     for number in range(CONTROL_ROUNDS):
@@ -152,17 +154,15 @@ def test_without_the_document_the_same_goes_wrong(kind, pair, disks, base, on_tw
                 copies[disk.volume_id] = copied(disk, f"copy-{disk.volume_id}-{number}.img")
             finally:
                 sh("fsfreeze", "-u", str(disk.mount))
-        images = [copies[disk.volume_id] for disk in pair]
-        if not restored_is_sound(kind, pair, images, disks, base):
+        if not is_sound(kind, copies):
             return
-        away(images)
     pytest.fail(f"{CONTROL_ROUNDS} copies of two moments were all sound: the test above could not have failed")
 
 
 @pytest.fixture
 def on_root(base, disks):
     """A MariaDB whose data lies on the root file system, which the document calls an EBS volume here."""
-    device = os.stat(base).st_dev
+    device = base.stat().st_dev
     name = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}").resolve().name
     volume_id = disks.link(f"/dev/{name}")
     data = base / "data"
@@ -288,13 +288,17 @@ def test_a_user_who_may_not_lock_is_not_ready(stage, on_root, base):
 
 def test_credentials_come_from_secrets_manager_and_are_not_kept(agent, mysql, on_root, execution_id, base):
     server, volume_id = on_root
-    server.ask("""CREATE USER 'backup'@localhost IDENTIFIED BY 'p"a\\\\s s';GRANT RELOAD ON *.* TO 'backup'@localhost""")
-    (base / "aws").write_text("""#!/bin/sh
+    server.ask(
+        """CREATE USER 'backup'@localhost IDENTIFIED BY 'p"a\\\\s s';GRANT RELOAD ON *.* TO 'backup'@localhost"""
+    )
+    (base / "aws").write_text(
+        """#!/bin/sh
         [ "$1 $2 $3 $4" = "secretsmanager get-secret-value --secret-id db/backup" ] || exit 2
-        echo '{"username": "backup", "password": "p\\"a\\\\\\\\s s", "engine": "mysql"}'\n""".replace("        ", ""))
+        echo '{"username": "backup", "password": "p\\"a\\\\\\\\s s", "engine": "mysql"}'\n""".replace("        ", "")
+    )
     (base / "aws").chmod(0o755)
     # The client's default option files say where the socket is; both are this namespace's own.
-    script = f'mount --make-rprivate / && mount -t tmpfs none /usr/local/bin && cp {base}/aws /usr/local/bin/aws && '
+    script = f"mount --make-rprivate / && mount -t tmpfs none /usr/local/bin && cp {base}/aws /usr/local/bin/aws && "
     script += f'printf "[client]\\nsocket={base}/mariadb.sock\\n" >{base}/my.cnf && '
     script += f'mount --bind {base}/my.cnf /etc/mysql/my.cnf && exec "$@"'
     inside = replace(agent, prefix=("unshare", "--mount", "sh", "-c", script, "_"), env={"HOME": "/nowhere"})

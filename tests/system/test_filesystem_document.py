@@ -1,11 +1,13 @@
 """The filesystem document on real XFS and ext4: still while frozen, writable again whatever dies."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import time
 import uuid
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -39,8 +41,13 @@ def all_writable(disks, within):
 
 
 def keepers():
-    found = sh("pgrep", "-f", f"{STATE}/filesystem/program", check=False).stdout.split()
-    return [int(pid) for pid in found]
+    """The processes that wait to thaw: leaders of sessions of their own, not what they start for a moment."""
+    found = map(int, sh("pgrep", "-f", f"{STATE}/filesystem/program", check=False).stdout.split())
+    leaders = []
+    for pid in found:
+        with contextlib.suppress(ProcessLookupError):
+            leaders += [pid] if os.getsid(pid) == pid else []
+    return leaders
 
 
 def test_between_pre_and_post_no_byte_changes_however_hard_is_written(stage, pair, write_to):
@@ -109,8 +116,7 @@ def test_after_an_agent_killed_in_the_middle_of_pre_everything_is_writable(
     assert all_writable(pair, 1)
 
 
-def test_a_pre_killed_between_two_freezes_is_thawed_at_once(agent, filesystem, pair, execution_id, disks):
-    # The first freezes; the second cannot end while something else holds its device's freeze lock: a stopped process.
+def test_what_a_killed_pre_had_frozen_is_thawed_at_once(agent, filesystem, pair, execution_id):
     parameters = {"executionId": execution_id, "volumeIds": volumes(*pair), "timeoutSeconds": "30"}
     running = agent.start(filesystem, {"command": "pre-script", **parameters})
     end = time.monotonic() + 10
@@ -147,7 +153,7 @@ def test_two_pres_at_the_same_time_freeze_once(agent, filesystem, pair, executio
     parameters = {"executionId": execution_id, "volumeIds": volumes(*pair)}
     running = [agent.start(filesystem, {"command": "pre-script", **parameters}) for _ in range(4)]
     assert {one.wait().exit_code for one in running} == {0}
-    assert len(keepers()) == 1
+    assert len([pid for pid in keepers() if execution_id in Path(f"/proc/{pid}/cmdline").read_text()]) == 1
     assert agent.run(filesystem, command="post-script", **parameters).said("held") == "yes"
     assert all_writable(pair, 1)
 
@@ -245,9 +251,9 @@ def test_a_terminated_keeper_thaws_first(stage, pair):
 
 def test_keepers_end_and_leave_no_program_behind(stage, pair):
     assert stage("pre-script").exit_code == 0
-    assert len(keepers()) == 1
+    assert keepers()
     assert stage("post-script").exit_code == 0
-    time.sleep(1.5)
+    time.sleep(2)
     assert keepers() == []
     assert not list((STATE / "filesystem").glob("program*"))
 
@@ -366,7 +372,7 @@ def test_under_systemd_the_keeper_is_a_unit_of_its_own(agent, filesystem, pair, 
     stand_in = tmp_path / "systemd-run"
     stand_in.write_text(f'#!/bin/sh\necho "$@" >{tmp_path}/asked\nshift\nsetsid "$@" &\n')
     stand_in.chmod(0o755)
-    script = 'mount --make-rprivate / && mount -t tmpfs none /run && mkdir -p /run/systemd/system && '
+    script = "mount --make-rprivate / && mount -t tmpfs none /run && mkdir -p /run/systemd/system && "
     script += f'mount --bind {stand_in} /usr/bin/systemd-run && exec "$@"'
     inside = replace(agent, prefix=("unshare", "--mount", "sh", "-c", script, "_"))
     fields = {"executionId": execution_id, "volumeIds": volumes(*pair), "timeoutSeconds": "2"}
@@ -378,7 +384,7 @@ def test_under_systemd_the_keeper_is_a_unit_of_its_own(agent, filesystem, pair, 
 
 
 def test_where_systemd_refuses_the_keeper_is_detached(agent, filesystem, pair, execution_id):
-    script = 'mount --make-rprivate / && mount -t tmpfs none /run && mkdir -p /run/systemd/system && '
+    script = "mount --make-rprivate / && mount -t tmpfs none /run && mkdir -p /run/systemd/system && "
     script += 'mount --bind /bin/false /usr/bin/systemd-run && exec "$@"'
     inside = replace(agent, prefix=("unshare", "--mount", "sh", "-c", script, "_"))
     fields = {"executionId": execution_id, "volumeIds": volumes(*pair), "timeoutSeconds": "2"}
@@ -400,7 +406,7 @@ def test_output_stays_within_what_ssm_shows(stage):
     assert len(stage("post-script").stdout) < 2500
 
 
-def test_a_stopped_writer_on_the_frozen_file_system_does_not_stop_the_thaw(stage, pair):
+def test_a_busy_shell_whose_directory_is_frozen_does_not_stop_the_thaw(stage, pair):
     busy = subprocess.Popen(["sh", "-c", "while :; do echo x >y; done"], cwd=pair[0].mount)
     try:
         assert stage("pre-script").exit_code == 0
