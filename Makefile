@@ -8,7 +8,7 @@ export SAM_CLI_TELEMETRY := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check format bench lock clean build-AutoSnapshotsFunction
+.PHONY: help install run test test-system test-long system-packages check format bench lock clean build-AutoSnapshotsFunction
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -30,7 +30,25 @@ run: install ## three simulated days against an embedded AWS endpoint
 	$(BIN)/python -m tests.demo
 
 test: install ## the test suite
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --ignore=tests/system
+
+# What the system tests mount, freeze and start. The servers' own clusters are neither created nor started.
+system-packages:
+	@[ "$$(id -u)" = 0 ] || { echo "the system tests mount and freeze file systems: run them as root" >&2; exit 1; }
+	mkdir -p /etc/postgresql-common
+	[ -e /etc/postgresql-common/createcluster.conf ] || echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
+	apt-get -qq update
+	had_policy=$$(ls /usr/sbin/policy-rc.d 2>/dev/null); \
+	[ -n "$$had_policy" ] || { printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d && chmod 755 /usr/sbin/policy-rc.d; }; \
+	DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
+		xfsprogs e2fsprogs util-linux mount procps mariadb-server postgresql shellcheck dash >/dev/null; code=$$?; \
+	[ -n "$$had_policy" ] || rm -f /usr/sbin/policy-rc.d; exit $$code
+
+test-system: install system-packages ## the shipped documents on real file systems and servers (root, apt)
+	$(BIN)/python -m pytest tests/system
+
+test-long: install system-packages ## the same copies and restarts twenty times (root, apt)
+	ROUNDS=20 $(BIN)/python -m pytest tests/system -k adds_up
 
 check: install $(SAM_VENV)/.installed ## lint, format, layers, types and template; changes nothing
 	$(BIN)/ruff check .
