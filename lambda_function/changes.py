@@ -47,13 +47,17 @@ def plan_join(snapshot: Snapshot, joining: tuple[Period, ...], reason: str) -> P
 
 
 def plan_prune(
-    period: Period, count: int, snapshots: Sequence[Snapshot], serving_id: str | None
+    period: Period, count: int, snapshots: Sequence[Snapshot], serving_id: str | None, *, with_kept: bool = False
 ) -> list[PlannedChange]:
-    """What becomes of one volume's snapshots: kept, retagged or deleted, each with the reason."""
+    """What becomes of one volume's snapshots: retagged or deleted, each with the reason.
+
+    Those that are kept are told only `with_kept`: of 100,000 snapshots a run lets go a few.
+    """
     planned = []
     for verdict in judge(period, count, snapshots, serving_id):
         if verdict.keep:
-            planned.append(PlannedChange(verdict.snapshot, Change.KEEP, verdict.reason))
+            if with_kept:
+                planned.append(PlannedChange(verdict.snapshot, Change.KEEP, verdict.reason))
             continue
         change, remaining = change_for(verdict.snapshot, period)
         reason = verdict.reason + (f"; still kept for {' '.join(remaining)}" if remaining else "")

@@ -42,7 +42,7 @@ _COMMANDS = _CONFIG.merge(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Clients:
     """One session's clients; all are safe to use from several threads."""
 

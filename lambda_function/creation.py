@@ -60,7 +60,7 @@ class Creation:
     snapshot: Snapshot | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class UnitOutcome:
     """What became of a unit. `changes` are deletions of snapshots that nobody asked for."""
 
@@ -69,7 +69,7 @@ class UnitOutcome:
     hooks: tuple[HookResult, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class FrozenOutcome:
     """What a create under a freeze has made so far.
 
@@ -82,7 +82,7 @@ class FrozenOutcome:
     too_soon: tuple[tuple[CreateUnit, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Answer:
     creations: tuple[Creation, ...]
     missing: tuple[VolumePlan, ...] = ()

@@ -27,7 +27,7 @@ FILTER_VALUES = 200
 _STATES = {state.value: state for state in SnapshotState}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Ec2Ebs:
     """The Ebs port over four clients, so that a throttle on one kind of call does not slow the others."""
 
@@ -175,15 +175,16 @@ def _volume(raw: Mapping[str, Any]) -> Volume:
 
 def _instance(raw: Mapping[str, Any]) -> Instance:
     devices = {
-        mapping.get("DeviceName"): mapping["Ebs"]["VolumeId"]
+        mapping.get("DeviceName", ""): mapping["Ebs"]["VolumeId"]
         for mapping in raw.get("BlockDeviceMappings", ())
         if "VolumeId" in mapping.get("Ebs", {})
     }
     return Instance(
         id=raw["InstanceId"],
         state=raw.get("State", {}).get("Name", "unknown"),
-        root_volume_id=devices.get(raw.get("RootDeviceName")),
+        root_volume_id=devices.get(raw.get("RootDeviceName", "")),
         volume_ids=frozenset(devices.values()),
+        devices={volume_id: device for device, volume_id in devices.items()},
     )
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Any
 
 from dateutil.parser import isoparse
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import SchemaValidator, ValidationError
 
 from lambda_function.errors import ConfigurationError, shown
 from lambda_function.model import Period, RunRequest
+from lambda_function.schema import closed_object
 from lambda_function.slots import in_slot
 
 PERIODS_ALLOWED = ", ".join(f'"{period}"' for period in Period)
@@ -26,15 +27,27 @@ _ALLOWED = {
 }
 
 
-class _Event(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-    period: Annotated[str, Field(pattern=f"^({'|'.join(Period)})$")]
-    dry_run: bool = False
-    force: bool = False
-    policies: Annotated[list[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]], Field(min_length=1)] | None = None
-    volumes: Annotated[list[Annotated[str, Field(pattern=r"^vol-[0-9a-f]{8,17}$")]], Field(min_length=1)] | None = None
-    time: str | None = None
+_SCHEMA = SchemaValidator(
+    closed_object(
+        {
+            "period": {"type": "str", "pattern": f"^({'|'.join(Period)})$"},
+            "dry_run": {"type": "bool"},
+            "force": {"type": "bool"},
+            "policies": {
+                "type": "list",
+                "min_length": 1,
+                "items_schema": {"type": "str", "pattern": r"^[A-Za-z0-9_.-]+$"},
+            },
+            "volumes": {
+                "type": "list",
+                "min_length": 1,
+                "items_schema": {"type": "str", "pattern": r"^vol-[0-9a-f]{8,17}$"},
+            },
+            "time": {"type": "str"},
+        },
+        required=("period",),
+    )
+)
 
 
 def parse_event(event: object, now: datetime) -> RunRequest:
@@ -50,34 +63,32 @@ def parse_event(event: object, now: datetime) -> RunRequest:
             'for instance {"period": "hour"}'
         )
     try:
-        parsed = _Event.model_validate(dict(event))
+        parsed = _SCHEMA.validate_python(dict(event), strict=True)
     except ValidationError as error:
         faults = dict.fromkeys(_fault(detail) for detail in error.errors(include_url=False))
         raise ConfigurationError("; ".join(faults)) from None
-    period = Period(parsed.period)
+    period, dry_run = Period(parsed["period"]), parsed.get("dry_run", False)
     return RunRequest(
         period=period,
-        time=_moment(parsed, period, now),
-        dry_run=parsed.dry_run,
-        force=parsed.force,
-        policies=tuple(dict.fromkeys(parsed.policies or ())),
-        volumes=tuple(dict.fromkeys(parsed.volumes or ())),
+        time=_moment(parsed["time"], period, dry_run, now) if "time" in parsed else now.astimezone(UTC),
+        dry_run=dry_run,
+        force=parsed.get("force", False),
+        policies=tuple(dict.fromkeys(parsed.get("policies", ()))),
+        volumes=tuple(dict.fromkeys(parsed.get("volumes", ()))),
     )
 
 
-def _moment(parsed: _Event, period: Period, now: datetime) -> datetime:
-    if parsed.time is None:
-        return now.astimezone(UTC)
-    fault = f'event field "time": {shown(parsed.time)}: must be '
+def _moment(text: str, period: Period, dry_run: bool, now: datetime) -> datetime:
+    fault = f'event field "time": {shown(text)}: must be '
     # isoparse reads a bare number as a year; a time without a date part is surely a mistake.
-    if not re.match(r"^\d{4}-?\d{2}-?\d{2}", parsed.time):
+    if not re.match(r"^\d{4}-?\d{2}-?\d{2}", text):
         raise ConfigurationError(fault + _ALLOWED["time"])
     try:
-        moment = isoparse(parsed.time)
+        moment = isoparse(text)
         moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):
         raise ConfigurationError(fault + _ALLOWED["time"]) from None
-    if not parsed.dry_run and not in_slot(period, now, moment):
+    if not dry_run and not in_slot(period, now, moment):
         raise ConfigurationError(
             fault + f"within the current {period} (now is {now.astimezone(UTC).isoformat(timespec='seconds')}), "
             "or set dry_run"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lambda_function.model import Consistency, Instance, Period, Volume
 from lambda_function.plan import VolumePlan
@@ -25,7 +25,7 @@ MAX_SET = 40
 MAX_DESCRIPTION = 255
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CreateUnit:
     """One create call: a single volume, or the set of an instance's due volumes.
 
@@ -51,7 +51,7 @@ class CreateUnit:
         return tuple(plan.volume.id for plan in self.plans)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class HookGroup:
     """What one freeze serves: the due volumes of one policy on an instance, and the create calls for them.
 
@@ -62,6 +62,7 @@ class HookGroup:
     policy: Policy
     instance_ids: tuple[str, ...]
     units: tuple[CreateUnit, ...]
+    devices: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def plans(self) -> tuple[VolumePlan, ...]:
@@ -91,10 +92,26 @@ def arrange_hooked(
             members = [*group[3], *members]
         groups.append((plan.policy, name, writing, members))
     arranged = [
-        HookGroup(name, policy, tuple(sorted(ids)), tuple(arrange(members, instances, keys, period)))
+        HookGroup(
+            name,
+            policy,
+            tuple(sorted(ids)),
+            tuple(arrange(members, instances, keys, period)),
+            _devices(members, ids, instances),
+        )
         for policy, name, ids, members in groups
     ]
     return arranged, plain
+
+
+def _devices(members: Sequence[VolumePlan], ids: set[str], instances: Mapping[str, Instance]) -> dict[str, str]:
+    """Device names of the members' volumes; none where instances differ on one, as a Multi-Attach volume's may."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for instance_id in ids & instances.keys():
+        for plan in members:
+            if plan.volume.id in instances[instance_id].devices:
+                found[plan.volume.id].add(instances[instance_id].devices[plan.volume.id])
+    return {volume_id: names.pop() for volume_id, names in found.items() if len(names) == 1}
 
 
 def _is_stopped(instance_id: str, instances: Mapping[str, Instance]) -> bool:

@@ -12,7 +12,7 @@ from lambda_function.model import Period
 from lambda_function.ports import Commands, HookDocument
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class HookReadiness:
     """Documents by name (or why they cannot be used), and unreachable instances with the reason."""
 
@@ -32,6 +32,7 @@ class HookReadiness:
             policy=group.policy_name,
             period=period.value,
             timeout_seconds=policy.hook_timeout_seconds,
+            devices=group.devices,
             parameters=policy.hook_parameters,
         )
         check_parameters(plan)

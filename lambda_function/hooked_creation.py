@@ -15,7 +15,7 @@ from lambda_function.ports import Commands, Ebs
 from lambda_function.time_budget import TimeBudget
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class HookedCreator:
     """Creates the groups of one run; safe to use from several threads."""
 

@@ -37,7 +37,7 @@ NOT_FROZEN = 205
 """Exit codes of Data Lifecycle Manager's contract by which post says that nothing was held."""
 
 CONTRACT = ("command", "executionId")
-OFFERED = ("period", "policy", "volumeIds", "snapshotIds", "notAfter", "timeoutSeconds")
+OFFERED = ("period", "policy", "volumeIds", "volumeDevices", "snapshotIds", "notAfter", "timeoutSeconds")
 
 _FROZEN = re.compile(r"^auto-snapshots: frozen\b(.*)$", re.MULTILINE)
 _HELD = re.compile(r"^auto-snapshots: held (yes|no)\s*$", re.MULTILINE)
@@ -52,7 +52,7 @@ class Stage(StrEnum):
     DRY_RUN = "dry-run"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Step:
     """One line of the journal. `status` is `sent`, `success`, `failed`, `cancelled` and the like."""
 
@@ -68,9 +68,12 @@ class Step:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class HookPlan:
-    """One freeze: which instances, with which document and parameters, for which volumes."""
+    """One freeze: which instances, with which document and parameters, for which volumes.
+
+    `devices` are the volumes' device names as attached, by which Xen instances know them.
+    """
 
     document: HookDocument
     instance_ids: tuple[str, ...]
@@ -78,10 +81,11 @@ class HookPlan:
     policy: str
     period: str
     timeout_seconds: int
+    devices: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, list[str]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Held(Generic[T]):
     """What came of a freeze.
 
@@ -122,6 +126,7 @@ def parameters_for(
         "period": plan.period,
         "policy": plan.policy,
         "volumeIds": ",".join(plan.volume_ids),
+        "volumeDevices": ",".join(f"{each}={device}" for each, device in sorted(plan.devices.items())),
         "snapshotIds": ",".join(snapshot_ids),
         "timeoutSeconds": str(plan.timeout_seconds),
         **({"notAfter": str(not_after)} if not_after is not None else {}),

@@ -72,12 +72,13 @@ class Volume:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """An instance with all the volumes attached to it, ours or not."""
+    """An instance with all the volumes attached to it, ours or not, and their device names."""
 
     id: str
     state: str
     root_volume_id: str | None
     volume_ids: frozenset[str]
+    devices: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ class Snapshot:
     policy: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RunRequest:
     """What one run is asked to do; `time` is the moment for which the plan is made (UTC)."""
 
@@ -168,7 +169,7 @@ class ChangeResult:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class HookResult:
     """One freeze: on which instances, what went wrong (None: nothing), how long, and its journal.
 
@@ -184,7 +185,7 @@ class HookResult:
     steps: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RunReport:
     """All a run decided and did. `failures` is empty exactly when everything due was done."""
 

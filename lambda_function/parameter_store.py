@@ -16,7 +16,7 @@ PAGE = 10
 """`GetParametersByPath` takes at most 10."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ParameterStore:
     """The parameters directly under `path`, which ends with a slash."""
 

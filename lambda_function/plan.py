@@ -45,7 +45,7 @@ class VolumePlan:
     snapshots: tuple[Snapshot, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RunPlan:
     """The plans of all volumes in the order of their ids, and what else a person should know.
 

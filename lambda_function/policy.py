@@ -1,6 +1,6 @@
 """Policies: JSON text from Parameter Store to typed values, every fault named.
 
-The schema is Pydantic's; what this module adds is the wording: a fault says which parameter, which
+The schema is pydantic-core's; what this module adds is the wording: a fault says which parameter, which
 field, which value, and what is allowed.
 """
 
@@ -9,15 +9,14 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NoReturn
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, NoReturn
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import SchemaValidator, ValidationError
 
 from lambda_function.errors import shown
 from lambda_function.model import Period
-
-Count = Annotated[int, Field(ge=0)]
+from lambda_function.schema import closed_object
 
 _ALLOWED = {
     **{period.value: "an integer, 0 or more, or leave it out" for period in Period},
@@ -29,24 +28,23 @@ _ALLOWED = {
 }
 
 
-class Policy(BaseModel):
+@dataclass(frozen=True)
+class Policy:
     """What to do with the volumes whose tag names this policy.
 
     A count N: create one snapshot each period and keep the newest N. 0: create none and delete what
     exists for the period. None: the period is not this policy's business.
     """
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-    hour: Count | None = None
-    day: Count | None = None
-    week: Count | None = None
-    month: Count | None = None
-    year: Count | None = None
+    hour: int | None = None
+    day: int | None = None
+    week: int | None = None
+    month: int | None = None
+    year: int | None = None
     only_attached_vols: bool = False
-    hook_document: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:/-]{3,200}$")] | None = None
-    hook_parameters: dict[str, list[str]] = Field(default_factory=dict)
-    hook_timeout_seconds: Annotated[int, Field(ge=10, le=600)] = 60
+    hook_document: str | None = None
+    hook_parameters: Mapping[str, list[str]] = field(default_factory=dict)
+    hook_timeout_seconds: int = 60
     hook_on_failure: Literal["skip", "continue"] = "skip"
 
     def count(self, period: Period) -> int | None:
@@ -55,7 +53,30 @@ class Policy(BaseModel):
         return value
 
 
-@dataclass(frozen=True, slots=True)
+FIELDS = tuple(each.name for each in fields(Policy))
+
+_SCHEMA = SchemaValidator(
+    closed_object(
+        {
+            **{period.value: {"type": "nullable", "schema": {"type": "int", "ge": 0}} for period in Period},
+            "only_attached_vols": {"type": "bool"},
+            "hook_document": {
+                "type": "nullable",
+                "schema": {"type": "str", "pattern": r"^[A-Za-z0-9_.:/-]{3,200}$"},
+            },
+            "hook_parameters": {
+                "type": "dict",
+                "keys_schema": {"type": "str"},
+                "values_schema": {"type": "list", "items_schema": {"type": "str"}},
+            },
+            "hook_timeout_seconds": {"type": "int", "ge": 10, "le": 600},
+            "hook_on_failure": {"type": "literal", "expected": ["skip", "continue"]},
+        }
+    )
+)
+
+
+@dataclass(frozen=True)
 class Parameter:
     """A parameter as it was read. `error` says why it could not be; `secure` keeps its values out of messages."""
 
@@ -69,7 +90,7 @@ class Parameter:
         return self.name.rsplit("/", 1)[-1]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Fault:
     """One thing wrong with one policy."""
 
@@ -83,7 +104,7 @@ class Fault:
         return where + (f"{self.value}: " if self.value is not None else "") + self.allowed
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PolicySet:
     """Every policy that was found: those that are valid, and the faults of those that are not."""
 
@@ -128,7 +149,7 @@ def parse_policy(parameter: Parameter) -> Policy | tuple[Fault, ...]:
     if not isinstance(content, dict):
         return (Fault(parameter.name, None, _shown(content, parameter), "must be one JSON object"),)
     try:
-        policy = Policy.model_validate(content)
+        policy = Policy(**_SCHEMA.validate_python(content, strict=True))
     except ValidationError as error:
         return tuple(dict.fromkeys(_fault(detail, parameter) for detail in error.errors(include_url=False)))
     if all(policy.count(period) is None for period in Period):
@@ -152,19 +173,19 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def _fault(detail: Any, parameter: Parameter) -> Fault:
     location = [str(part) for part in detail["loc"]]
-    field = location[0]
-    if field not in _ALLOWED:
-        return Fault(parameter.name, shown(field).strip('"'), None, _unknown_field(field))
-    # Pydantic's path into hook_parameters may be long; the parameter's name in it is what helps.
+    name = location[0]
+    if name not in _ALLOWED:
+        return Fault(parameter.name, shown(name).strip('"'), None, _unknown_field(name))
+    # The path into hook_parameters may be long; the parameter's name in it is what helps.
     path = shown(".".join(part for part in location if part != "[key]")).strip('"')
-    return Fault(parameter.name, path, _shown(detail["input"], parameter), f"must be {_ALLOWED[field]}")
+    return Fault(parameter.name, path, _shown(detail["input"], parameter), f"must be {_ALLOWED[name]}")
 
 
-def _unknown_field(field: str) -> str:
-    if field == "hook_module":
+def _unknown_field(name: str) -> str:
+    if name == "hook_module":
         return "was the cron script's Python module; name an SSM document in hook_document instead"
-    close = _closest(field, Policy.model_fields)
-    known = f'did you mean "{close}"?' if close else "known are " + ", ".join(Policy.model_fields)
+    close = _closest(name, FIELDS)
+    known = f'did you mean "{close}"?' if close else "known are " + ", ".join(FIELDS)
     return f"unknown field; {known}"
 
 

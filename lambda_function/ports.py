@@ -26,7 +26,7 @@ class PolicySource(Protocol):
         """All policy parameters. Raises AwsError when the listing could not be completed."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class HookDocument:
     """A Command document as it was checked: its resolved version and the parameters it declares."""
 
@@ -35,7 +35,7 @@ class HookDocument:
     parameters: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CommandOutcome:
     """How a command ended on one instance. `status` is SSM's, or ours where SSM gave none."""
 

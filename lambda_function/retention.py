@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 
 from lambda_function.model import Change, Period, Snapshot, SnapshotState
 
@@ -50,14 +51,25 @@ def judge(period: Period, count: int, snapshots: Iterable[Snapshot], serving_id:
 
 def _judge_good(snapshot: Snapshot, period: Period, count: int, position: int, newest_completed: bool) -> Verdict:
     if position <= count:
-        return Verdict(snapshot, True, f"number {position} of the newest {count} for the {period}")
+        return Verdict(snapshot, True, _kept(position, count, period))
     if snapshot.state is not SnapshotState.COMPLETED:
         return Verdict(snapshot, True, f"{snapshot.state}: untouched until it is completed")
     if count == 0:
         return Verdict(snapshot, False, f"the policy keeps none for the {period}")
     if newest_completed:
         return Verdict(snapshot, True, "the newest completed one: those before it are not completed yet")
-    return Verdict(snapshot, False, f"number {position} for the {period}, where the policy keeps {count}")
+    return Verdict(snapshot, False, _let_go(position, count, period))
+
+
+# The same few sentences serve ten thousand volumes.
+@cache
+def _kept(position: int, count: int, period: Period) -> str:
+    return f"number {position} of the newest {count} for the {period}"
+
+
+@cache
+def _let_go(position: int, count: int, period: Period) -> str:
+    return f"number {position} for the {period}, where the policy keeps {count}"
 
 
 def _judge_failed(snapshot: Snapshot, count: int, newer_completed: bool) -> Verdict:

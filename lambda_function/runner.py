@@ -32,7 +32,7 @@ from lambda_function.tags import TagKeys
 from lambda_function.time_budget import TimeBudget
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Surroundings:
     """What a run works with; the composition roots put it together."""
 
@@ -168,7 +168,7 @@ class _Run:
         sharing = {plan.volume.id: plan for plan in to_share}
         changes = [plan_join(plan.serving, plan.joining, plan.reason) for plan in to_share if plan.serving is not None]
         for plan in self._plan.volumes:
-            changes += [change for change in self._prune(plan) if change.change is not Change.KEEP]
+            changes += self._prune(plan)
         self._around.observer.stage("pruning", len(changes))
 
         def observe(result: ChangeResult) -> None:
@@ -205,7 +205,9 @@ class _Run:
         if serving is not None:
             known[serving.id] = kept_for(serving, self._request.period)
         serving_id = serving.id if serving else None
-        return plan_prune(self._request.period, plan.count, list(known.values()), serving_id)
+        return plan_prune(
+            self._request.period, plan.count, list(known.values()), serving_id, with_kept=self._request.dry_run
+        )
 
     def _pretend(self, units: Sequence[CreateUnit], to_share: Sequence[VolumePlan]) -> None:
         """A dry run: the same plan with its results assumed, and nothing written."""

@@ -20,7 +20,7 @@ _TAG_KEY = re.compile(r"[A-Za-z0-9+=._:/@-][A-Za-z0-9 +=._:/@-]{0,113}[A-Za-z0-9
 _PATH = re.compile(r"(/[A-Za-z0-9_.-]+){1,14}/?")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Settings:
     """`policies_path` begins and ends with a slash."""
 

@@ -19,7 +19,7 @@ MAX_TAG_VALUE = 256
 _PERIOD_ORDER = {period.value: period.rank for period in Period}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TagKeys:
     """All keys, derived from the selection tag's key (environment variable `TAG_KEY`)."""
 

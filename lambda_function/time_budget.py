@@ -9,7 +9,7 @@ from datetime import datetime
 from lambda_function.errors import OutOfTimeError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TimeBudget:
     """`time_left` gives the seconds that remain; `sleep` waits that many seconds.
 

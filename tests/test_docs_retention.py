@@ -66,7 +66,7 @@ def decided(head, rows):
     if serving is not None:
         known[serving.id] = kept_for(serving, period)
     serving_id = serving.id if serving else None
-    for planned in plan_prune(period, plan.count, list(known.values()), serving_id):
+    for planned in plan_prune(period, plan.count, list(known.values()), serving_id, with_kept=True):
         result[planned.snapshot.id] = (planned.change.value, planned.reason)
     if plan.outcome is Outcome.WOULD_SHARE and serving_id:
         result[serving_id] = (Change.JOIN.value, result[serving_id][1])
@@ -102,18 +102,22 @@ def test_the_documented_day_shares_the_hour_s_snapshot_and_keeps_three():
     assert [verdict.snapshot.id for verdict in judge(Period.DAY, 3, bearing, plan.serving.id) if verdict.keep] == kept
 
 
+def faults(name, value):
+    outcome = parse_policy(Parameter(name, value))
+    assert isinstance(outcome, tuple)
+    return [str(fault) for fault in outcome]
+
+
 def test_the_faults_in_the_policy_reference_are_the_ones_the_code_reports():
     text = (DOCS / "policies.md").read_text(encoding="utf-8")
     (value,) = re.findall(r"This value\n\n```json\n(.*?)\n```", text, re.DOTALL)
     (listed,) = re.findall(r"<!-- example: faults -->\n```text\n(.*?)\n```", text, re.DOTALL)
-    assert [
-        str(fault) for fault in parse_policy(Parameter("/auto-snapshots/policies/CRITICAL", value))
-    ] == listed.splitlines()
+    assert faults("/auto-snapshots/policies/CRITICAL", value) == listed.splitlines()
     table = text.split("<!-- example: values and faults -->")[1].split("\n\n")[0]
     rows = re.findall(r"^\| `([^`]+)` \| `([^`]+)` \|$", table, re.MULTILINE)
     assert len(rows) >= 5
     for value, fault in rows:
-        assert [str(each) for each in parse_policy(Parameter("/auto-snapshots/policies/MEH", value))] == [fault]
+        assert faults("/auto-snapshots/policies/MEH", value) == [fault]
 
 
 def test_every_json_object_in_the_policy_reference_is_json():
