@@ -10,7 +10,8 @@ from datetime import datetime
 from lambda_function.clients import Clients
 from lambda_function.ebs import Ec2Ebs
 from lambda_function.event import parse_event
-from lambda_function.model import RunReport
+from lambda_function.hook_check import check_hooks
+from lambda_function.model import HookCheckReport, HookCheckRequest, RunReport
 from lambda_function.parameter_store import ParameterStore
 from lambda_function.ports import Observer
 from lambda_function.run_command import RunCommand
@@ -27,8 +28,8 @@ def run_event(
     clock: Callable[[], datetime],
     time_left: Callable[[], float],
     observer: Observer,
-) -> RunReport:
-    """One run for one event, from the check of the settings to the report.
+) -> RunReport | HookCheckReport:
+    """One run, or one check of hooks, for one event, from the check of the settings to the report.
 
     `clients` is called only after settings and event were found to be in order. Raises what `run` raises.
     """
@@ -46,5 +47,7 @@ def run_event(
         budget=budget,
         observer=observer,
     )
+    if isinstance(request, HookCheckRequest):
+        return check_hooks(request, around)
     report = run(request, around)
     return replace(report, duration_seconds=time.monotonic() - began)

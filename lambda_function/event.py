@@ -11,7 +11,7 @@ from dateutil.parser import isoparse
 from pydantic_core import SchemaValidator, ValidationError
 
 from lambda_function.errors import ConfigurationError, shown
-from lambda_function.model import Period, RunRequest
+from lambda_function.model import HookCheckRequest, Period, RunRequest
 from lambda_function.schema import closed_object
 from lambda_function.slots import in_slot
 
@@ -23,9 +23,21 @@ _ALLOWED = {
     "force": "true or false",
     "policies": "a list of policy names, at least one, or leave it out",
     "volumes": 'a list of volume ids such as "vol-0123456789abcdef0", at least one, or leave it out',
+    "check_hooks": "true, and then only policies and volumes beside it",
     "time": 'an ISO 8601 time such as "2026-01-31T00:15:00Z" (UTC where no offset is given)',
 }
 
+
+_POLICIES = {
+    "type": "list",
+    "min_length": 1,
+    "items_schema": {"type": "str", "pattern": r"^[A-Za-z0-9_.-]+$"},
+}
+_VOLUMES = {
+    "type": "list",
+    "min_length": 1,
+    "items_schema": {"type": "str", "pattern": r"^vol-[0-9a-f]{8,17}$"},
+}
 
 _SCHEMA = SchemaValidator(
     closed_object(
@@ -33,16 +45,8 @@ _SCHEMA = SchemaValidator(
             "period": {"type": "str", "pattern": f"^({'|'.join(Period)})$"},
             "dry_run": {"type": "bool"},
             "force": {"type": "bool"},
-            "policies": {
-                "type": "list",
-                "min_length": 1,
-                "items_schema": {"type": "str", "pattern": r"^[A-Za-z0-9_.-]+$"},
-            },
-            "volumes": {
-                "type": "list",
-                "min_length": 1,
-                "items_schema": {"type": "str", "pattern": r"^vol-[0-9a-f]{8,17}$"},
-            },
+            "policies": _POLICIES,
+            "volumes": _VOLUMES,
             "time": {"type": "str"},
         },
         required=("period",),
@@ -50,7 +54,14 @@ _SCHEMA = SchemaValidator(
 )
 
 
-def parse_event(event: object, now: datetime) -> RunRequest:
+_CHECK_SCHEMA = SchemaValidator(
+    closed_object(
+        {"check_hooks": {"type": "literal", "expected": [True]}, "policies": _POLICIES, "volumes": _VOLUMES},
+    )
+)
+
+
+def parse_event(event: object, now: datetime) -> RunRequest | HookCheckRequest:
     """The request in `event`, for a run that begins at `now` (aware).
 
     Raises ConfigurationError naming the field, the value and what is allowed, all faults at once.
@@ -62,20 +73,32 @@ def parse_event(event: object, now: datetime) -> RunRequest:
             "event: this is EventBridge's whole envelope; set the rule's input to a constant, "
             'for instance {"period": "hour"}'
         )
-    try:
-        parsed = _SCHEMA.validate_python(dict(event), strict=True)
-    except ValidationError as error:
-        faults = dict.fromkeys(_fault(detail) for detail in error.errors(include_url=False))
-        raise ConfigurationError("; ".join(faults)) from None
+    if "check_hooks" in event:
+        asked = _validated(_CHECK_SCHEMA, event)
+        return HookCheckRequest(_names(asked, "policies"), _names(asked, "volumes"))
+    parsed = _validated(_SCHEMA, event)
     period, dry_run = Period(parsed["period"]), parsed.get("dry_run", False)
     return RunRequest(
         period=period,
         time=_moment(parsed["time"], period, dry_run, now) if "time" in parsed else now.astimezone(UTC),
         dry_run=dry_run,
         force=parsed.get("force", False),
-        policies=tuple(dict.fromkeys(parsed.get("policies", ()))),
-        volumes=tuple(dict.fromkeys(parsed.get("volumes", ()))),
+        policies=_names(parsed, "policies"),
+        volumes=_names(parsed, "volumes"),
     )
+
+
+def _validated(schema: SchemaValidator, event: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        validated: dict[str, Any] = schema.validate_python(dict(event), strict=True)
+    except ValidationError as error:
+        faults = dict.fromkeys(_fault(detail) for detail in error.errors(include_url=False))
+        raise ConfigurationError("; ".join(faults)) from None
+    return validated
+
+
+def _names(parsed: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(parsed.get(name, ())))
 
 
 def _moment(text: str, period: Period, dry_run: bool, now: datetime) -> datetime:
@@ -101,6 +124,8 @@ def _fault(detail: Any) -> str:
     field = location[0]
     if detail["type"] == "missing":
         return f'event field "{field}": is missing; must be {_ALLOWED[field]}'
+    if detail["type"] == "extra_forbidden" and field in _ALLOWED:
+        return f'event field "{field}": is not for a check of hooks; {_ALLOWED["check_hooks"]}'
     if field not in _ALLOWED:
         return f"event field {shown(field)}: unknown field; known are {', '.join(_ALLOWED)}"
     return f'event field "{".".join(location)}": {shown(detail["input"])}: must be {_ALLOWED[field]}'

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from lambda_function.app import run_event
 from lambda_function.clients import Clients, build_clients
 from lambda_function.errors import RunFailedError
+from lambda_function.model import RunReport
 from lambda_function.observability import LogObserver, log_summary, logger, publish_metrics
-from lambda_function.report import answer, failure_message
+from lambda_function.report import answer, check_answer, failure_message
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -43,8 +44,9 @@ def lambda_handler(event: object, context: LambdaContext) -> dict[str, Any]:
         time_left=lambda: context.get_remaining_time_in_millis() / 1000,
         observer=LogObserver(),
     )
-    log_summary(report)
-    publish_metrics(report)
+    if isinstance(report, RunReport):
+        log_summary(report)
+        publish_metrics(report)
     if report.failures:
         raise RunFailedError(failure_message(report))
-    return answer(report)
+    return answer(report) if isinstance(report, RunReport) else check_answer(report)

@@ -109,6 +109,14 @@ class RunRequest:
     volumes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class HookCheckRequest:
+    """What one check of hooks is asked to cover; empty means all."""
+
+    policies: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+
+
 class Outcome(StrEnum):
     """What became of one volume in a run."""
 
@@ -183,6 +191,20 @@ class HookResult:
     freeze_ms: int | None = None
     held_ms: int | None = None
     steps: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class HookCheckReport:
+    """One result per freeze that a run could make, and the faults of policies."""
+
+    hooks: tuple[HookResult, ...]
+    faults: tuple[str, ...] = ()
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """Faults, and what is not ready and why."""
+        unready = [hook for hook in self.hooks if hook.problem]
+        return (*self.faults, *(f"{', '.join(h.instance_ids)}, policy {h.policy}: {h.problem}" for h in unready))
 
 
 @dataclass(frozen=True)

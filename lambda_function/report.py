@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lambda_function.model import Change, ChangeOutcome, ChangeResult, HookResult, Outcome, RunReport, VolumeResult
+from lambda_function.model import (
+    Change,
+    ChangeOutcome,
+    ChangeResult,
+    HookCheckReport,
+    HookResult,
+    Outcome,
+    RunReport,
+    VolumeResult,
+)
 
 MAX_MESSAGE = 4000
 """Characters of the exception's text: Lambda, CloudWatch and e-mail all show that much whole."""
@@ -57,6 +66,22 @@ def answer(report: RunReport, limit: int | None = MAX_LISTED) -> dict[str, Any]:
         **({"omitted": omitted} if omitted else {}),
         "duration_seconds": round(report.duration_seconds, 3),
     }
+
+
+def check_answer(report: HookCheckReport) -> dict[str, Any]:
+    """A check of hooks as JSON-able values."""
+    return {
+        "message": check_headline(report),
+        "failures": list(report.failures),
+        "hooks": [hook_line(result) for result in report.hooks],
+    }
+
+
+def check_headline(report: HookCheckReport) -> str:
+    """The check in one sentence."""
+    ready = sum(result.problem is None for result in report.hooks)
+    unready = len(report.hooks) - ready
+    return f"hooks: {ready} ready" + (f", {unready} NOT READY" if unready else "")
 
 
 def volume_line(result: VolumeResult) -> dict[str, Any]:
@@ -115,9 +140,10 @@ def headline(report: RunReport) -> str:
     return text + (f", {counts['failed']} FAILED" if report.failures else "")
 
 
-def failure_message(report: RunReport) -> str:
+def failure_message(report: RunReport | HookCheckReport) -> str:
     """What the invocation fails with: each failure by name, at most MAX_MESSAGE characters."""
-    return bounded(f"{headline(report)}:", report.failures)
+    head = check_headline(report) if isinstance(report, HookCheckReport) else headline(report)
+    return bounded(f"{head}:", report.failures)
 
 
 def bounded(head: str, lines: Sequence[str]) -> str:

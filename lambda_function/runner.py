@@ -16,6 +16,7 @@ from lambda_function.model import (
     Change,
     ChangeOutcome,
     ChangeResult,
+    HookCheckRequest,
     HookResult,
     Instance,
     Outcome,
@@ -59,13 +60,13 @@ def run(request: RunRequest, around: Surroundings) -> RunReport:
     return _Run(request, around, policies, plan).execute()
 
 
-def read_policies(request: RunRequest, source: PolicySource, path: str) -> PolicySet:
+def read_policies(request: RunRequest | HookCheckRequest, source: PolicySource, path: str) -> PolicySet:
     """All policies, at least one of them valid and every requested one among them."""
     policies = parse_policies(source.read())
     if not policies.names:
         raise ConfigurationError(f"no policy under {path}: put one parameter per policy there, or set POLICIES_PATH")
     if not policies.valid:
-        raise ConfigurationError("no policy is valid: " + "; ".join(_faults(policies, ())))
+        raise ConfigurationError("no policy is valid: " + "; ".join(policy_faults(policies, ())))
     unknown = [name for name in request.policies if name not in policies.names]
     if unknown:
         known = ", ".join(sorted(policies.names))
@@ -76,7 +77,8 @@ def read_policies(request: RunRequest, source: PolicySource, path: str) -> Polic
     return policies
 
 
-def _faults(policies: PolicySet, asked_for: Sequence[str]) -> list[str]:
+def policy_faults(policies: PolicySet, asked_for: Sequence[str]) -> list[str]:
+    """The faults of the policies asked for, or of all."""
     return [
         str(fault)
         for name, faults in sorted(policies.faulty.items())
@@ -98,7 +100,7 @@ class _Run:
         self._unserved: list[str] = []
         self._serving: dict[str, Snapshot] = {}
         self._failures: list[str] = []
-        for text in (*_faults(policies, request.policies), *plan.missing):
+        for text in (*policy_faults(policies, request.policies), *plan.missing):
             self._fail(text)
         self._warnings = (*plan.warnings, *(f"{each} is in state error" for each in plan.failed_snapshots))
         for text in self._warnings:

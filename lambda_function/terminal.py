@@ -13,8 +13,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
-from lambda_function.model import ChangeOutcome, ChangeResult, HookResult, Outcome, RunReport, VolumeResult
-from lambda_function.report import headline
+from lambda_function.model import (
+    ChangeOutcome,
+    ChangeResult,
+    HookCheckReport,
+    HookResult,
+    Outcome,
+    RunReport,
+    VolumeResult,
+)
+from lambda_function.report import check_headline, headline
 
 _STYLES = {
     Outcome.CREATED: "green",
@@ -95,6 +103,15 @@ def print_report(report: RunReport, console: Console) -> None:
     for failure in report.failures:
         console.print(Text(f"FAILED: {failure}", style="bold red"))
     console.print(Text(headline(report), style="bold red" if report.failures else "bold"))
+
+
+def print_check(report: HookCheckReport, console: Console) -> None:
+    """A check of hooks: one line per instance and policy, then what is not ready."""
+    for hook in report.hooks:
+        _print_hook(hook, console)
+    for fault in report.faults:
+        console.print(Text(f"FAILED: {fault}", style="bold red"))
+    console.print(Text(check_headline(report), style="bold red" if report.failures else "bold"))
 
 
 def _print_hook(hook: HookResult, console: Console) -> None:

@@ -21,7 +21,19 @@ from lambda_function.errors import (
     VolumeNotFoundError,
     VolumePendingError,
 )
-from lambda_function.model import Consistency, Instance, Period, RunReport, RunRequest, Snapshot, SnapshotState, Volume
+from lambda_function.hook_check import check_hooks
+from lambda_function.model import (
+    Consistency,
+    HookCheckReport,
+    HookCheckRequest,
+    Instance,
+    Period,
+    RunReport,
+    RunRequest,
+    Snapshot,
+    SnapshotState,
+    Volume,
+)
 from lambda_function.policy import Parameter
 from lambda_function.ports import Silent
 from lambda_function.runner import Surroundings, run
@@ -105,12 +117,19 @@ class FakeCloud:
     def run(self, period: Period | str = Period.HOUR, *, seconds: float = 900, **fields: object) -> RunReport:
         """One run now."""
         fields.setdefault("time", self.clock.now)
+        request = RunRequest(period=Period(period), **fields)  # type: ignore[arg-type]
+        return run(request, self._around(seconds))
+
+    def check_hooks(self, **fields: tuple[str, ...]) -> HookCheckReport:
+        return check_hooks(HookCheckRequest(**fields), self._around(900))
+
+    def _around(self, seconds: float) -> Surroundings:
         ends = self.clock.now + timedelta(seconds=seconds)
 
         def time_left() -> float:
             return (ends - self.clock.now).total_seconds()
 
-        around = Surroundings(
+        return Surroundings(
             policies=self,
             ebs=self,
             keys=KEYS,
@@ -119,7 +138,6 @@ class FakeCloud:
             budget=TimeBudget(time_left, self.clock.sleep, self.clock.elapsed, lambda: self.clock.now),
             observer=Silent(),
         )
-        return run(RunRequest(period=Period(period), **fields), around)  # type: ignore[arg-type]
 
     def of(self, volume: Volume | str, period: str | None = None) -> list[Stored]:
         """A volume's snapshots, oldest first; those a period keeps, where one is named."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lambda_function.errors import ConfigurationError
 from lambda_function.event import parse_event
-from lambda_function.model import Period, RunRequest
+from lambda_function.model import HookCheckRequest, Period, RunRequest
 
 NOW = datetime(2026, 3, 4, 10, 5, tzinfo=UTC)  # a Wednesday
 EVENTS = Path(__file__).parent.parent / "events"
@@ -18,12 +18,12 @@ EVENTS = Path(__file__).parent.parent / "events"
 
 @pytest.mark.parametrize("path", sorted(EVENTS.glob("*.json")), ids=lambda path: path.stem)
 def test_every_file_in_events_is_a_valid_event(path):
-    assert isinstance(parse_event(json.loads(path.read_text()), NOW), RunRequest)
+    assert isinstance(parse_event(json.loads(path.read_text()), NOW), RunRequest | HookCheckRequest)
 
 
 def test_events_has_one_file_per_period_and_one_for_each_special_use():
     names = {path.stem for path in EVENTS.glob("*.json")}
-    assert names >= {*Period, "dry-run", "forced", "one-volume"}
+    assert names >= {*Period, "dry-run", "forced", "one-volume", "check-hooks"}
 
 
 @pytest.mark.parametrize("period", list(Period))
@@ -48,6 +48,11 @@ def test_everything_an_event_may_say_is_taken_over():
         policies=("A", "B"),
         volumes=("vol-01234567",),
     )
+
+
+def test_a_check_of_hooks_may_be_narrowed_to_policies_and_volumes():
+    event = {"check_hooks": True, "policies": ["A"], "volumes": ["vol-01234567"]}
+    assert parse_event(event, NOW) == HookCheckRequest(("A",), ("vol-01234567",))
 
 
 @pytest.mark.parametrize(
@@ -104,6 +109,11 @@ def test_a_time_in_the_current_slot_needs_no_dry_run(period, time):
         ({"detail-type": "Scheduled Event", "source": "aws.events", "detail": {}}, "set the rule's input"),
         ({"version": "0", "source": "aws.events"}, "set the rule's input"),
         ({5: "hour"}, "unknown field"),
+        ({"check_hooks": False}, 'event field "check_hooks": false: must be true'),
+        ({"check_hooks": "yes"}, 'event field "check_hooks": "yes": must be true'),
+        ({"check_hooks": True, "period": "hour"}, 'event field "period": is not for a check of hooks'),
+        ({"check_hooks": True, "policies": []}, 'event field "policies": []: must be a list'),
+        ({"check_hooks": True, "extra": 1}, "unknown field"),
     ],
 )
 def test_a_wrong_event_gets_one_error_that_says_what_is_allowed(event, expected):
@@ -123,13 +133,15 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=6,
 )
-names = st.sampled_from(["period", "dry_run", "force", "policies", "volumes", "time", "detail-type", "source", "x"])
+names = st.sampled_from(
+    ["period", "dry_run", "force", "policies", "volumes", "time", "detail-type", "source", "check_hooks", "x"]
+)
 
 
 @settings(max_examples=1000)
 @given(json_values | st.dictionaries(names, json_values | st.sampled_from(["hour", "2026-03-04"]), max_size=5))
 def test_any_event_is_a_request_or_one_clear_error(event):
     try:
-        assert isinstance(parse_event(event, NOW), RunRequest)
+        assert isinstance(parse_event(event, NOW), RunRequest | HookCheckRequest)
     except ConfigurationError as error:
         str(error).encode()

@@ -105,6 +105,9 @@ def test_a_plan_can_be_made_for_another_moment(account, capsys):
         ["hour", "--volume", "i-01234567"],
         ["hour", "--time", "soon"],
         ["hour", "--time", "2020-01-01"],
+        ["hooks"],
+        ["hour", "--check"],
+        ["hooks", "--check", "--force"],
     ],
 )
 def test_wrong_arguments_exit_two_and_write_nothing(account, rules, arguments, capsys):
@@ -132,6 +135,22 @@ def test_wrong_configuration_exits_two_and_names_what_to_change(account, monkeyp
         monkeypatch.setenv(name, value)
     assert shell.main(["hour"]) == 2
     assert expected in capsys.readouterr().err
+
+
+def test_a_check_of_hooks_without_any_hook_is_ready_and_exits_zero(account, capsys):
+    account.volume({"AUTO-SNAPSHOT": "P"})
+    assert shell.main(["hooks", "--check"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "hooks: 0 ready"
+
+
+def test_a_hook_that_is_not_ready_exits_one_and_says_why(account, capsys):
+    account.policy("H", '{"hour": 1, "hook_document": "NO-SUCH-DOCUMENT"}')
+    instance = account.instance()
+    account.volume({"AUTO-SNAPSHOT": "H"}, instance)
+    assert shell.main(["hooks", "--check", "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert instance in report["failures"][0]
+    assert "NO-SUCH-DOCUMENT" in report["failures"][0]
 
 
 def test_the_module_can_be_run_as_documented(account):

@@ -20,9 +20,8 @@ from typing import Any, cast
 from lambda_function import handler
 from lambda_function.changes import kept_for, plan_prune
 from lambda_function.ebs import INSTANCES_PAGE, SNAPSHOTS_PAGE, VOLUMES_PAGE, Ec2Ebs
-from lambda_function.event import parse_event
 from lambda_function.grouping import arrange
-from lambda_function.model import Change, Outcome, Snapshot, SnapshotState
+from lambda_function.model import Change, Outcome, Period, RunRequest, Snapshot, SnapshotState
 from lambda_function.plan import plan_run
 from lambda_function.policy import Parameter, parse_policies
 from lambda_function.tags import TagKeys
@@ -106,7 +105,7 @@ def main() -> None:
     ebs = Ec2Ebs(pages, pages, pages, pages, keys)
     value = json.dumps({"hour": int(sys.argv[1]), "day": 5, "week": 52})
     policies = parse_policies(Parameter(f"/auto-snapshots/policies/POLICY-{n}", value) for n in range(POLICIES))
-    request = parse_event({"period": "hour"}, NOW)
+    request = RunRequest(Period.HOUR, NOW)
     volumes = ebs.list_volumes()
     snapshots = ebs.list_snapshots(request.period.up_to())
     instances: dict[str, Any] = {}

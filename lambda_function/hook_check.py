@@ -1,0 +1,83 @@
+"""Are the hooks ready? Every document is dry-run on every instance it would be run on; nothing is frozen."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+
+from lambda_function.concurrency import MAX_FREEZES, in_parallel
+from lambda_function.errors import AutoSnapshotsError, AwsError, HookError
+from lambda_function.grouping import HookGroup, arrange_hooked
+from lambda_function.hook_readiness import HookReadiness, look
+from lambda_function.hooks import CANCEL_SECONDS, HookPlan, Stage, parameters_for
+from lambda_function.model import HookCheckReport, HookCheckRequest, HookResult, Outcome, Period, Volume
+from lambda_function.plan import VolumePlan
+from lambda_function.policy import PolicySet
+from lambda_function.ports import Commands
+from lambda_function.runner import Surroundings, policy_faults, read_policies
+from lambda_function.tags import TagKeys, policy_named_by
+from lambda_function.time_budget import TimeBudget
+
+_ANY_PERIOD = Period.HOUR
+"""Grouping wants one; which volumes share a freeze does not depend on it."""
+
+
+def check_hooks(request: HookCheckRequest, around: Surroundings) -> HookCheckReport:
+    """Dry-run the document of every policy that has one, on every running instance of its volumes.
+
+    Raises ConfigurationError and AwsError as `runner.run` does.
+    """
+    policies = read_policies(request, around.policies, around.policies_path)
+    volumes = around.ebs.list_volumes(request.volumes)
+    hooked = _hooked(volumes, policies, request, around.keys)
+    ids = sorted({instance_id for plan in hooked for instance_id in plan.volume.instance_ids})
+    instances = {each.id: each for each in around.ebs.list_instances(ids)} if ids else {}
+    groups, _ = arrange_hooked(hooked, instances, around.keys, _ANY_PERIOD)
+    checker = _Checker(around.commands, look(around.commands, groups), around.budget)
+    around.observer.stage("checking", len(groups))
+    results = []
+    for result in in_parallel(checker.check, groups, MAX_FREEZES):
+        results.append(result)
+        around.observer.hook(result)
+        around.observer.advance()
+    ordered = sorted(results, key=lambda result: (result.instance_ids, result.policy))
+    return HookCheckReport(tuple(ordered), tuple(policy_faults(policies, request.policies)))
+
+
+def _hooked(volumes: list[Volume], policies: PolicySet, request: HookCheckRequest, keys: TagKeys) -> list[VolumePlan]:
+    plans = []
+    for volume in sorted(volumes, key=lambda volume: volume.id):
+        name = policy_named_by(volume.tags, keys)
+        policy = policies.valid.get(name or "")
+        if policy is not None and policy.hook_document and (not request.policies or name in request.policies):
+            plans.append(VolumePlan(volume, name, policy, Outcome.WOULD_CREATE, "to be checked"))
+    return plans
+
+
+@dataclass(frozen=True)
+class _Checker:
+    commands: Commands
+    readiness: HookReadiness
+    time: TimeBudget
+
+    def check(self, group: HookGroup) -> HookResult:
+        steps: list[str] = []
+        try:
+            plan = self.readiness.plan(group, _ANY_PERIOD)
+            problems = [problem for each in group.instance_ids if (problem := self._dry_run(plan, each, steps))]
+        except (HookError, AwsError) as error:
+            problems = [str(error)]
+        except AutoSnapshotsError as error:
+            problems = [f"not checked: {error}"]
+        return HookResult(group.instance_ids, group.policy_name, "; ".join(problems) or None, steps=tuple(steps))
+
+    def _dry_run(self, plan: HookPlan, instance_id: str, steps: list[str]) -> str | None:
+        self.time.require(plan.timeout_seconds + CANCEL_SECONDS)
+        parameters = parameters_for(plan, Stage.DRY_RUN, str(uuid.uuid4()))
+        command_id = self.commands.send(plan.document, instance_id, parameters)
+        outcome = self.commands.wait(command_id, instance_id, self.time.elapsed() + plan.timeout_seconds)
+        if outcome is None:
+            self.commands.cancel(command_id, instance_id)
+            return f"dry-run on {instance_id}: not finished after {plan.timeout_seconds} s, cancelled"
+        steps.append(f"dry-run {instance_id}: {outcome}")
+        return None if outcome.succeeded else f"dry-run on {instance_id}: {outcome}"
