@@ -4,7 +4,7 @@ moto completes snapshots at once, stamps them with the machine's clock, does not
 snapshots, wants all values of a `tag-key` filter on one resource where EC2 wants any, and ignores
 `CopyTagsFromSource`, `ExcludeDataVolumeIds`, the 15-second rule and the cap on pending snapshots.
 Its requests run side by side on plain dictionaries, and it finds a resource's tags by going through all
-tags there are. What is added here for those is kept in this one place.
+tags there are. What is added here for those is kept in this one place; Run Command is added beside it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from unittest import mock
 
 import boto3
 import moto.ec2.utils
+import yaml
 from moto.backends import get_backend
 from moto.core.responses import ActionResult
 from moto.ec2.exceptions import EC2ClientError
@@ -31,6 +32,9 @@ from moto.ec2.responses.elastic_block_store import ElasticBlockStore
 from moto.ec2.responses.instances import InstanceResponse
 from moto.ec2.responses.tags import TagResponse
 from moto.server import ThreadedMotoServer
+
+from tests.run_command_endpoint import Agents, run_command
+from tests.system.agent import document_content
 
 ACCOUNT = "123456789012"
 REGION = "eu-west-1"
@@ -51,6 +55,7 @@ class Rules:
     calls: list[str] = field(default_factory=list)
     requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     volume_states: dict[str, str] = field(default_factory=dict)
+    agents: Agents = field(default_factory=Agents)
 
 
 class SnapshotRefusedError(EC2ClientError):
@@ -197,6 +202,7 @@ def endpoint(rules: Rules | None = None) -> Iterator[tuple[str, Rules]]:
         mock.patch.object(TagResponse, "create_tags", extension.counted(TagResponse.create_tags, "create_tags")),
         mock.patch("moto.ec2.utils.is_filter_matching", extension.filter_matches),
         mock.patch("moto.ec2.models.elastic_block_store.Volume.status", property(extension.volume_status)),
+        run_command(rules.agents, rules.clock),
     ):
         server.start()
         host, port = server.get_host_and_port()
@@ -238,6 +244,12 @@ class Account:
 
     def policy(self, name: str, value: str, path: str = "/auto-snapshots/policies/", kind: Any = "String") -> None:
         self.ssm.put_parameter(Name=path + name, Value=value, Type=kind, Overwrite=True)
+
+    def document(self, name: str, content: dict[str, Any] | str = "FilesystemDocument", kind: Any = "Command") -> str:
+        """A document of this content, or of the template's by its logical id."""
+        whole = document_content(content) if isinstance(content, str) else content
+        self.ssm.create_document(Name=name, Content=yaml.safe_dump(whole), DocumentType=kind, DocumentFormat="YAML")
+        return name
 
     def volume(self, tags: dict[str, str] | None = None, instance: str | None = None) -> str:
         made = self.ec2.create_volume(
