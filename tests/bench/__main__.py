@@ -21,6 +21,8 @@ ROUNDS = 5
 CPU_SECONDS = 1.0
 MEGABYTES = 256
 RATIO = 1.3
+EXCESS_SECONDS = 0.5
+FREEZE_ROUNDS = 3
 
 
 def main() -> int:
@@ -70,6 +72,19 @@ def main() -> int:
             f"<= {RATIO} times",
             ratio <= RATIO,
         )
+
+    console.print("Freezes ...", highlight=False)
+    freezes = [_child("tests.bench.freeze") for _ in range(FREEZE_ROUNDS)]
+    freeze = sorted(freezes, key=lambda each: each["excess"])[FREEZE_ROUNDS // 2]
+    row(
+        f"frozen beyond one create ({freeze['create']:.1f} s) and one round trip ({freeze['round_trip']:.0f} s), as "
+        f"{freeze['instances']} instances at once see it; handler over HTTP, thin server beside it; median of each "
+        f"run, median of {FREEZE_ROUNDS} runs",
+        f"{freeze['excess']:.2f} s (window {freeze['median']:.2f} s, 90 % {freeze['p90']:.2f} s, longest "
+        f"{freeze['longest']:.2f} s; CPU {freeze['cpu']:.2f} s, {freeze['cpu'] / freeze['wall']:.0%} of one processor)",
+        f"<= {EXCESS_SECONDS} s",
+        freeze["excess"] <= EXCESS_SECONDS,
+    )
 
     console.print("Calls ...", highlight=False)
     for run in _child("tests.bench.calls"):
