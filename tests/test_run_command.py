@@ -16,7 +16,7 @@ from lambda_function.errors import AwsError, HookError, RequestRejectedError, Ru
 from lambda_function.hooks import HookPlan, check_parameters
 from lambda_function.run_command import POLL_SECONDS, RunCommand
 from lambda_function.time_budget import TimeBudget
-from tests.endpoint import Account, Rules, ec2_backend, endpoint
+from tests.endpoint import ACCOUNT, REGION, Account, Rules, ec2_backend, endpoint
 from tests.run_command_endpoint import Agents, Reply
 
 NAME = "auto-snapshots-test-filesystem"
@@ -40,7 +40,7 @@ def rules(whole):
     fresh = Agents()
     for each in fields(Agents):
         setattr(rules.agents, each.name, getattr(fresh, each.name))
-    get_backend("ssm").reset()
+    get_backend("ssm")[ACCOUNT][REGION]._documents.clear()
     ec2_backend().tags.clear()  # so that nothing of the tests before is selected
     return rules
 

@@ -25,6 +25,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import Any, cast
 
+from lambda_function import handler
+
 INSTANCES = 50
 VOLUMES_EACH = 2
 ROUND_TRIP = 2.0
@@ -201,8 +203,6 @@ def serve() -> None:
 
 def run(address: str) -> dict[str, Any]:
     """One run of the handler; windows in seconds, and this process's share of one processor."""
-    from lambda_function import handler
-
     os.environ.update(
         AWS_ENDPOINT_URL=address,
         AWS_REGION="eu-west-1",

@@ -13,17 +13,20 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from unittest import mock
 
-from tests.demo.fleet import OWN_POLICY, Fleet
+from tests.demo.fleet import HOOK_POLICIES, OWN_POLICY, Fleet
 from tests.demo.promises import Ledger
 from tests.demo.runs import Clock, deployed, invoke
 from tests.demo.show import Show
-from tests.demo.template import Rule, Template, read_template
+from tests.demo.template import DOCUMENT, Rule, Template, read_template
 from tests.endpoint import Rules, endpoint
 
 START = datetime(2023, 12, 31, tzinfo=UTC)
 """A Sunday; the next midnight begins a day, a week, a month and a year."""
 
 PENDING = timedelta(minutes=7)
+
+AGENT_ROUND_TRIP = 0.4
+"""Seconds, simulated: to the instance, and back until its end can be seen."""
 
 DELIVERED_AGAIN = timedelta(hours=6, minutes=6)
 """After the start: EventBridge delivers at least once, so the hour's event comes a second time."""
@@ -45,6 +48,13 @@ def main() -> int:
             f"against an embedded AWS endpoint ({address}).",
             "bold",
         )
+        show.line(
+            "Two instances have hooks. Their SSM agents are simulated: no document runs here and nothing is frozen; "
+            "what the function sends, waits for and concludes is real. `make test-system` runs the documents "
+            "themselves, on real file systems and servers."
+        )
+        fleet.account.document(template.document, DOCUMENT)
+        rules.agents.elapsed, rules.agents.round_trip = clock.monotonic, AGENT_ROUND_TRIP
         policies = _put_policies(fleet, template)
         ledger = Ledger(fleet, policies)
         rules.create_interval = timedelta(seconds=15)
@@ -57,6 +67,8 @@ def main() -> int:
         broken = ledger.broken + [f"{v.name}: {fault}" for v in verdicts for fault in v.broken]
         if not calls["CreateSnapshots"]:
             broken.append("CreateSnapshots was never used")
+        if not show.told_journal:
+            broken.append("no freeze went well")
     for fault in broken:
         show.line(f"BROKEN: {fault}", "bold red")
     promise = f"{len(broken)} promises BROKEN" if broken else "Every promise kept"
@@ -93,7 +105,8 @@ def _put_policies(fleet: Fleet, template: Template) -> dict[str, str]:
     """Store the template's policies and the user's own; returns them by their short names."""
     path = template.environment["POLICIES_PATH"]
     name, value = OWN_POLICY
-    parameters = {**template.policies, path + name: value}
+    hooked = {path + each: text % template.document for each, text in HOOK_POLICIES.items()}
+    parameters = {**template.policies, path + name: value, **hooked}
     for parameter, content in parameters.items():
         fleet.account.ssm.put_parameter(Name=parameter, Value=content, Type="String")
     return {parameter.removeprefix(path): content for parameter, content in parameters.items()}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tests.endpoint import Account, Rules, ec2_backend
+from tests.run_command_endpoint import Reply, Sent
 
 KEY = "AUTO-SNAPSHOT"
 PERIOD_KEY = f"{KEY}-PERIOD"
@@ -16,13 +17,20 @@ PERIOD_KEY = f"{KEY}-PERIOD"
 OWN_POLICY = ("ARCHIVE", '{"day": 2, "week": 4, "month": 12, "year": 7}')
 """Beside the template's two: one that a user added, for detached volumes too and with a year."""
 
+HOOK_POLICIES = {
+    "ORDERS": '{"hour": 2, "day": 3, "hook_document": "%s"}',
+    "WIKI": '{"hour": 2, "hook_document": "%s", "hook_on_failure": "continue"}',
+}
+"""For volumes that are frozen; %s is the document's name. WIKI's are taken even when the hook fails."""
+
 
 @dataclass
 class Member:
     """A volume and what is to be expected of it. `policy` is None where nothing may ever be created.
 
     `seeds` counts the snapshots per period that it had before the first day, but for protected ones, which
-    nobody can delete. `outages` are stretches in which creates are refused.
+    nobody can delete. `outages` are stretches in which nothing can be created, `unfrozen` those in which
+    its hook fails and it is taken all the same.
     """
 
     id: str
@@ -33,6 +41,7 @@ class Member:
     seeds: Counter[str] = field(default_factory=Counter)
     protected: set[str] = field(default_factory=set)
     outages: list[tuple[datetime, datetime]] = field(default_factory=list)
+    unfrozen: list[tuple[datetime, datetime]] = field(default_factory=list)
     since: datetime | None = None
     until: datetime | None = None
 
@@ -41,6 +50,10 @@ class Member:
 
     def is_refused(self, moment: datetime) -> bool:
         return any(begin <= moment < end for begin, end in self.outages)
+
+    def word(self, moment: datetime) -> str:
+        """What a snapshot created at this moment must be called."""
+        return "crash" if any(begin <= moment < end for begin, end in self.unfrozen) else self.consistency
 
 
 @dataclass(frozen=True)
@@ -68,6 +81,7 @@ class Fleet:
         self._unselected()
         self._foreign()
         self._troubles()
+        self._hooked()
 
     def name_of(self, volume_id: str) -> str:
         return next((member.name for member in self.members if member.id == volume_id), volume_id)
@@ -165,6 +179,52 @@ class Fleet:
         leaver = self._add("leaver", {KEY: "CRITICAL"}, host, policy="CRITICAL")
         leave = at(1, 14, 20)
         plan(leave, "the volume 'leaver' is detached and deleted", lambda: self._leave(leaver, host, leave))
+
+    def _hooked(self) -> None:
+        """Two instances with hooks: one whose freeze fails for two hours, one whose agent stops for good."""
+        agents = self.rules.agents
+        shop = self.account.instance()
+        root = self.account.root_of(shop)
+        self.account.tag(root, {"Name": "shop root", KEY: "CRITICAL"})
+        self._adopt(root, "shop root", policy="CRITICAL")
+        begin, end = self.start + timedelta(hours=6), self.start + timedelta(hours=8)
+        for name in ("shop data", "shop log"):
+            self._add(name, {KEY: "ORDERS"}, shop, policy="ORDERS", consistency="application", outages=[(begin, end)])
+        wiki = self.account.instance()
+        stop = self.start + timedelta(hours=4, minutes=30)
+        self._add(
+            "wiki data",
+            {KEY: "WIKI"},
+            wiki,
+            policy="WIKI",
+            consistency="application",
+            unfrozen=[(stop, datetime.max.replace(tzinfo=UTC))],
+        )
+
+        def behave(command: Sent) -> Reply:
+            seconds = 0.15 if command.stage == "pre-script" else 0.1
+            return replace(agents.well_behaved(command), seconds=seconds)
+
+        def fail(command: Sent) -> Reply:
+            if command.stage != "pre-script":
+                return behave(command)
+            return Reply(201, error="auto-snapshots: device 259:1: fsfreeze: Input/output error\n", seconds=0.4)
+
+        def shop_script(script: Callable[[Sent], Reply]) -> Callable[[], None]:
+            return lambda: agents.scripts.update({shop: script})
+
+        agents.scripts.update({shop: behave, wiki: behave})
+        self.happenings += [
+            Happening(
+                stop,
+                "the SSM agent of 'wiki data' stops; its policy continues without",
+                lambda: agents.offline.add(wiki),
+            ),
+            Happening(
+                begin, "the freeze of 'shop data' and 'shop log' begins to fail; their policy skips", shop_script(fail)
+            ),
+            Happening(end, "the freeze of 'shop data' and 'shop log' works again", shop_script(behave)),
+        ]
 
     def _break_newest(self) -> None:
         newest = self.account.snapshots(self.web.id)[-1]

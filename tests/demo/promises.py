@@ -27,13 +27,14 @@ class Holding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One volume in the end; `broken` says which promises were not kept."""
+    """One volume in the end; `broken` says which promises were not kept, `newest` is its consistency word."""
 
     name: str
     policy: str
     holdings: dict[str, Holding]
     broken: tuple[str, ...]
     notes: tuple[str, ...]
+    newest: str = ""
 
 
 class Ledger:
@@ -74,9 +75,25 @@ class Ledger:
             if before is not None and run.moment - before < timedelta(hours=1):
                 self.broken.append(f"{where}: {self._fleet.name_of(volume_id)}: not shared, two within an hour")
             self._last_created[volume_id] = run.moment
+        self._note_freezes(run, where)
         if failed != refused:
             names = [sorted(map(self._fleet.name_of, ids)) for ids in (failed, refused)]
             self.broken.append(f"{where}: failed {names[0]}, expected {names[1]}")
+
+    def _note_freezes(self, run: Invocation, where: str) -> None:
+        """Each pre has its post, nothing stays frozen, and each word is the one that was earned."""
+        agents = self._fleet.rules.agents
+        if agents.frozen:
+            self.broken.append(f"{where}: left frozen: {sorted(agents.frozen)}")
+        stages = {"pre-script": set[str](), "post-script": set[str]()}
+        for sent in agents.sent:
+            stages[sent.stage].add(sent.parameters["executionId"])
+        if stages["pre-script"] != stages["post-script"]:
+            self.broken.append(f"{where}: a pre without its post, or a post without its pre")
+        members = {member.id: member for member in self._fleet.members}
+        for line in run.volumes:
+            if line["outcome"] == "created" and line["consistency"] != members[line["volume_id"]].word(run.moment):
+                self.broken.append(f"{where}: {members[line['volume_id']].name} was called {line['consistency']}")
 
     def judge(self) -> list[Verdict]:
         """One verdict per volume; promises about snapshots of no volume go to `broken`."""
@@ -111,7 +128,9 @@ class Ledger:
             bearing = [s for s in ours if period in s["Tags"][PERIOD_KEY].split() and s["State"] != "error"]
             holdings[period] = self._holding(member, period, bearing, faults, notes)
         notes += self._other_notes(member, ours, faults)
-        return Verdict(member.name, member.policy, holdings, tuple(faults), tuple(notes))
+        newest = max(ours, key=lambda snapshot: snapshot["StartTime"], default=None)
+        word = newest["Tags"].get(f"{KEY}-CONSISTENCY", "none") if newest else ""
+        return Verdict(member.name, member.policy, holdings, tuple(faults), tuple(notes), word)
 
     def _holding(
         self, member: Member, period: str, bearing: list[dict[str, Any]], faults: list[str], notes: list[str]
@@ -135,12 +154,12 @@ class Ledger:
 
     def _other_notes(self, member: Member, ours: list[dict[str, Any]], faults: list[str]) -> list[str]:
         by_age = sorted(ours, key=lambda snapshot: snapshot["StartTime"])
-        if by_age and by_age[-1]["Tags"].get(f"{KEY}-CONSISTENCY") != member.consistency:
-            faults.append(f"the newest is not {member.consistency}")
+        word = member.word(self._last_created.get(member.id, self._fleet.start))
+        if by_age and by_age[-1]["Tags"].get(f"{KEY}-CONSISTENCY") != word:
+            faults.append(f"the newest is not {word}")
         if any(snapshot["State"] == "error" for snapshot in ours):
             faults.append("a failed snapshot is still there")
         held = sum(snapshot["SnapshotId"] in member.protected for snapshot in ours)
         if held != len(member.protected):
             faults.append("a protected snapshot is gone")
-        notes = [f"{held} more is protected"] if held else []
-        return notes + (["offline"] if member.consistency == "offline" else [])
+        return [f"{held} more is protected"] if held else []

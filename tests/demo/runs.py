@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import threading
+import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, cast
 from unittest import mock
 
@@ -21,12 +23,25 @@ from lambda_function.observability import logger
 
 @dataclass
 class Clock:
-    """Simulated time: the handler's clock and the endpoint's."""
+    """Simulated time: the handler's clock, the endpoint's and the simulated agents'.
+
+    As the handler's `time` it passes only while somebody sleeps; those who sleep side by side do so at once.
+    """
 
     now: datetime
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __call__(self) -> datetime:
         return self.now
+
+    def monotonic(self) -> float:
+        return self.now.timestamp()
+
+    def sleep(self, seconds: float) -> None:
+        until = self.now + timedelta(seconds=seconds)
+        time.sleep(0.005)  # so that others of this moment begin to sleep, too
+        with self._lock:
+            self.now = max(self.now, until)
 
 
 @dataclass
@@ -38,6 +53,7 @@ class Invocation:
     again: bool = False
     volumes: list[dict[str, Any]] = field(default_factory=list)
     changes: list[dict[str, Any]] = field(default_factory=list)
+    hooks: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     summary: dict[str, int] = field(default_factory=dict)
@@ -51,8 +67,12 @@ class Invocation:
         found = []
         if not self.summary:
             return [f"no summary in the log: {self.error}"]
-        if (self.answer is None) != bool(self.failures) or bool(self.failures) != bool(self.summary["failed"]):
-            found.append(f"failures {self.failures}, but error {self.error}")
+        lines = [each for each in (*self.volumes, *self.changes) if each["outcome"] == "failed"]
+        failures = [*self.failures, *(f"{each['volume_id']}: {each['reason']}" for each in lines)]
+        if (self.answer is None) != bool(failures):
+            found.append(f"failures {failures}, but error {self.error}")
+        if len(failures) != self.summary["failed"]:
+            found.append(f"{len(failures)} failures in the log, {self.summary['failed']} in the summary")
         if self.answer is not None and self.answer["summary"] != self.summary:
             found.append("answer and log differ")
         if self.metrics.get("SnapshotsCreated") != [self.summary["created"]]:
@@ -79,7 +99,7 @@ def deployed(clock: Clock) -> Iterator[Counter[str]]:
         calls[event_name.rsplit(".", 1)[-1]] += 1
 
     handler.clients.cache_clear()
-    with mock.patch("lambda_function.handler.utc_now", clock):
+    with mock.patch("lambda_function.handler.utc_now", clock), mock.patch("lambda_function.app.time", clock):
         built = handler.clients()
         for client in (built.describing, built.creating, built.deleting, built.ssm):
             client.meta.events.register("before-send", count)
@@ -112,6 +132,8 @@ def _read(line: dict[str, Any], result: Invocation) -> None:
         result.metrics = line
     elif line["message"] == "volume":
         result.volumes.append(line)
+    elif line["message"] == "hook":
+        result.hooks.append(line)
     elif line["message"] == "snapshot":
         result.changes.append(line)
     elif "summary" in line:

@@ -53,6 +53,7 @@ class Show:
         self._name_of = name_of
         self._seen: set[str] = set()
         self._day: datetime | None = None
+        self.told_journal = False
 
     def line(self, text: str, style: str = "") -> None:
         self._console.print(Text(text, style=style))
@@ -76,6 +77,8 @@ class Show:
                 continue  # its volume's line has said so
             told = line["outcome"] if line["outcome"] != "done" else line["change"]
             self._decision(line, told, in_full and told != "refused")
+        for hook in sorted(run.hooks, key=lambda hook: str(hook["policy"])):
+            self._hook(hook)
         for warning in run.warnings:
             if self._is_new(warning):
                 self._console.print(Padding(Text(f"warning: {self._named(warning)}", "yellow"), (0, 0, 0, 9)))
@@ -88,7 +91,7 @@ class Show:
         table = Table(
             box=box.SIMPLE_HEAD,
             padding=(0, 1, 0, 0),
-            title="What each volume has, and how many its policy keeps; the newest below",
+            title="What each volume has, and how many its policy keeps; the newest below, how consistent it is beside",
         )
         table.add_column("volume", no_wrap=True)
         table.add_column("policy", no_wrap=True)
@@ -103,6 +106,22 @@ class Show:
     def untouchable(self, kept: dict[str, str]) -> None:
         for what, count in Counter(kept.values()).items():
             self.line(f"untouched: {count} {'snapshots' if count > 1 else 'snapshot'} {what}")
+
+    def _hook(self, hook: dict[str, Any]) -> None:
+        """The journal of one freeze that went well, once and in full; of those that failed what went wrong."""
+        problem = hook.get("problem")
+        if not self._is_new(f"hook {problem}" if problem else "journal"):
+            return
+        instances = ", ".join(hook["instance_ids"])
+        if problem is None:
+            self.told_journal = True
+            times = f"{hook['freeze_ms']} ms as the function saw it, {hook['held_ms']} ms on the instance (simulated)"
+            lines = [f"journal of one freeze, policy {hook['policy']}: {times}", *hook["steps"]]
+        else:
+            lines = [f"hook of {instances}, policy {hook['policy']}: {problem}", *hook.get("steps", ())]
+        for number, text in enumerate(lines):
+            style = ("cyan" if problem is None else "yellow") if number == 0 else ""
+            self._console.print(Padding(Text(text, style), (0, 0, 0, 9 + 4 * (number > 0))))
 
     def _begin_day(self, moment: datetime) -> None:
         if self._day is not None and self._day.date() == moment.date():
@@ -153,7 +172,7 @@ def _cell(holding: Holding | None) -> str:
 def _verdict(verdict: Verdict) -> Text:
     if verdict.broken:
         return Text("BROKEN: " + "; ".join(verdict.broken), style="bold red")
-    told = "; ".join(verdict.notes)
+    told = "; ".join((*((verdict.newest,) if verdict.newest else ()), *verdict.notes))
     if told.startswith(("untouched", "gone")):
         return Text(told)
     return Text("ok" + (f"; {told}" if told else ""), style="green")

@@ -13,6 +13,9 @@ from tests import template
 # The two shapes that the template's defaults have: each hour, or each day, at a minute. Anything else is refused.
 _CRON = re.compile(r"cron\((?P<minute>\d{1,2}) (?P<hour>\d{1,2}|\*) \* \* \? \*\)")
 
+STACK = "demo"
+DOCUMENT = "FilesystemDocument"
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -33,16 +36,17 @@ class Rule:
 
 @dataclass(frozen=True)
 class Template:
-    """`policies` maps a parameter's whole name to its value."""
+    """`policies` maps a parameter's whole name to its value; `document` is the name of the filesystem document."""
 
     rules: tuple[Rule, ...]
     policies: dict[str, str]
     environment: dict[str, str]
+    document: str
 
 
 def read_template() -> Template:
     """The template as a deployment without any parameter given would have it."""
-    defaults = {name: str(value) for name, value in template.defaults().items()}
+    defaults = {name: str(value) for name, value in template.defaults().items()} | {"AWS::StackName": STACK}
     resources = template.load()["Resources"]
     function = next(r["Properties"] for r in resources.values() if r["Type"] == "AWS::Serverless::Function")
     parameters = [r["Properties"] for r in resources.values() if r["Type"] == "AWS::SSM::Parameter"]
@@ -50,6 +54,7 @@ def read_template() -> Template:
         rules=tuple(_rule(name, event["Properties"], defaults) for name, event in function["Events"].items()),
         policies={_resolved(p["Name"], defaults): _resolved(p["Value"], defaults) for p in parameters},
         environment={name: _resolved(value, defaults) for name, value in function["Environment"]["Variables"].items()},
+        document=_resolved(resources[DOCUMENT]["Properties"]["Name"], defaults),
     )
 
 
@@ -66,6 +71,6 @@ def _resolved(value: Any, defaults: dict[str, str]) -> str:
     if isinstance(value, dict) and "Ref" in value:
         return defaults[value["Ref"]]
     if isinstance(value, dict) and "Fn::Sub" in value:
-        return re.sub(r"\$\{(\w+)\}", lambda found: defaults[found[1]], value["Fn::Sub"])
+        return re.sub(r"\$\{([\w:]+)\}", lambda found: defaults[found[1]], value["Fn::Sub"])
     assert isinstance(value, str), value
     return value
