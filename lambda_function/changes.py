@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from lambda_function.concurrency import in_parallel
 from lambda_function.errors import AwsError, OutOfTimeError, SnapshotNotFoundError, SnapshotProtectedError
@@ -26,8 +27,7 @@ BATCH = 200
 WRITE_SECONDS = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedChange:
+class PlannedChange(NamedTuple):
     """A change to a snapshot as it was listed, and its reason; `joining` are the periods a join adds."""
 
     snapshot: Snapshot

@@ -39,6 +39,9 @@ NOT_FROZEN = 205
 CONTRACT = ("command", "executionId")
 OFFERED = ("period", "policy", "volumeIds", "volumeDevices", "snapshotIds", "notAfter", "timeoutSeconds")
 
+# EC2 takes any text for a device name; a document's pattern would refuse the whole command for an odd one.
+_DEVICE = re.compile(r"/dev/[a-z0-9]{1,16}")
+
 _FROZEN = re.compile(r"^auto-snapshots: frozen\b(.*)$", re.MULTILINE)
 _HELD = re.compile(r"^auto-snapshots: held (yes|no)\s*$", re.MULTILINE)
 _HELD_MS = re.compile(r"^auto-snapshots: held-ms (\d+)\s*$", re.MULTILINE)
@@ -126,7 +129,9 @@ def parameters_for(
         "period": plan.period,
         "policy": plan.policy,
         "volumeIds": ",".join(plan.volume_ids),
-        "volumeDevices": ",".join(f"{each}={device}" for each, device in sorted(plan.devices.items())),
+        "volumeDevices": ",".join(
+            f"{each}={device}" for each, device in sorted(plan.devices.items()) if _DEVICE.fullmatch(device)
+        ),
         "snapshotIds": ",".join(snapshot_ids),
         "timeoutSeconds": str(plan.timeout_seconds),
         **({"notAfter": str(not_after)} if not_after is not None else {}),

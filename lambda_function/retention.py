@@ -10,14 +10,13 @@ The rules, for the newest N by start time of those the period keeps:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 from lambda_function.model import Change, Period, Snapshot, SnapshotState
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """Whether the period keeps this snapshot, and the reason in words."""
 
     snapshot: Snapshot

@@ -505,3 +505,35 @@ def test_a_slot_that_is_done_freezes_nothing(cloud):
     cloud.ssm.sent.clear()
     cloud.run("hour")
     assert cloud.ssm.sent == []
+
+
+def test_when_the_snapshot_to_be_shared_is_lost_its_own_is_taken_under_the_hook_too(cloud):
+    cloud.policies["P"] = policy(day=1)
+    volume = cloud.volume(1, instance="i-1")
+    cloud.clock.now += timedelta(minutes=30)
+    lost = cloud.snapshot(volume, "hour", timedelta(minutes=10))
+
+    def lose(operation, target):
+        if target == "last look":
+            cloud.snapshots.pop(lost.id, None)
+
+    cloud.before = lose
+    report = cloud.run("day")
+    assert cloud.ssm.stages() == [(PRE, "i-1"), (POST, "i-1")]
+    assert consistency(cloud, volume) == ["application"]
+    assert report.failures == ()
+
+
+def test_an_unexpected_fault_in_one_freeze_is_its_failure_and_harms_no_other(cloud):
+    for n in (1, 2):
+        cloud.volume(n, instance=f"i-{n}")
+
+    def burst(operation, target):
+        if (operation, target) == (f"wait {PRE}", "i-1"):
+            raise ZeroDivisionError("ours")
+
+    cloud.ssm.before = burst
+    report = cloud.run("hour")
+    assert report.count(Outcome.CREATED) == 1
+    assert "unexpected ZeroDivisionError" in report.failures[0] or "ours" in report.failures[0]
+    assert cloud.ssm.frozen == set()
