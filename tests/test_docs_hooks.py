@@ -94,6 +94,39 @@ def test_the_example_is_shell(document, stage):
     assert subprocess.run(["sh", "-n"], input=script, text=True, check=False).returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("stage", "failing", "ends", "calls"),
+    [
+        pytest.param("pre-script", "", 0, ["arm", "fsfreeze -f"], id="armed before it is frozen"),
+        pytest.param("pre-script", "arm", 201, ["arm"], id="not frozen when it cannot be armed"),
+        pytest.param(
+            "pre-script", "fsfreeze", 201, ["arm", "fsfreeze -f", "disarm"], id="disarmed when it cannot freeze"
+        ),
+        pytest.param("post-script", "", 0, ["armed?", "fsfreeze -u", "disarm"], id="disarmed after the thaw"),
+        pytest.param("post-script", "armed?", 205, ["armed?"], id="another's freeze is left alone"),
+        pytest.param("post-script", "fsfreeze", 203, ["armed?", "fsfreeze -u", "disarm"], id="somebody thawed before"),
+        pytest.param("dry-run", "", 0, ["mountpoint -q"], id="ready"),
+        pytest.param("dry-run", "mountpoint", 206, ["mountpoint -q"], id="not ready"),
+    ],
+)
+def test_the_example_ends_as_the_contract_says(document, stage, failing, ends, calls):
+    lines = [line for step in document["mainSteps"] for line in step["inputs"]["runCommand"]]
+    script = substituted("\n".join(lines), {"command": stage, "executionId": str(uuid.uuid4())})
+    # A function's name takes no hyphen; nothing of the machine is called.
+    recording = f"""
+        note() {{ echo "$*"; [ "$1" != "{failing}" ]; }}
+        systemd_run() {{ note arm; }}
+        systemctl() {{ case $1 in stop) note disarm ;; *) note "armed?" ;; esac; }}
+        fsfreeze() {{ note fsfreeze "$1"; }}
+        mountpoint() {{ note mountpoint "$1"; }}
+    """
+    whole = recording + script.replace("systemd-run", "systemd_run")
+    done = subprocess.run(["sh"], input=whole, text=True, capture_output=True, check=False)
+    assert done.stderr == ""
+    assert done.returncode == ends
+    assert done.stdout.splitlines() == calls
+
+
 def test_every_parameter_that_is_sent_stands_in_the_contract():
     assert rows("parameter") == [f"`{name}`" for name in (*CONTRACT, *sorted(OFFERED, key=_order))] + ["any other"]
 
@@ -115,12 +148,13 @@ def test_every_consistency_word_is_explained():
 def test_the_numbers_are_those_of_the_code():
     default = Policy().hook_timeout_seconds
     reserve = CREATE_SECONDS + 2 * CANCEL_SECONDS
-    assert f"`2 x hook_timeout_seconds + {CREATE_SECONDS:.0f} + {2 * CANCEL_SECONDS:.0f}` seconds" in PAGE
-    assert f"That is {2 * default + reserve:.0f} seconds with the default." in PAGE
-    assert f"a\ntime-out above {(LAMBDA_SECONDS - reserve) // 2:.0f} can never begin" in PAGE
-    assert PAGE.count(f"{MAX_FREEZES} instances") == 2
+    words = " ".join(PAGE.split())
+    assert f"`2 x hook_timeout_seconds + {CREATE_SECONDS:.0f} + {2 * CANCEL_SECONDS:.0f}` seconds" in words
+    assert f"That is {2 * default + reserve:.0f} seconds with the default." in words
+    assert f"a time-out above {(LAMBDA_SECONDS - reserve) // 2:.0f} can never begin" in words
+    assert words.count(f"{MAX_FREEZES} instances") == 2
     assert POST_ATTEMPTS == 3
-    assert "up to three times" in PAGE
+    assert "up to three times" in words
 
 
 def test_the_policy_shown_is_valid():
