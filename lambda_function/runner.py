@@ -145,7 +145,7 @@ class _Run:
         instances = self._describe_instances(due)
         groups, plain = arrange_hooked(due, instances, self._around.keys, self._request.period)
         units = arrange(plain, instances, self._around.keys, self._request.period)
-        readiness = look(self._around.commands, groups) if groups else HookReadiness({}, {})
+        readiness = look(self._around.commands, groups) if groups else HookReadiness({}, {}, {})
         return _Arrangement(instances, groups, units, readiness)
 
     def _create(self, arranged: _Arrangement) -> None:
