@@ -43,7 +43,7 @@ def run_event(
         ebs=Ec2Ebs(built.describing, built.creating, built.urgent, built.deleting, settings.keys),
         keys=settings.keys,
         policies_path=settings.policies_path,
-        commands=RunCommand(built.ssm, budget, clock()),
+        commands=RunCommand(built.ssm, budget),
         budget=budget,
         observer=observer,
     )

@@ -34,7 +34,7 @@ _CREATING = _CONFIG.merge(Config(read_timeout=10))
 
 # While a database is locked nothing may queue behind other creates, as the adaptive mode would have it,
 # and few retries are worth the wait.
-_URGENT = _CREATING.merge(Config(retries={"mode": "standard", "total_max_attempts": 4}))
+_URGENT = _CREATING.merge(Config(retries={"mode": "standard", "total_max_attempts": 3}))
 
 # Stages of all frozen instances run side by side, and a thaw must not wait for a connection.
 _COMMANDS = _CONFIG.merge(

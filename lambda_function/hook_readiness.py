@@ -14,10 +14,11 @@ from lambda_function.ports import Commands, HookDocument
 
 @dataclass(frozen=True)
 class HookReadiness:
-    """Documents by name (or why they cannot be used), and unreachable instances with the reason."""
+    """Documents by name (or why they cannot be used), unreachable instances with the reason, and platforms."""
 
     documents: Mapping[str, HookDocument | str]
     unreachable: Mapping[str, str]
+    platforms: Mapping[str, str]
 
     def plan(self, group: HookGroup, period: Period) -> HookPlan:
         """The freeze for this group. Raises HookError when something known speaks against it."""
@@ -33,12 +34,20 @@ class HookReadiness:
             period=period.value,
             timeout_seconds=policy.hook_timeout_seconds,
             devices=group.devices,
+            attached={
+                plan.volume.id: tuple(each for each in plan.volume.instance_ids if each in group.instance_ids)
+                for plan in group.plans
+            },
             parameters=policy.hook_parameters,
         )
         check_parameters(plan)
         for instance_id in group.instance_ids:
             if instance_id in self.unreachable:
                 raise HookError(f"{instance_id} {self.unreachable[instance_id]}")
+            platform = self.platforms.get(instance_id)
+            if platform and document.platforms and platform not in document.platforms:
+                # SSM would skip every step and call it a success: a freeze that froze nothing.
+                raise HookError(f"{instance_id} runs {platform}, document {document.name} is for {_list(document)}")
         return plan
 
 
@@ -47,7 +56,12 @@ def look(commands: Commands, groups: Sequence[HookGroup]) -> HookReadiness:
     names = {group.policy.hook_document or "" for group in groups}
     instance_ids = {instance_id for group in groups for instance_id in group.instance_ids}
     documents = {name: _document(commands, name) for name in sorted(names)}
-    return HookReadiness(documents, _unreachable(commands, instance_ids) if instance_ids else {})
+    unreachable = _unreachable(commands, instance_ids) if instance_ids else {}
+    return HookReadiness(documents, unreachable, commands.platforms())
+
+
+def _list(document: HookDocument) -> str:
+    return " and ".join(sorted(document.platforms))
 
 
 def _document(commands: Commands, name: str) -> HookDocument | str:

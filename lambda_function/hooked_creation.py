@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from lambda_function.creation import Creation, Creator, FrozenOutcome, UnitOutcome, with_warning, without_snapshot
-from lambda_function.errors import AwsError, HookError, OutOfTimeError
+from lambda_function.errors import AutoSnapshotsError, AwsError, HookError
 from lambda_function.grouping import HookGroup
 from lambda_function.hook_readiness import HookReadiness
 from lambda_function.hooks import Freeze, Held, HookPlan
 from lambda_function.model import Consistency, HookResult, Outcome, RunRequest
 from lambda_function.ports import Commands, Ebs
 from lambda_function.time_budget import TimeBudget
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,9 @@ class HookedCreator:
             held = Freeze[list[FrozenOutcome]](plan, self.commands, self.time).around(
                 lambda: [self.creator.create_frozen(unit) for unit in group.units], _snapshot_ids
             )
-        except (AwsError, OutOfTimeError) as error:
+        except Exception as error:
+            if not isinstance(error, AutoSnapshotsError):
+                logger.exception("unexpected while %s was to be frozen", ", ".join(group.instance_ids))
             hook = HookResult(group.instance_ids, group.policy_name, str(error))
             return UnitOutcome(self._all_failed(group, str(error)), hooks=(hook,))
         return self._conclude(group, plan, held)

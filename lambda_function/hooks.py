@@ -11,6 +11,7 @@ Pure: it works on callables and writes a journal. What must hold whatever happen
 
 from __future__ import annotations
 
+import logging
 import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +22,8 @@ from typing import Generic, TypeVar
 from lambda_function.errors import AwsError, HookError, NoAnswerError
 from lambda_function.ports import CommandOutcome, Commands, HookDocument
 from lambda_function.time_budget import TimeBudget
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -75,7 +78,8 @@ class Step:
 class HookPlan:
     """One freeze: which instances, with which document and parameters, for which volumes.
 
-    `devices` are the volumes' device names as attached, by which Xen instances know them.
+    `devices` are the volumes' device names as attached, by which Xen instances know them; `attached`
+    says which of the instances have a volume, where not all of them do.
     """
 
     document: HookDocument
@@ -85,6 +89,7 @@ class HookPlan:
     period: str
     timeout_seconds: int
     devices: Mapping[str, str] = field(default_factory=dict)
+    attached: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     parameters: Mapping[str, list[str]] = field(default_factory=dict)
 
 
@@ -153,7 +158,7 @@ class Freeze(Generic[T]):
         # Command id of the pre stage; None where sending it got no answer, so that it may be under way.
         self._sent: dict[str, str | None] = {}
         self._frozen_at: float | None = None
-        self._claimed: set[str] | None = None
+        self._claimed: dict[str, set[str]] = {}
 
     def around(self, create: Callable[[], T], snapshot_ids: Callable[[T], Sequence[str]]) -> Held[T]:
         """Freeze, create, thaw. Raises OutOfTimeError when the time left does not allow all of it."""
@@ -167,6 +172,10 @@ class Freeze(Generic[T]):
                 result = create()
                 made = snapshot_ids(result)
                 self._note("create", "snapshots", "success" if made else "failed", ", ".join(made))
+        except Exception as error:
+            # A fault of our own must not cost the journal, in which stands whether the instance was thawed.
+            logger.exception("unexpected while %s was frozen", ", ".join(self._plan.instance_ids))
+            pre_error = f"unexpected {type(error).__name__}: {error}"
         finally:
             freeze_ms = self._freeze_ms()
             post_error, thawed, held, held_ms = self._post(made)
@@ -188,7 +197,7 @@ class Freeze(Generic[T]):
                 continue
             outcome = self._wait(Stage.PRE, instance_id, command_id, until)
             if outcome.succeeded:
-                self._claim(outcome.output)
+                self._claim(instance_id, outcome.output)
             else:
                 errors.append(f"pre on {instance_id}: {outcome}")
         if not errors:
@@ -218,7 +227,8 @@ class Freeze(Generic[T]):
         for instance_id, outcome in self._send_posts(snapshot_ids).items():
             says = _HELD.search(outcome.output)
             measured = _HELD_MS.search(outcome.output)
-            held = held and outcome.succeeded and (says is None or says[1] == "yes")
+            held_here = outcome.succeeded and (says is None or says[1] == "yes")
+            held = held and held_here
             held_ms = max(held_ms or 0, int(measured[1])) if measured else held_ms
             if outcome.exit_code in (AUTO_THAWED, NOT_FROZEN):
                 what = "thawed by itself before post" if outcome.exit_code == AUTO_THAWED else "was not frozen"
@@ -226,7 +236,7 @@ class Freeze(Generic[T]):
             elif not outcome.succeeded:
                 thawed = False
                 errors.append(f"post on {instance_id}: {outcome}: look at it, it may still be frozen")
-            elif not held:
+            elif not held_here and self._frozen_at is not None:
                 errors.append(f"post on {instance_id}: the freeze was not held throughout")
         return "; ".join(errors) or None, thawed, held and bool(self._sent), held_ms
 
@@ -260,6 +270,8 @@ class Freeze(Generic[T]):
                 outcome = self._cancel(stage, instance_id, command_id)
         except AwsError as error:
             outcome = CommandOutcome("unknown", None, "", str(error))
+            if stage is Stage.PRE:
+                self._try_to_cancel(instance_id, command_id)
         self._note(stage, instance_id, outcome.status.lower(), outcome.explanation)
         return outcome
 
@@ -269,15 +281,30 @@ class Freeze(Generic[T]):
         self._commands.wait(command_id, instance_id, self._time.elapsed() + CANCEL_SECONDS)
         return CommandOutcome("timed out", None, "", f"not finished after {self._plan.timeout_seconds} s, cancelled")
 
-    def _claim(self, output: str) -> None:
+    def _try_to_cancel(self, instance_id: str, command_id: str) -> None:
+        """A pre of which nothing is known may still be running, or begin: cancelled before post is sent."""
+        try:
+            self._commands.cancel(command_id, instance_id)
+            self._note("cancel", instance_id, "sent")
+        except AwsError as error:
+            self._note("cancel", instance_id, "not sent", str(error))
+
+    def _claim(self, instance_id: str, output: str) -> None:
         """Take down which volumes the document says it froze; a foreign one says nothing."""
         said = _FROZEN.search(output)
         if said is not None:
-            self._claimed = (self._claimed or set()) | set(said[1].replace(",", " ").split())
+            self._claimed[instance_id] = set(said[1].replace(",", " ").split())
 
     def _proved(self) -> frozenset[str]:
-        volumes = frozenset(self._plan.volume_ids)
-        return volumes if self._claimed is None else volumes & self._claimed
+        """The volumes that every instance they are attached to claims, or whose document claims nothing."""
+        return frozenset(
+            volume_id
+            for volume_id in self._plan.volume_ids
+            if all(
+                volume_id in self._claimed.get(instance_id, (volume_id,))
+                for instance_id in self._plan.attached.get(volume_id, self._plan.instance_ids)
+            )
+        )
 
     def _freeze_ms(self) -> int | None:
         return None if self._frozen_at is None else round((self._time.elapsed() - self._frozen_at) * 1000)

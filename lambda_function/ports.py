@@ -28,11 +28,12 @@ class PolicySource(Protocol):
 
 @dataclass(frozen=True)
 class HookDocument:
-    """A Command document as it was checked: its resolved version and the parameters it declares."""
+    """A Command document as it was checked: its resolved version, the parameters it declares, its platforms."""
 
     name: str
     version: str
     parameters: frozenset[str]
+    platforms: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,9 @@ class Commands(Protocol):
 
     def unreachable(self, instance_ids: Collection[str]) -> dict[str, str]:
         """Those of the instances that SSM cannot reach now, with the reason."""
+
+    def platforms(self) -> Mapping[str, str]:
+        """`Linux`, `Windows` or `MacOS` of the instances that were looked up, where SSM said so."""
 
     def send(self, document: HookDocument, instance_id: str, parameters: Mapping[str, list[str]]) -> str:
         """Send one command and return its id. NoAnswerError: it may have been sent all the same."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from lambda_function.aws_errors import translated
@@ -18,8 +18,6 @@ from lambda_function.ports import CommandOutcome, HookDocument
 from lambda_function.time_budget import TimeBudget
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from mypy_boto3_ssm import SSMClient
 
 PAGE = 50
@@ -36,13 +34,13 @@ _UNDER_WAY = ("Pending", "InProgress", "Delayed", "Cancelling")
 
 @dataclass(slots=True)
 class RunCommand:
-    """The Commands port. `since` is when the run began: nothing older is listed."""
+    """The Commands port."""
 
     client: SSMClient
     time: TimeBudget
-    since: datetime
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _waiting: set[str] = field(default_factory=set)
+    _waiting: dict[str, datetime] = field(default_factory=dict)
+    _platforms: dict[str, str] = field(default_factory=dict)
     _ended: dict[tuple[str, str], CommandOutcome] = field(default_factory=dict)
     _polled_at: float = float("-inf")
 
@@ -58,7 +56,8 @@ class RunCommand:
         if status != "Active":
             raise HookError(f"document {name} is {status}, not Active")
         declared = frozenset(parameter["Name"] for parameter in raw.get("Parameters", ()))
-        return HookDocument(name, raw.get("DocumentVersion", "$DEFAULT"), declared)
+        platforms = frozenset(raw.get("PlatformTypes", ()))
+        return HookDocument(name, raw.get("DocumentVersion", "$DEFAULT"), declared, platforms)
 
     def unreachable(self, instance_ids: Collection[str]) -> dict[str, str]:
         ordered = sorted(instance_ids)
@@ -88,12 +87,17 @@ class RunCommand:
         pages = self.client.get_paginator("describe_instance_information").paginate(
             Filters=[{"Key": "InstanceIds", "Values": instance_ids}], PaginationConfig={"PageSize": PAGE}
         )
+        statuses: dict[str, str] = {}
         with translated("DescribeInstanceInformation"):
-            return {
-                raw["InstanceId"]: raw.get("PingStatus", "Online")
-                for page in pages
-                for raw in page["InstanceInformationList"]
-            }
+            for page in pages:
+                for raw in page["InstanceInformationList"]:
+                    statuses[raw["InstanceId"]] = raw.get("PingStatus", "Online")
+                    if "PlatformType" in raw:
+                        self._platforms[raw["InstanceId"]] = raw["PlatformType"]
+        return statuses
+
+    def platforms(self) -> Mapping[str, str]:
+        return self._platforms
 
     def send(self, document: HookDocument, instance_id: str, parameters: Mapping[str, list[str]]) -> str:
         with translated("SendCommand"):
@@ -109,7 +113,7 @@ class RunCommand:
 
     def wait(self, command_id: str, instance_id: str, until: float) -> CommandOutcome | None:
         with self._lock:
-            self._waiting.add(command_id)
+            self._waiting[command_id] = self.time.now()
         try:
             while True:
                 outcome = self._outcome(command_id, instance_id)
@@ -119,7 +123,7 @@ class RunCommand:
                 self.time.sleep(min(POLL_SECONDS, left))
         finally:
             with self._lock:
-                self._waiting.discard(command_id)
+                self._waiting.pop(command_id, None)
 
     def cancel(self, command_id: str, instance_id: str) -> None:
         with translated("CancelCommand"):
@@ -142,7 +146,7 @@ class RunCommand:
     def _invocations(self) -> Iterator[Mapping[str, Any]]:
         wanted: dict[str, Any] = {"CommandId": next(iter(self._waiting))}
         if len(self._waiting) > 1:
-            after = (self.since - CLOCK_SKEW).strftime("%Y-%m-%dT%H:%M:%SZ")
+            after = (min(self._waiting.values()) - CLOCK_SKEW).strftime("%Y-%m-%dT%H:%M:%SZ")
             wanted = {"Filters": [{"key": "InvokedAfter", "value": after}]}
         pages = self.client.get_paginator("list_command_invocations").paginate(
             **wanted, Details=True, PaginationConfig={"PageSize": PAGE}

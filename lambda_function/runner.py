@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lambda_function.changes import PlannedChange, apply_changes, kept_for, plan_join, plan_prune
 from lambda_function.concurrency import MAX_FREEZES, WORKERS, in_parallel
 from lambda_function.creation import Creation, Creator, UnitOutcome
 from lambda_function.errors import AwsError, ConfigurationError, HookError
-from lambda_function.grouping import CreateUnit, HookGroup, arrange, arrange_hooked, single
+from lambda_function.grouping import CreateUnit, HookGroup, arrange, arrange_hooked
 from lambda_function.hook_readiness import HookReadiness, look
 from lambda_function.hooked_creation import HookedCreator
 from lambda_function.model import (
@@ -29,6 +29,7 @@ from lambda_function.model import (
 from lambda_function.plan import RunPlan, VolumePlan, plan_run
 from lambda_function.policy import PolicySet, parse_policies
 from lambda_function.ports import Commands, Ebs, Observer, PolicySource
+from lambda_function.report import bounded
 from lambda_function.tags import TagKeys
 from lambda_function.time_budget import TimeBudget
 
@@ -66,7 +67,7 @@ def read_policies(request: RunRequest | HookCheckRequest, source: PolicySource, 
     if not policies.names:
         raise ConfigurationError(f"no policy under {path}: put one parameter per policy there, or set POLICIES_PATH")
     if not policies.valid:
-        raise ConfigurationError("no policy is valid: " + "; ".join(policy_faults(policies, ())))
+        raise ConfigurationError(bounded("no policy is valid:", policy_faults(policies, ())))
     unknown = [name for name in request.policies if name not in policies.names]
     if unknown:
         known = ", ".join(sorted(policies.names))
@@ -85,6 +86,16 @@ def policy_faults(policies: PolicySet, asked_for: Sequence[str]) -> list[str]:
         if not asked_for or name in asked_for
         for fault in faults
     ]
+
+
+@dataclass(frozen=True)
+class _Arrangement:
+    """The create calls for the volumes due, those under a freeze apart, and what was read to arrange them."""
+
+    instances: Mapping[str, Instance]
+    groups: Sequence[HookGroup]
+    units: Sequence[CreateUnit]
+    readiness: HookReadiness
 
 
 class _Run:
@@ -112,20 +123,11 @@ class _Run:
         for plan in self._plan.volumes:
             if plan.outcome not in (Outcome.WOULD_CREATE, Outcome.WOULD_SHARE):
                 self._settle(plan, plan.outcome, plan.reason, plan.serving)
-        instances = self._describe_instances(to_create)
-        groups, plain = arrange_hooked(to_create, instances, self._around.keys, self._request.period)
-        units = arrange(plain, instances, self._around.keys, self._request.period)
-        readiness = look(self._around.commands, groups) if groups else HookReadiness({}, {})
         if self._request.dry_run:
-            self._pretend([*(unit for group in groups for unit in group.units), *units], to_share)
-            self._foretell(groups, readiness)
+            self._pretend(self._arrange(to_create), to_share)
         else:
-            creator = Creator(self._around.ebs, self._request, self._around.keys, instances, self._around.budget)
-            hooked = HookedCreator(
-                creator, self._around.ebs, self._around.commands, readiness, self._request, self._around.budget
-            )
-            self._create(creator, hooked, [*groups, *units])
-            self._change(creator, to_share)
+            self._create(self._arrange(to_create))
+            self._change(to_share)
         return self._report()
 
     def _describe_instances(self, due: Sequence[VolumePlan]) -> dict[str, Instance]:
@@ -139,23 +141,33 @@ class _Run:
             self._fail(f"instances could not be described, so volumes were taken one by one: {error}")
             return {}
 
-    def _create(self, creator: Creator, hooked: HookedCreator, units: Sequence[CreateUnit | HookGroup]) -> None:
+    def _arrange(self, due: Sequence[VolumePlan]) -> _Arrangement:
+        instances = self._describe_instances(due)
+        groups, plain = arrange_hooked(due, instances, self._around.keys, self._request.period)
+        units = arrange(plain, instances, self._around.keys, self._request.period)
+        readiness = look(self._around.commands, groups) if groups else HookReadiness({}, {}, {})
+        return _Arrangement(instances, groups, units, readiness)
+
+    def _create(self, arranged: _Arrangement) -> None:
         """All creates side by side, those under a freeze first: each has a thread of its own, up to a limit."""
+        around = self._around
+        creator = Creator(around.ebs, self._request, around.keys, arranged.instances, around.budget)
+        hooked = HookedCreator(creator, around.ebs, around.commands, arranged.readiness, self._request, around.budget)
 
         def create(unit: CreateUnit | HookGroup) -> UnitOutcome:
             return hooked.create(unit) if isinstance(unit, HookGroup) else creator.create(unit)
 
-        freezes = sum(isinstance(unit, HookGroup) for unit in units)
-        self._around.observer.stage("creating", sum(len(unit.plans) for unit in units))
-        for outcome in in_parallel(create, units, WORKERS + min(freezes, MAX_FREEZES)):
+        jobs: list[CreateUnit | HookGroup] = [*arranged.groups, *arranged.units]
+        around.observer.stage("creating", sum(len(job.plans) for job in jobs))
+        for outcome in in_parallel(create, jobs, WORKERS + min(len(arranged.groups), MAX_FREEZES)):
             for creation in outcome.creations:
                 self._take(creation)
             for change in outcome.changes:
                 self._note(change)
             for hook in outcome.hooks:
                 self._hooks.append(hook)
-                self._around.observer.hook(hook)
-            self._around.observer.advance(len(outcome.creations))
+                around.observer.hook(hook)
+            around.observer.advance(len(outcome.creations))
 
     def _foretell(self, groups: Sequence[HookGroup], readiness: HookReadiness) -> None:
         """In a dry run: which hooks are known to fail, found by reading only."""
@@ -165,7 +177,7 @@ class _Run:
             except HookError as error:
                 self._hooks.append(HookResult(group.instance_ids, group.policy_name, str(error)))
 
-    def _change(self, creator: Creator, to_share: Sequence[VolumePlan]) -> None:
+    def _change(self, to_share: Sequence[VolumePlan]) -> None:
         """Join and let go in one pass; a volume whose candidate vanished gets a snapshot of its own."""
         sharing = {plan.volume.id: plan for plan in to_share}
         changes = [plan_join(plan.serving, plan.joining, plan.reason) for plan in to_share if plan.serving is not None]
@@ -181,6 +193,7 @@ class _Run:
             self._around.observer.advance()
 
         results = apply_changes(self._around.ebs, self._request.period, changes, self._around.budget, observe)
+        instead = []
         for result in results:
             if result.change is not Change.JOIN or result.outcome is ChangeOutcome.DONE:
                 continue
@@ -188,14 +201,10 @@ class _Run:
             if result.outcome is ChangeOutcome.FAILED:
                 self._settle(plan, Outcome.FAILED, result.reason)
             else:
-                self._create_instead(creator, plan, result)
-
-    def _create_instead(self, creator: Creator, plan: VolumePlan, result: ChangeResult) -> None:
-        reason = f"{result.snapshot_id}, which was to be shared, is {result.outcome}"
-        # Its instance was not described, as nothing seemed due: the volume is taken singly.
-        unit = single(replace(plan, reason=reason), {}, self._around.keys, self._request.period)
-        for creation in creator.create(unit).creations:
-            self._take(creation)
+                reason = f"{result.snapshot_id}, which was to be shared, is {result.outcome}"
+                instead.append(replace(plan, outcome=Outcome.WOULD_CREATE, reason=reason))
+        if instead:
+            self._create(self._arrange(instead))
 
     def _prune(self, plan: VolumePlan) -> list[PlannedChange]:
         """What becomes of this volume's snapshots: nothing where it failed, or the period is not its policy's."""
@@ -211,9 +220,10 @@ class _Run:
             self._request.period, plan.count, list(known.values()), serving_id, with_kept=self._request.dry_run
         )
 
-    def _pretend(self, units: Sequence[CreateUnit], to_share: Sequence[VolumePlan]) -> None:
+    def _pretend(self, arranged: _Arrangement, to_share: Sequence[VolumePlan]) -> None:
         """A dry run: the same plan with its results assumed, and nothing written."""
-        for unit in units:
+        self._foretell(arranged.groups, arranged.readiness)
+        for unit in (*(unit for group in arranged.groups for unit in group.units), *arranged.units):
             for plan in unit.plans:
                 together = f"; in one instant with the others of {unit.instance_id}" if unit.is_set else ""
                 assumed = Snapshot(

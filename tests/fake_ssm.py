@@ -58,6 +58,7 @@ class FakeSsm:
     clock: Clock
     documents: dict[str, frozenset[str]] = field(default_factory=lambda: {"DOC": FULL})
     offline: dict[str, str] = field(default_factory=dict)
+    known_platforms: dict[str, str] = field(default_factory=dict)
     script: Script | None = None
     before: Callable[[str, str], None] = lambda _operation, _target: None
     after: Callable[[str, str], None] = lambda _operation, _target: None
@@ -91,11 +92,14 @@ class FakeSsm:
         self.before("DescribeDocument", name)
         if name not in self.documents:
             raise HookError(f"document {name}: DescribeDocument: InvalidDocument: it does not exist")
-        return HookDocument(name, "3", self.documents[name])
+        return HookDocument(name, "3", self.documents[name], frozenset({"Linux", "MacOS"}))
 
     def unreachable(self, instance_ids: Collection[str]) -> dict[str, str]:
         self.before("DescribeInstanceInformation", "")
         return {each: self.offline[each] for each in instance_ids if each in self.offline}
+
+    def platforms(self) -> Mapping[str, str]:
+        return self.known_platforms
 
     def send(self, document: HookDocument, instance_id: str, parameters: Mapping[str, list[str]]) -> str:
         command = parameters["command"][0]

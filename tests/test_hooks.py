@@ -244,8 +244,12 @@ def test_a_crash_consistent_snapshot_is_taken_only_after_the_thaw(cloud):
             "does not declare the parameter executionId",
         ),
         (lambda cloud: cloud.ssm.offline.update({"i-1": "is not managed by SSM"}), "i-1 is not managed by SSM"),
+        (
+            lambda cloud: cloud.ssm.known_platforms.update({"i-1": "Windows"}),
+            "i-1 runs Windows, document DOC is for Linux",
+        ),
     ],
-    ids=["document missing", "document without the contract", "instance offline"],
+    ids=["document missing", "document without the contract", "instance offline", "another platform"],
 )
 def test_what_is_known_beforehand_is_found_before_anything_is_sent(cloud, on_failure, prepare, expected):
     lenient(cloud, on_failure)
@@ -505,3 +509,81 @@ def test_a_slot_that_is_done_freezes_nothing(cloud):
     cloud.ssm.sent.clear()
     cloud.run("hour")
     assert cloud.ssm.sent == []
+
+
+def test_when_the_snapshot_to_be_shared_is_lost_its_own_is_taken_under_the_hook_too(cloud):
+    cloud.policies["P"] = policy(day=1)
+    volume = cloud.volume(1, instance="i-1")
+    cloud.clock.now += timedelta(minutes=30)
+    lost = cloud.snapshot(volume, "hour", timedelta(minutes=10))
+
+    def lose(operation, target):
+        if target == "last look":
+            cloud.snapshots.pop(lost.id, None)
+
+    cloud.before = lose
+    report = cloud.run("day")
+    assert cloud.ssm.stages() == [(PRE, "i-1"), (POST, "i-1")]
+    assert consistency(cloud, volume) == ["application"]
+    assert report.failures == ()
+
+
+def test_an_unexpected_fault_in_one_freeze_is_its_failure_and_harms_no_other(cloud):
+    for n in (1, 2):
+        cloud.volume(n, instance=f"i-{n}")
+
+    def burst(operation, target):
+        if (operation, target) == (f"wait {PRE}", "i-1"):
+            raise ZeroDivisionError("ours")
+
+    cloud.ssm.before = burst
+    report = cloud.run("hour")
+    assert report.count(Outcome.CREATED) == 1
+    assert "unexpected ZeroDivisionError" in report.failures[0] or "ours" in report.failures[0]
+    assert cloud.ssm.frozen == set()
+
+
+def test_a_volume_on_two_instances_is_proved_only_if_both_documents_claim_it(cloud):
+    shared = cloud.volume(1, instance="i-1")
+    cloud.volumes[shared.id] = type(shared)(shared.id, "in-use", shared.tags, ("i-1", "i-2"))
+    own = cloud.volume(2, instance="i-2")
+
+    def run(instance_id, parameters):
+        usual = cloud.ssm.run(instance_id, parameters)
+        claims = {"i-1": "", "i-2": f"{shared.id} {own.id}"}
+        return (
+            Reply(output=f"auto-snapshots: frozen {claims[instance_id]}") if parameters["command"] == [PRE] else usual
+        )
+
+    cloud.ssm.script = run
+    cloud.run("hour")
+    assert consistency(cloud, shared) == ["crash"]
+    assert consistency(cloud, own) == ["application"]
+
+
+def test_one_instance_that_did_not_hold_is_named_and_the_other_is_not(cloud):
+    shared = cloud.volume(1, instance="i-1")
+    cloud.volumes[shared.id] = type(shared)(shared.id, "in-use", shared.tags, ("i-1", "i-2"))
+
+    def run(instance_id, parameters):
+        usual = cloud.ssm.run(instance_id, parameters)
+        return Reply(exit_code=203) if (instance_id, parameters["command"]) == ("i-2", [POST]) else usual
+
+    cloud.ssm.script = run
+    report = cloud.run("hour")
+    assert report.hooks[0].problem == "post on i-2: it thawed by itself before post (exit 203)"
+
+
+def test_a_pre_of_which_nothing_is_known_is_cancelled_before_post(cloud):
+    cloud.volume(1, instance="i-1")
+
+    def throttle(operation, target):
+        if operation == f"wait {PRE}":
+            raise refused(operation, "ThrottlingException")
+
+    cloud.ssm.before = throttle
+    report = cloud.run("hour")
+    assert cloud.ssm.sent[0].cancelled
+    assert [step.split(":")[0] for step in journal(report)] == [
+        "pre-script i-1", "cancel i-1", "pre-script i-1", "post-script i-1", "post-script i-1",
+    ]  # fmt: skip

@@ -188,7 +188,7 @@ def test_a_faulty_policy_harms_no_other_and_its_volumes_lose_nothing():
     ("policies", "expected"),
     [
         ({}, "no policy under /auto-snapshots/policies/"),
-        ({"P": "{}"}, "no policy is valid: /auto-snapshots/policies/P: names no period"),
+        ({"P": "{}"}, "no policy is valid:\n- /auto-snapshots/policies/P: names no period"),
         ({"P": Parameter("/auto-snapshots/policies/P", error="no key", secure=True)}, "no key"),
     ],
 )
