@@ -31,6 +31,8 @@ LISTED_OUTPUT = 2_500
 WHOLE_OUTPUT = 24_000
 PAGE = 50
 
+_PLATFORMS = {"aws:runShellScript": ("Linux", "MacOS"), "aws:runPowerShellScript": ("Linux", "MacOS", "Windows")}
+
 
 @dataclass(frozen=True)
 class Reply:
@@ -107,6 +109,7 @@ class Agents:
     elapsed: Callable[[], float] = time.monotonic
     offline: set[str] = field(default_factory=set)
     unknown: set[str] = field(default_factory=set)
+    platforms: dict[str, str] = field(default_factory=dict)
     throttled: Counter[str] = field(default_factory=Counter)
     with_plugins: bool = True
     sent: list[Sent] = field(default_factory=list)
@@ -146,6 +149,7 @@ class _RunCommand:
         self._agents = agents
         self._clock = clock
         self._lock = threading.RLock()
+        self._describe_document = SimpleSystemManagerResponse.describe_document
 
     def methods(self) -> dict[str, Callable[[Any], Any]]:
         own: dict[str, Callable[[Any], Any]] = {
@@ -154,7 +158,7 @@ class _RunCommand:
             "get_command_invocation": self.get_command_invocation,
             "cancel_command": self.cancel_command,
             "describe_instance_information": self.describe_instance_information,
-            "describe_document": SimpleSystemManagerResponse.describe_document,
+            "describe_document": self.describe_document,
         }
         return {name: self._counted(method, name) for name, method in own.items()}
 
@@ -168,6 +172,14 @@ class _RunCommand:
                 return method(response)
 
         return respond
+
+    def describe_document(self, response: Any) -> ActionResult:
+        """As moto's, with the platforms that the steps' plugins run on, which moto does not work out."""
+        found = self._describe_document(response).result["Document"]
+        document = ssm_backends[response.current_account][response.region]._documents[found["Name"]]
+        steps = document.find(found["DocumentVersion"]).content_json.get("mainSteps", ())
+        platforms = {each for step in steps for each in _PLATFORMS.get(step["action"], ())}
+        return ActionResult({"Document": {**found, "PlatformTypes": sorted(platforms)}})
 
     def send_command(self, response: Any) -> ActionResult:
         name = response._get_param("DocumentName")
@@ -278,7 +290,12 @@ class _RunCommand:
         unknown = sorted(each for each, ping in pings.items() if ping is None)
         if unknown:
             raise RunCommandError("InvalidInstanceId", f"Unknown managed node {', '.join(unknown)}")
-        online = [{"InstanceId": each, "PingStatus": ping} for each, ping in pings.items() if ping == "Online"]
+        platforms = self._agents.platforms
+        online = [
+            {"InstanceId": each, "PingStatus": ping, "PlatformType": platforms.get(each, "Linux")}
+            for each, ping in pings.items()
+            if ping == "Online"
+        ]
         return _page(response, "InstanceInformationList", online)
 
     def _ping(self, response: Any, instance_id: str) -> str | None:

@@ -58,7 +58,7 @@ def agents(rules):
 @pytest.fixture
 def edge(whole, rules):
     budget = TimeBudget(lambda: 900.0, time.sleep, time.monotonic, lambda: datetime.now(UTC))
-    return RunCommand(whole[2], budget, datetime.now(UTC))
+    return RunCommand(whole[2], budget)
 
 
 @pytest.fixture
@@ -262,7 +262,7 @@ def test_commands_beyond_one_page_are_found(account, edge, document, agents):
     for _ in range(60):
         edge.send(document, instance, parameters())
     # Somebody waits for the newest; the oldest stands on the second page.
-    edge._waiting.add(agents.sent[-1].id)
+    edge._waiting[agents.sent[-1].id] = datetime.now(UTC)
     assert edge.wait(first, instance, soon()).succeeded
     assert agents.calls["list_command_invocations"] == 2
 
@@ -342,6 +342,15 @@ def test_an_instance_whose_agent_is_offline_is_sent_nothing(rules, account):
     assert set(words(account).values()) == {"crash"}
 
 
+def test_a_windows_instance_is_not_sent_a_document_for_linux_whose_steps_it_would_skip(rules, account):
+    instance, _ = hooked(account, LENIENT)
+    rules.agents.platforms[instance] = "Windows"
+    report = invoke(rules)
+    assert rules.agents.sent == []
+    assert "runs Windows" in report["hooks"][0]["problem"]
+    assert set(words(account).values()) == {"crash"}
+
+
 def test_a_freeze_that_covers_one_volume_proves_that_one_only(rules, account):
     instance, volumes = hooked(account)
 
@@ -359,7 +368,7 @@ def test_a_command_of_an_earlier_run_is_not_listed(rules, account, edge, documen
     edge.send(document, stale, parameters())
     rules.agents.sent[0].requested -= timedelta(hours=1)
     fresh = edge.send(document, account.instance(), parameters())
-    edge._waiting.add("another, so that the list is asked for by time")
+    edge._waiting["another, so that the list is asked for by time"] = datetime.now(UTC)
     assert edge.wait(fresh, rules.agents.sent[1].instance_id, soon()).succeeded
     answer = account.ssm.list_command_invocations(
         Filters=[
