@@ -284,7 +284,8 @@ def hooked(account, value=POLICY):
 
 
 def words(account):
-    return {each["VolumeId"]: each["Tags"]["AUTO-SNAPSHOT-CONSISTENCY"] for each in account.snapshots()[-2:]}
+    key = "AUTO-SNAPSHOT-CONSISTENCY"
+    return {each["VolumeId"]: each["Tags"][key] for each in account.snapshots() if key in each["Tags"]}
 
 
 def test_a_hooked_policy_s_snapshots_are_application_consistent_and_the_journal_is_in_the_answer(rules, account):
