@@ -7,6 +7,8 @@ instance's freeze was done and when its thaw begins.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import re
@@ -24,8 +26,10 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest import mock
 
 from lambda_function import handler
+from lambda_function.observability import logger
 
 INSTANCES = 50
 VOLUMES_EACH = 2
@@ -249,10 +253,11 @@ def main() -> None:
     try:
         assert server.stdout is not None
         port = re.sub(r"\D", "", server.stdout.readline())
-        saved = os.dup(1)
-        os.dup2(2, 1)  # the function's log goes beside the result
-        measured = run(f"http://127.0.0.1:{port}")
-        os.dup2(saved, 1)
+        with (
+            contextlib.redirect_stdout(io.StringIO()),
+            mock.patch.object(logger.registered_handler, "stream", io.StringIO()),
+        ):
+            measured = run(f"http://127.0.0.1:{port}")
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait()
