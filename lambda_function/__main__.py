@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import math
 import os
 import sys
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -25,12 +25,16 @@ from lambda_function.terminal import ProgressObserver, print_check, print_report
 
 HOOKS = "hooks"
 
+PATIENCE_SECONDS = 4 * 3600.0
+"""A run from a shell may wait for room much longer than Lambda would, but not until the next day's cron."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run as the arguments say and return the exit code."""
     options = _options(arguments)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     errors = Console(stderr=True, soft_wrap=True)
+    began = time.monotonic()
     try:
         with ProgressObserver(errors) as observer:
             report = run_event(
@@ -38,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 environ=os.environ,
                 clients=lambda: build_clients(os.environ.get("AWS_REGION")),
                 clock=lambda: datetime.now(UTC),
-                time_left=lambda: math.inf,
+                time_left=lambda: began + PATIENCE_SECONDS - time.monotonic(),
                 observer=observer,
             )
     except AutoSnapshotsError as error:

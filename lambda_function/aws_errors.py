@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,6 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
 from lambda_function.errors import (
+    AccessRefusedError,
     AwsError,
     CreationTooSoonError,
     NoAnswerError,
@@ -22,6 +24,9 @@ from lambda_function.errors import (
 
 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
 _BY_CODE: dict[str, type[AwsError]] = {
+    "UnauthorizedOperation": AccessRefusedError,
+    "AccessDenied": AccessRefusedError,
+    "AccessDeniedException": AccessRefusedError,
     "InvalidVolume.NotFound": VolumeNotFoundError,
     "InvalidSnapshot.NotFound": SnapshotNotFoundError,
     "InvalidSnapshot.InUse": SnapshotProtectedError,
@@ -32,6 +37,8 @@ _BY_CODE: dict[str, type[AwsError]] = {
 
 _REJECTED = ("Invalid", "Incorrect", "Unsupported", "Missing", "OperationNotPermitted", "TagLimitExceeded")
 
+
+_LOCK = re.compile(r"(?<!b)(?<!B)lock", re.IGNORECASE)  # not `Blocked`, which is about the account
 
 _SERVER_FAULT = 500
 _NOT_BEGUN = ("RequestLimitExceeded", "Throttling", "ThrottlingException", "Unavailable", "ServiceUnavailable")
@@ -49,6 +56,9 @@ def translated(operation: str) -> Iterator[None]:
         raise _type_for(code, operation, status)(operation, code, details.get("Message", "no message")) from error
     except (BotoCoreError, ResponseParserError) as error:
         raise NoAnswerError(operation, type(error).__name__, str(error)) from error
+    except (KeyError, TypeError, ValueError) as error:
+        # The call was made; its answer is not of the form that the API promises.
+        raise NoAnswerError(operation, "UnexpectedAnswer", repr(error)) from error
 
 
 def _type_for(code: str, operation: str, status: int) -> type[AwsError]:
@@ -57,6 +67,6 @@ def _type_for(code: str, operation: str, status: int) -> type[AwsError]:
     if status >= _SERVER_FAULT and code not in _NOT_BEGUN:
         return NoAnswerError
     # The code for deleting a locked snapshot is not documented; every spelling seen names the lock.
-    if operation == "DeleteSnapshot" and ("lock" in code.lower() or code == "OperationNotPermitted"):
+    if operation == "DeleteSnapshot" and (_LOCK.search(code) or code == "OperationNotPermitted"):
         return SnapshotProtectedError
     return RequestRejectedError if code.startswith(_REJECTED) else AwsError

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from lambda_function.concurrency import in_parallel
 from lambda_function.errors import AwsError, OutOfTimeError, SnapshotNotFoundError, SnapshotProtectedError
-from lambda_function.model import Change, ChangeOutcome, ChangeResult, Period, Snapshot
+from lambda_function.model import Change, ChangeOutcome, ChangeResult, Period, Snapshot, Stray
 from lambda_function.ports import Ebs
 from lambda_function.retention import change_for, judge
 from lambda_function.tags import ordered_keepers
@@ -25,6 +25,9 @@ BATCH = 200
 """Values of one filter in one call (EC2: more give FilterLimitExceeded)."""
 
 WRITE_SECONDS = 10.0
+
+STRAY_LOOKS = (0.0, 3.0, 10.0)
+"""Seconds before each look at strays that are not visible yet."""
 
 
 class PlannedChange(NamedTuple):
@@ -107,6 +110,45 @@ def apply_changes(
 
 def _batches(changes: Sequence[PlannedChange]) -> Iterator[Sequence[PlannedChange]]:
     return (changes[start : start + BATCH] for start in range(0, len(changes), BATCH))
+
+
+def delete_strays(ebs: Ebs, strays: Sequence[Stray], budget: TimeBudget) -> list[ChangeResult]:
+    """Delete the strays, but not those of a selected volume: a run may have taken one for that volume's own.
+
+    To be called when no create is under way any more. EC2 copied the volume's tags onto the stray, so
+    the last look tells; what is not visible yet is looked at again.
+    """
+    seen: dict[str, Snapshot] = {}
+    try:
+        for seconds in STRAY_LOOKS:
+            budget.wait(seconds, WRITE_SECONDS)
+            unseen = [stray.snapshot.id for stray in strays if stray.snapshot.id not in seen]
+            for start in range(0, len(unseen), BATCH):
+                seen.update(ebs.read_snapshots(unseen[start : start + BATCH]))
+            if all(stray.snapshot.id in seen for stray in strays):
+                break
+    except (AwsError, OutOfTimeError) as error:
+        return [_planned(stray).result(ChangeOutcome.FAILED, str(error)) for stray in strays]
+    return [_delete_stray(ebs, stray, seen.get(stray.snapshot.id)) for stray in strays]
+
+
+def _planned(stray: Stray) -> PlannedChange:
+    return PlannedChange(stray.snapshot, Change.DELETE, stray.reason)
+
+
+def _delete_stray(ebs: Ebs, stray: Stray, now: Snapshot | None) -> ChangeResult:
+    planned = _planned(stray)
+    if now is None:
+        return planned.result(ChangeOutcome.GONE)
+    if now.policy is not None:
+        return planned.result(ChangeOutcome.LEFT, "its volume is selected, so it stays as that volume's")
+    try:
+        ebs.delete_snapshot(now.id)
+    except SnapshotNotFoundError:
+        return planned.result(ChangeOutcome.GONE)
+    except AwsError as error:
+        return planned.result(ChangeOutcome.FAILED, str(error))
+    return planned.result(ChangeOutcome.DONE)
 
 
 class _Writer:

@@ -13,7 +13,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 
-from lambda_function.concurrency import WORKERS
+from lambda_function.concurrency import MAX_FREEZES, WORKERS
 from lambda_function.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -28,17 +28,27 @@ _CONFIG = Config(
     user_agent_extra="aws-automatic-snapshots",
 )
 
+FREEZES = MAX_FREEZES + WORKERS
+"""Connections where one per freeze is wanted, so that none waits for another's."""
+
 # A create whose answer is lost is sent again by botocore. Within 15 seconds EC2 refuses the second one,
 # and what the first one made is found and adopted; later it would make another snapshot.
 _CREATING = _CONFIG.merge(Config(read_timeout=10))
 
 # While a database is locked nothing may queue behind other creates, as the adaptive mode would have it,
 # and few retries are worth the wait.
-_URGENT = _CREATING.merge(Config(retries={"mode": "standard", "total_max_attempts": 3}))
+_URGENT = _CREATING.merge(
+    Config(
+        retries={"mode": "standard", "total_max_attempts": 3},
+        connect_timeout=2,
+        read_timeout=8,
+        max_pool_connections=FREEZES,
+    )
+)
 
 # Stages of all frozen instances run side by side, and a thaw must not wait for a connection.
 _COMMANDS = _CONFIG.merge(
-    Config(retries={"mode": "standard", "total_max_attempts": 6}, max_pool_connections=2 * WORKERS)
+    Config(retries={"mode": "standard", "total_max_attempts": 5}, max_pool_connections=FREEZES, read_timeout=10)
 )
 
 

@@ -15,22 +15,20 @@ from lambda_function.errors import (
     AutoSnapshotsError,
     AwsError,
     CreationTooSoonError,
+    OutOfTimeError,
     RequestRejectedError,
-    SnapshotNotFoundError,
     TooManyPendingError,
     VolumeNotFoundError,
     VolumePendingError,
 )
 from lambda_function.grouping import CreateUnit, single
 from lambda_function.model import (
-    Change,
-    ChangeOutcome,
-    ChangeResult,
     HookResult,
     Instance,
     Outcome,
     RunRequest,
     Snapshot,
+    Stray,
     VolumeResult,
 )
 from lambda_function.pending import PendingRoom
@@ -62,10 +60,10 @@ class Creation:
 
 @dataclass(frozen=True)
 class UnitOutcome:
-    """What became of a unit. `changes` are deletions of snapshots that nobody asked for."""
+    """What became of a unit. `strays` are snapshots that nobody asked for, made by a set."""
 
     creations: tuple[Creation, ...]
-    changes: tuple[ChangeResult, ...] = ()
+    strays: tuple[Stray, ...] = ()
     hooks: tuple[HookResult, ...] = ()
 
 
@@ -73,20 +71,21 @@ class UnitOutcome:
 class FrozenOutcome:
     """What a create under a freeze has made so far.
 
-    `strays` are snapshots that nobody asked for and `too_soon` the units that EC2's 15 seconds refused;
-    both are seen to after the thaw.
+    `too_soon` are the units that EC2's 15 seconds refused, to be seen to after the thaw; `no_room` says
+    that the cap on pending snapshots refused it.
     """
 
     creations: tuple[Creation, ...]
-    strays: tuple[tuple[Snapshot, CreateUnit], ...] = ()
+    strays: tuple[Stray, ...] = ()
     too_soon: tuple[tuple[CreateUnit, str], ...] = ()
+    no_room: bool = False
 
 
 @dataclass(frozen=True)
 class _Answer:
     creations: tuple[Creation, ...]
     missing: tuple[VolumePlan, ...] = ()
-    strays: tuple[Snapshot, ...] = ()
+    strays: tuple[Stray, ...] = ()
 
 
 class Creator:
@@ -112,48 +111,57 @@ class Creator:
         try:
             return self._attempt(unit)
         except Exception as error:
-            return UnitOutcome(_failures(unit, error))
+            return UnitOutcome(failures(unit.plans, error))
+
+    def room_refused(self) -> None:
+        """The cap refused a create under a freeze: wait, and have all further creates wait for room."""
+        self._room.refused(RESERVE_SECONDS)
 
     def enter_room(self, snapshots: int) -> None:
         """Wait until that many more snapshots may be pending. Raises OutOfTimeError."""
         self._room.enter(snapshots, RESERVE_SECONDS)
 
-    def create_frozen(self, unit: CreateUnit) -> FrozenOutcome:
-        """As `create`, but while something is frozen: it waits for nothing, and `after_thaw` completes it."""
+    def create_frozen(self, unit: CreateUnit, begin_by: float) -> FrozenOutcome:
+        """As `create`, but while something is frozen: it waits for nothing, and `after_thaw` completes it.
+
+        Nothing is begun after `begin_by` on the elapsed clock, so that the freeze stays short.
+        """
         try:
+            if self._budget.elapsed() > begin_by:
+                raise OutOfTimeError("not begun: the instance had been frozen for too long")
             answer = self._call(unit, urgent=True)
         except CreationTooSoonError as error:
             return FrozenOutcome((), too_soon=((unit, str(error)),))
-        except (RequestRejectedError, VolumeNotFoundError) as error:
+        except (RequestRejectedError, VolumeNotFoundError, VolumePendingError) as error:
             if unit.is_set:
-                return self._frozen_one_by_one(unit.plans, f"not as a set: {error}")
-            return FrozenOutcome(_failures(unit, error))
+                return self._frozen_one_by_one(unit.plans, f"not as a set: {error}", begin_by)
+            return FrozenOutcome(failures(unit.plans, error))
         except Exception as error:
-            return FrozenOutcome(_failures(unit, error))
-        alone = self._frozen_one_by_one(answer.missing, _detached(unit))
-        strays = tuple((stray, unit) for stray in answer.strays)
-        return FrozenOutcome((*answer.creations, *alone.creations), strays, alone.too_soon)
+            return FrozenOutcome(failures(unit.plans, error), no_room=isinstance(error, TooManyPendingError))
+        alone = self._frozen_one_by_one(answer.missing, _detached(unit), begin_by)
+        return FrozenOutcome((*answer.creations, *alone.creations), answer.strays, alone.too_soon)
 
-    def _frozen_one_by_one(self, plans: Sequence[VolumePlan], why: str) -> FrozenOutcome:
-        outcomes = [self.create_frozen(self._single(plan)) for plan in plans]
+    def _frozen_one_by_one(self, plans: Sequence[VolumePlan], why: str, begin_by: float) -> FrozenOutcome:
+        outcomes = [self.create_frozen(self._single(plan), begin_by) for plan in plans]
         creations = tuple(with_warning(each, why) for outcome in outcomes for each in outcome.creations)
         return FrozenOutcome(creations, too_soon=tuple(each for outcome in outcomes for each in outcome.too_soon))
 
     def after_thaw(self, frozen: FrozenOutcome) -> UnitOutcome:
-        """Delete strays, and adopt what stood in the way of a create; what cannot be adopted has failed."""
+        """Adopt what stood in the way of a create; what cannot be adopted has failed."""
         creations = list(frozen.creations)
         for unit, reason in frozen.too_soon:
-            adopted = self._adopted_now(unit)
+            adopted = self.adopted_now(unit)
             served = {creation.plan.volume.id for creation in adopted}
             left = (plan for plan in unit.plans if plan.volume.id not in served)
             creations += [*adopted, *(without_snapshot(plan, Outcome.FAILED, reason) for plan in left)]
-        return UnitOutcome(tuple(creations), tuple(self._delete_stray(*stray) for stray in frozen.strays))
+        return UnitOutcome(tuple(creations), frozen.strays)
 
-    def _adopted_now(self, unit: CreateUnit) -> list[Creation]:
+    def adopted_now(self, unit: CreateUnit) -> list[Creation]:
+        """Volumes of the unit that a run beside this one has just served."""
         try:
             return self._look(unit)
         except AwsError:
-            # The volumes fail with EC2's refusal, which says more than a failed look.
+            # The volumes fail with what was refused, which says more than a failed look.
             return []
 
     def _attempt(self, unit: CreateUnit) -> UnitOutcome:
@@ -201,14 +209,17 @@ class Creator:
         return _Answer(
             tuple(self._created(p, unit, by_volume[p.volume.id]) for p in unit.plans if p.volume.id in by_volume),
             tuple(plan for plan in unit.plans if plan.volume.id not in by_volume),
-            tuple(snapshot for snapshot in snapshots if snapshot.volume_id not in unit.volume_ids),
+            tuple(
+                Stray(each, f"not asked for: attached to {unit.instance_id} while its set was taken")
+                for each in snapshots
+                if each.volume_id not in unit.volume_ids
+            ),
         )
 
     def _complete(self, unit: CreateUnit, answer: _Answer) -> UnitOutcome:
-        """Create singly what a set's answer lacks, and delete at once what nobody asked for."""
+        """Create singly what a set's answer lacks."""
         alone = self._one_by_one(answer.missing, _detached(unit))
-        strays = tuple(self._delete_stray(stray, unit) for stray in answer.strays)
-        return UnitOutcome((*answer.creations, *alone.creations), strays)
+        return UnitOutcome((*answer.creations, *alone.creations), answer.strays)
 
     def _created(
         self, plan: VolumePlan, unit: CreateUnit, snapshot: Snapshot, warnings: tuple[str, ...] = ()
@@ -220,17 +231,6 @@ class Creator:
             plan.volume.id, plan.policy_name, Outcome.CREATED, reason, snapshot.id, unit.consistency, warnings
         )
         return Creation(plan, result, snapshot)
-
-    def _delete_stray(self, stray: Snapshot, unit: CreateUnit) -> ChangeResult:
-        reason = f"not asked for: attached to {unit.instance_id} while its set was taken"
-        outcome = ChangeOutcome.DONE
-        try:
-            self._ebs.delete_snapshot(stray.id)
-        except SnapshotNotFoundError:
-            outcome = ChangeOutcome.GONE
-        except AwsError as error:
-            outcome, reason = ChangeOutcome.FAILED, f"{reason}; {error}"
-        return ChangeResult(stray.id, stray.volume_id, Change.DELETE, outcome, reason)
 
     def _single(self, plan: VolumePlan) -> CreateUnit:
         return single(plan, self._instances, self._keys, self._request.period)
@@ -285,16 +285,18 @@ def with_warning(creation: Creation, warning: str) -> Creation:
     return replace(creation, result=result)
 
 
-def _failures(unit: CreateUnit, error: Exception) -> tuple[Creation, ...]:
-    """The unit's volumes without a snapshot, because of this error."""
+def failures(plans: Sequence[VolumePlan], error: Exception) -> tuple[Creation, ...]:
+    """These volumes without a snapshot, because of this error of the call for them."""
     outcome, reason = Outcome.FAILED, str(error)
-    if isinstance(error, VolumeNotFoundError) and not unit.is_set:
+    if isinstance(error, VolumeNotFoundError) and len(plans) == 1:
         outcome, reason = Outcome.VOLUME_GONE, f"gone between listing and create ({error.code})"
     elif not isinstance(error, AutoSnapshotsError):
         # A fault of our own in one unit must not cost the others their snapshots.
-        logger.error("unexpected while creating snapshots of %s", ", ".join(unit.volume_ids), exc_info=error)
+        logger.error(
+            "unexpected while creating snapshots of %s", ", ".join(plan.volume.id for plan in plans), exc_info=error
+        )
         reason = f"unexpected {type(error).__name__}: {error}"
-    return tuple(without_snapshot(plan, outcome, reason) for plan in unit.plans)
+    return tuple(without_snapshot(plan, outcome, reason) for plan in plans)
 
 
 def _detached(unit: CreateUnit) -> str:

@@ -94,7 +94,7 @@ class Ec2Ebs:
                 Description=description,
                 TagSpecifications=[{"ResourceType": "snapshot", "Tags": _as_list(tags)}],
             )
-        return _snapshot(raw, tags, self.keys)
+            return _snapshot(raw, tags, self.keys)
 
     def create_snapshots(
         self,
@@ -117,7 +117,7 @@ class Ec2Ebs:
                 CopyTagsFromSource="volume",
                 TagSpecifications=[{"ResourceType": "snapshot", "Tags": _as_list(tags)}],
             )
-        return [_snapshot(raw, tags, self.keys) for raw in answer["Snapshots"]]
+            return [_snapshot(raw, tags, self.keys) for raw in answer["Snapshots"]]
 
     def set_keepers(self, snapshot_id: str, keepers: Collection[str]) -> None:
         with translated("CreateTags"):

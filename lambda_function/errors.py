@@ -15,6 +15,7 @@
         ├── TooManyPendingError          the account's pending snapshots are at their quota
         ├── VolumePendingError           this volume's pending snapshots are at their quota
         ├── NoAnswerError                the call may or may not have taken effect
+        ├── AccessRefusedError           not allowed
         └── RequestRejectedError         EC2 will not do this request, however often it is asked
 """
 
@@ -90,6 +91,10 @@ class VolumePendingError(AwsError):
 
 class NoAnswerError(AwsError):
     """No answer, or a server's fault: whether the call took effect is not known."""
+
+
+class AccessRefusedError(AwsError):
+    """The role, or a key's policy, does not allow the call."""
 
 
 class RequestRejectedError(AwsError):

@@ -61,6 +61,9 @@ _CHECK_SCHEMA = SchemaValidator(
 )
 
 
+FIRST_YEAR, LAST_YEAR = 1970, 9000
+
+
 def parse_event(event: object, now: datetime) -> RunRequest | HookCheckRequest:
     """The request in `event`, for a run that begins at `now` (aware).
 
@@ -109,7 +112,10 @@ def _moment(text: str, period: Period, dry_run: bool, now: datetime) -> datetime
     try:
         moment = isoparse(text)
         moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        in_range = FIRST_YEAR <= moment.year <= LAST_YEAR
     except (ValueError, OverflowError):
+        in_range = False
+    if not in_range:
         raise ConfigurationError(fault + _ALLOWED["time"]) from None
     if not dry_run and not in_slot(period, now, moment):
         raise ConfigurationError(

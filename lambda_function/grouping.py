@@ -62,7 +62,7 @@ class HookGroup:
     policy: Policy
     instance_ids: tuple[str, ...]
     units: tuple[CreateUnit, ...]
-    devices: Mapping[str, str] = field(default_factory=dict)
+    devices: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def plans(self) -> tuple[VolumePlan, ...]:
@@ -77,41 +77,40 @@ def arrange_hooked(
     None is needed where the policy names no document, or where nothing runs that could be writing.
     """
     plain: list[VolumePlan] = []
-    groups: list[tuple[Policy, str, set[str], list[VolumePlan]]] = []
+    found: dict[tuple[str, str], _Freeze] = {}
     for plan in due:
         writing = {each for each in plan.volume.instance_ids if not _is_stopped(each, instances)}
         if plan.policy is None or plan.policy.hook_document is None or not writing:
             plain.append(plan)
             continue
-        name, members = plan.policy_name or "", [plan]
+        name = plan.policy_name or ""
+        freeze = _Freeze(name, plan.policy, set(writing), [plan])
         # A volume on several instances makes one group of what were several.
-        joined = [group for group in groups if group[1] == name and not writing.isdisjoint(group[2])]
-        for group in joined:
-            groups.remove(group)
-            writing |= group[2]
-            members = [*group[3], *members]
-        groups.append((plan.policy, name, writing, members))
-    arranged = [
-        HookGroup(
-            name,
-            policy,
-            tuple(sorted(ids)),
-            tuple(arrange(members, instances, keys, period)),
-            _devices(members, ids, instances),
-        )
-        for policy, name, ids, members in groups
-    ]
-    return arranged, plain
+        for other in {id(each): each for key in writing if (each := found.get((name, key)))}.values():
+            freeze.instance_ids |= other.instance_ids
+            freeze.members[:0] = other.members
+        found.update(dict.fromkeys(((name, each) for each in freeze.instance_ids), freeze))
+    groups = {id(freeze): freeze for freeze in found.values()}.values()
+    return [freeze.group(instances, keys, period) for freeze in groups], plain
 
 
-def _devices(members: Sequence[VolumePlan], ids: set[str], instances: Mapping[str, Instance]) -> dict[str, str]:
-    """Device names of the members' volumes; none where instances differ on one, as a Multi-Attach volume's may."""
-    found: dict[str, set[str]] = defaultdict(set)
-    for instance_id in ids & instances.keys():
-        for plan in members:
-            if plan.volume.id in instances[instance_id].devices:
-                found[plan.volume.id].add(instances[instance_id].devices[plan.volume.id])
-    return {volume_id: names.pop() for volume_id, names in found.items() if len(names) == 1}
+@dataclass
+class _Freeze:
+    """A group in the making."""
+
+    policy_name: str
+    policy: Policy
+    instance_ids: set[str]
+    members: list[VolumePlan]
+
+    def group(self, instances: Mapping[str, Instance], keys: TagKeys, period: Period) -> HookGroup:
+        volume_ids = {plan.volume.id for plan in self.members}
+        devices = {
+            each: {volume: device for volume, device in instances[each].devices.items() if volume in volume_ids}
+            for each in self.instance_ids & instances.keys()
+        }
+        units = tuple(arrange(self.members, instances, keys, period))
+        return HookGroup(self.policy_name, self.policy, tuple(sorted(self.instance_ids)), units, devices)
 
 
 def _is_stopped(instance_id: str, instances: Mapping[str, Instance]) -> bool:

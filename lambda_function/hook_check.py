@@ -41,7 +41,10 @@ def check_hooks(request: HookCheckRequest, around: Surroundings) -> HookCheckRep
         around.observer.hook(result)
         around.observer.advance()
     ordered = sorted(results, key=lambda result: (result.instance_ids, result.policy))
-    return HookCheckReport(tuple(ordered), tuple(policy_faults(policies, request.policies)))
+    covered = {plan.volume.id for plan in hooked}
+    missing = [each for each in request.volumes if each not in covered]
+    faults = [f"{each}: asked for, but no tagged volume with a hook" for each in missing]
+    return HookCheckReport(tuple(ordered), (*policy_faults(policies, request.policies), *faults))
 
 
 def _hooked(volumes: list[Volume], policies: PolicySet, request: HookCheckRequest, keys: TagKeys) -> list[VolumePlan]:
@@ -73,7 +76,7 @@ class _Checker:
 
     def _dry_run(self, plan: HookPlan, instance_id: str, steps: list[str]) -> str | None:
         self.time.require(plan.timeout_seconds + CANCEL_SECONDS)
-        parameters = parameters_for(plan, Stage.DRY_RUN, str(uuid.uuid4()))
+        parameters = parameters_for(plan, Stage.DRY_RUN, instance_id, str(uuid.uuid4()))
         command_id = self.commands.send(plan.document, instance_id, parameters)
         outcome = self.commands.wait(command_id, instance_id, self.time.elapsed() + plan.timeout_seconds)
         if outcome is None:

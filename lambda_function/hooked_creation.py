@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import logging
+import contextlib
+import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from lambda_function.concurrency import MAX_FREEZES, in_parallel
 from lambda_function.creation import Creation, Creator, FrozenOutcome, UnitOutcome, with_warning, without_snapshot
-from lambda_function.errors import AutoSnapshotsError, AwsError, HookError
+from lambda_function.errors import AwsError, HookError, OutOfTimeError
 from lambda_function.grouping import HookGroup
 from lambda_function.hook_readiness import HookReadiness
 from lambda_function.hooks import Freeze, Held, HookPlan
@@ -15,38 +17,76 @@ from lambda_function.model import Consistency, HookResult, Outcome, RunRequest
 from lambda_function.ports import Commands, Ebs
 from lambda_function.time_budget import TimeBudget
 
-logger = logging.getLogger(__name__)
+BEGIN_WITHIN_SECONDS = 10.0
+"""Creates are begun only so long after the freeze: what one of them may take is in CREATE_SECONDS."""
+
+ROOM_ATTEMPTS = 3
 
 
-@dataclass(frozen=True)
 class HookedCreator:
-    """Creates the groups of one run; safe to use from several threads."""
+    """Creates the groups of one run; safe to use from several threads.
 
-    creator: Creator
-    ebs: Ebs
-    commands: Commands
-    readiness: HookReadiness
-    request: RunRequest
-    time: TimeBudget
+    At most MAX_FREEZES at once; and groups that share an instance one after another, since a document
+    holds one freeze an instance.
+    """
+
+    def __init__(
+        self,
+        creator: Creator,
+        ebs: Ebs,
+        commands: Commands,
+        readiness: HookReadiness,
+        request: RunRequest,
+        time: TimeBudget,
+    ) -> None:
+        self._creator = creator
+        self._ebs = ebs
+        self._commands = commands
+        self._readiness = readiness
+        self._request = request
+        self._time = time
+        self._places = threading.BoundedSemaphore(MAX_FREEZES)
+        self._instances: dict[str, threading.Lock] = {}
 
     def create(self, group: HookGroup) -> UnitOutcome:
-        """Freeze, create and thaw. Failures are results, never exceptions, so that others go on."""
+        """Freeze, create and thaw. Failures are results, so that others go on."""
         try:
-            plan = self.readiness.plan(group, self.request.period)
+            plan = self._readiness.plan(group, self._request.period)
         except HookError as error:
             return self._without_hook(group, str(error), HookResult(group.instance_ids, group.policy_name, str(error)))
         try:
-            # Waiting for room under the cap on pending snapshots comes before the freeze, never within it.
-            self.creator.enter_room(len(group.plans))
-            held = Freeze[list[FrozenOutcome]](plan, self.commands, self.time).around(
-                lambda: [self.creator.create_frozen(unit) for unit in group.units], _snapshot_ids
-            )
-        except Exception as error:
-            if not isinstance(error, AutoSnapshotsError):
-                logger.exception("unexpected while %s was to be frozen", ", ".join(group.instance_ids))
-            hook = HookResult(group.instance_ids, group.policy_name, str(error))
-            return UnitOutcome(self._all_failed(group, str(error)), hooks=(hook,))
+            held = self._freeze(group, plan)
+        except (AwsError, OutOfTimeError) as error:
+            # Nothing was frozen: no room, or no time for a freeze and its thaw.
+            return self._without_hook(group, str(error), HookResult(group.instance_ids, group.policy_name, str(error)))
         return self._conclude(group, plan, held)
+
+    def _freeze(self, group: HookGroup, plan: HookPlan) -> Held[list[FrozenOutcome]]:
+        """One freeze; a second and third one only where the cap on pending snapshots refused every create."""
+        with contextlib.ExitStack() as stack:
+            # In one order everywhere, so that no two groups wait for each other.
+            for instance_id in group.instance_ids:
+                stack.enter_context(self._lock_of(instance_id))
+            stack.enter_context(self._places)
+            for attempt in range(1, ROOM_ATTEMPTS + 1):
+                # Waiting for room comes before the freeze, never within it.
+                self._creator.enter_room(len(group.plans))
+                held = Freeze[list[FrozenOutcome]](plan, self._commands, self._time).around(
+                    lambda: self._create_frozen(group), _snapshot_ids
+                )
+                refused = held.result is not None and all(outcome.no_room for outcome in held.result)
+                if not refused or not held.thawed or attempt == ROOM_ATTEMPTS:
+                    break
+                self._creator.room_refused()
+        return held
+
+    def _lock_of(self, instance_id: str) -> threading.Lock:
+        # setdefault is one step for all threads; a defaultdict's missing key is not.
+        return self._instances.setdefault(instance_id, threading.Lock())
+
+    def _create_frozen(self, group: HookGroup) -> list[FrozenOutcome]:
+        begin_by = self._time.elapsed() + BEGIN_WITHIN_SECONDS
+        return list(in_parallel(lambda unit: self._creator.create_frozen(unit, begin_by), group.units))
 
     def _conclude(self, group: HookGroup, plan: HookPlan, held: Held[list[FrozenOutcome]]) -> UnitOutcome:
         problem = "; ".join(error for error in (held.pre_error, held.post_error) if error) or None
@@ -62,22 +102,28 @@ class HookedCreator:
             if not held.thawed:
                 return UnitOutcome(self._all_failed(group, problem or ""), hooks=(hook,))
             return self._without_hook(group, problem or "", hook)
-        outcomes = [self.creator.after_thaw(outcome) for outcome in held.result]
+        outcomes = [self._creator.after_thaw(outcome) for outcome in held.result]
         creations = self._raise([each for outcome in outcomes for each in outcome.creations], held.proved)
         if problem is not None:
             lenient = group.policy.hook_on_failure == "continue" and held.thawed
             creations = [_warned(each, problem) if lenient else _turned_failed(each, problem) for each in creations]
-        changes = tuple(change for outcome in outcomes for change in outcome.changes)
-        return UnitOutcome(tuple(creations), changes, (hook,))
+        strays = tuple(stray for outcome in outcomes for stray in outcome.strays)
+        return UnitOutcome(tuple(creations), strays, (hook,))
 
     def _without_hook(self, group: HookGroup, problem: str, hook: HookResult) -> UnitOutcome:
-        """The policy's `hook_on_failure` decides: no snapshot, or a crash-consistent one."""
+        """The policy's `hook_on_failure` decides: no snapshot, or a crash-consistent one.
+
+        Either way a run beside this one may have had the freeze, and made the snapshots.
+        """
         if group.policy.hook_on_failure == "skip":
-            return UnitOutcome(self._all_failed(group, problem), hooks=(hook,))
-        outcomes = [self.creator.create(unit) for unit in group.units]
+            adopted = [each for unit in group.units for each in self._creator.adopted_now(unit)]
+            served = {creation.plan.volume.id for creation in adopted}
+            failed = (each for each in self._all_failed(group, problem) if each.plan.volume.id not in served)
+            return UnitOutcome((*(_warned(each, problem) for each in adopted), *failed), hooks=(hook,))
+        outcomes = [self._creator.create(unit) for unit in group.units]
         return UnitOutcome(
             tuple(_warned(creation, problem) for outcome in outcomes for creation in outcome.creations),
-            tuple(change for outcome in outcomes for change in outcome.changes),
+            tuple(stray for outcome in outcomes for stray in outcome.strays),
             (hook,),
         )
 
@@ -96,7 +142,7 @@ class HookedCreator:
         if not raised:
             return list(creations)
         try:
-            self.ebs.set_consistency(raised, Consistency.APPLICATION)
+            self._ebs.set_consistency(raised, Consistency.APPLICATION)
         except AwsError as error:
             note = f"application-consistent, but its tag still says crash: {error}"
             return [with_warning(each, note) if each.result.snapshot_id in raised else each for each in creations]

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Generic, TypeVar
 
-from lambda_function.errors import AwsError, HookError, NoAnswerError
+from lambda_function.errors import AccessRefusedError, HookError, RequestRejectedError
 from lambda_function.ports import CommandOutcome, Commands, HookDocument
 from lambda_function.time_budget import TimeBudget
 
@@ -78,7 +78,7 @@ class Step:
 class HookPlan:
     """One freeze: which instances, with which document and parameters, for which volumes.
 
-    `devices` are the volumes' device names as attached, by which Xen instances know them; `attached`
+    `devices` are each instance's volumes with their device names, by which Xen knows them; `attached`
     says which of the instances have a volume, where not all of them do.
     """
 
@@ -88,7 +88,7 @@ class HookPlan:
     policy: str
     period: str
     timeout_seconds: int
-    devices: Mapping[str, str] = field(default_factory=dict)
+    devices: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     attached: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     parameters: Mapping[str, list[str]] = field(default_factory=dict)
 
@@ -127,15 +127,25 @@ def check_parameters(plan: HookPlan) -> None:
 
 
 def parameters_for(
-    plan: HookPlan, stage: Stage, execution_id: str, snapshot_ids: Sequence[str] = (), not_after: int | None = None
+    plan: HookPlan,
+    stage: Stage,
+    instance_id: str,
+    execution_id: str,
+    snapshot_ids: Sequence[str] = (),
+    not_after: int | None = None,
 ) -> dict[str, list[str]]:
-    """The parameters of one command; those beyond the contract only where the document declares them."""
+    """The parameters of one command; those beyond the contract only where the document declares them.
+
+    An instance is told of its own volumes only.
+    """
+    volume_ids = [each for each in plan.volume_ids if instance_id in plan.attached.get(each, (instance_id,))]
+    devices = plan.devices.get(instance_id, {})
     offered = {
         "period": plan.period,
         "policy": plan.policy,
-        "volumeIds": ",".join(plan.volume_ids),
+        "volumeIds": ",".join(volume_ids),
         "volumeDevices": ",".join(
-            f"{each}={device}" for each, device in sorted(plan.devices.items()) if _DEVICE.fullmatch(device)
+            f"{each}={devices[each]}" for each in volume_ids if _DEVICE.fullmatch(devices.get(each, ""))
         ),
         "snapshotIds": ",".join(snapshot_ids),
         "timeoutSeconds": str(plan.timeout_seconds),
@@ -197,7 +207,7 @@ class Freeze(Generic[T]):
                 continue
             outcome = self._wait(Stage.PRE, instance_id, command_id, until)
             if outcome.succeeded:
-                self._claim(instance_id, outcome.output)
+                self._claim(instance_id, outcome)
             else:
                 errors.append(f"pre on {instance_id}: {outcome}")
         if not errors:
@@ -205,16 +215,19 @@ class Freeze(Generic[T]):
         return "; ".join(errors) or None
 
     def _send_pre(self, instance_id: str, not_after: int) -> str | None:
-        parameters = parameters_for(self._plan, Stage.PRE, self._execution_ids[instance_id], not_after=not_after)
+        parameters = parameters_for(
+            self._plan, Stage.PRE, instance_id, self._execution_ids[instance_id], not_after=not_after
+        )
         try:
             self._sent[instance_id] = self._commands.send(self._plan.document, instance_id, parameters)
-        except NoAnswerError as error:
-            # It may have been delivered all the same: post must follow.
-            self._sent[instance_id] = None
-            self._note(Stage.PRE, instance_id, "unknown", str(error))
-            return f"pre on {instance_id}: {error}"
-        except AwsError as error:
-            self._note(Stage.PRE, instance_id, "not sent", str(error))
+        except Exception as error:
+            # Unless SSM refused it outright it may have been delivered all the same, if only by a first attempt
+            # whose answer was lost: then post must follow. One post too many is harmless (205).
+            if isinstance(error, RequestRejectedError | AccessRefusedError):
+                self._note(Stage.PRE, instance_id, "not sent", str(error))
+            else:
+                self._sent[instance_id] = None
+                self._note(Stage.PRE, instance_id, "unknown", repr(error) if not str(error) else str(error))
             return f"pre on {instance_id}: {error}"
         self._note(Stage.PRE, instance_id, "sent")
         return None
@@ -227,7 +240,7 @@ class Freeze(Generic[T]):
         for instance_id, outcome in self._send_posts(snapshot_ids).items():
             says = _HELD.search(outcome.output)
             measured = _HELD_MS.search(outcome.output)
-            held_here = outcome.succeeded and (says is None or says[1] == "yes")
+            held_here = outcome.succeeded and (outcome.complete if says is None else says[1] == "yes")
             held = held and held_here
             held_ms = max(held_ms or 0, int(measured[1])) if measured else held_ms
             if outcome.exit_code in (AUTO_THAWED, NOT_FROZEN):
@@ -237,7 +250,7 @@ class Freeze(Generic[T]):
                 thawed = False
                 errors.append(f"post on {instance_id}: {outcome}: look at it, it may still be frozen")
             elif not held_here and self._frozen_at is not None:
-                errors.append(f"post on {instance_id}: the freeze was not held throughout")
+                errors.append(f"post on {instance_id}: the freeze was not held throughout, or that is not known")
         return "; ".join(errors) or None, thawed, held and bool(self._sent), held_ms
 
     def _send_posts(self, snapshot_ids: Sequence[str]) -> dict[str, CommandOutcome]:
@@ -248,11 +261,13 @@ class Freeze(Generic[T]):
             until = self._time.elapsed() + self._plan.timeout_seconds
             sent: dict[str, str] = {}
             for instance_id in waiting:
-                parameters = parameters_for(self._plan, Stage.POST, self._execution_ids[instance_id], snapshot_ids)
+                parameters = parameters_for(
+                    self._plan, Stage.POST, instance_id, self._execution_ids[instance_id], snapshot_ids
+                )
                 try:
                     sent[instance_id] = self._commands.send(self._plan.document, instance_id, parameters)
                     self._note(Stage.POST, instance_id, "sent")
-                except AwsError as error:
+                except Exception as error:
                     outcomes[instance_id] = CommandOutcome("not sent", None, "", str(error))
                     self._note(Stage.POST, instance_id, "not sent", str(error))
             for instance_id, command_id in sent.items():
@@ -268,8 +283,8 @@ class Freeze(Generic[T]):
             outcome = self._commands.wait(command_id, instance_id, until)
             if outcome is None:
                 outcome = self._cancel(stage, instance_id, command_id)
-        except AwsError as error:
-            outcome = CommandOutcome("unknown", None, "", str(error))
+        except Exception as error:
+            outcome = CommandOutcome("unknown", None, "", f"{type(error).__name__}: {error}")
             if stage is Stage.PRE:
                 self._try_to_cancel(instance_id, command_id)
         self._note(stage, instance_id, outcome.status.lower(), outcome.explanation)
@@ -286,14 +301,16 @@ class Freeze(Generic[T]):
         try:
             self._commands.cancel(command_id, instance_id)
             self._note("cancel", instance_id, "sent")
-        except AwsError as error:
+        except Exception as error:
             self._note("cancel", instance_id, "not sent", str(error))
 
-    def _claim(self, instance_id: str, output: str) -> None:
+    def _claim(self, instance_id: str, outcome: CommandOutcome) -> None:
         """Take down which volumes the document says it froze; a foreign one says nothing."""
-        said = _FROZEN.search(output)
+        said = _FROZEN.search(outcome.output)
         if said is not None:
             self._claimed[instance_id] = set(said[1].replace(",", " ").split())
+        elif not outcome.complete:
+            self._claimed[instance_id] = set()
 
     def _proved(self) -> frozenset[str]:
         """The volumes that every instance they are attached to claims, or whose document claims nothing."""

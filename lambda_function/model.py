@@ -98,6 +98,14 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
+class Stray:
+    """A snapshot that a set's create made although nobody asked for it, and how that came about."""
+
+    snapshot: Snapshot
+    reason: str
+
+
+@dataclass(frozen=True)
 class RunRequest:
     """What one run is asked to do; `time` is the moment for which the plan is made (UTC)."""
 

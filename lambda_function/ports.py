@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -36,14 +37,22 @@ class HookDocument:
     platforms: frozenset[str] = frozenset()
 
 
+# What the agent itself appends, which says no more than the exit code.
+_IDLE = re.compile(r"failed to run commands: exit status \d+|^-+ERROR-+$")
+
+
 @dataclass(frozen=True)
 class CommandOutcome:
-    """How a command ended on one instance. `status` is SSM's, or ours where SSM gave none."""
+    """How a command ended on one instance. `status` is SSM's, or ours where SSM gave none.
+
+    `complete` is False when what it printed could not be read whole: then nothing can be proved by it.
+    """
 
     status: str
     exit_code: int | None
     output: str
     error: str = ""
+    complete: bool = True
 
     @property
     def succeeded(self) -> bool:
@@ -57,7 +66,8 @@ class CommandOutcome:
     @property
     def explanation(self) -> str:
         """Exit code and the last line of what was printed, where there is any."""
-        last = next((line for line in reversed((self.error or self.output).splitlines()) if line.strip()), "")
+        said = [line for line in (self.error or self.output).splitlines() if line.strip() and not _IDLE.search(line)]
+        last = said[-1] if said else ""
         code = f"exit {self.exit_code}" if self.exit_code not in (None, 0, -1) else ""
         return ": ".join(part for part in (code, "" if self.succeeded else last.strip()[:300]) if part)
 

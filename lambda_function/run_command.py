@@ -6,6 +6,7 @@ tells about all of them.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from lambda_function.time_budget import TimeBudget
 if TYPE_CHECKING:
     from mypy_boto3_ssm import SSMClient
 
+logger = logging.getLogger(__name__)
+
 PAGE = 50
 """`DescribeInstanceInformation` and `ListCommandInvocations` take at most 50."""
 
@@ -27,6 +30,11 @@ DELIVERY_SECONDS = 30
 """The least that `SendCommand` takes for its time-out, which is about delivery only."""
 
 POLL_SECONDS = 0.3
+SLOWER_POLLS = ((60.0, 3.0), (10.0, 1.0))
+"""Seconds waited for a command, and from then on between two looks: a long stage is not worth many calls."""
+
+LISTED_CHARACTERS = 2500
+"""`ListCommandInvocations` cuts a plugin's output there; `GetCommandInvocation` gives 24,000."""
 CLOCK_SKEW = timedelta(minutes=2)
 
 _UNDER_WAY = ("Pending", "InProgress", "Delayed", "Cancelling")
@@ -39,7 +47,8 @@ class RunCommand:
     client: SSMClient
     time: TimeBudget
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _waiting: dict[str, datetime] = field(default_factory=dict)
+    _waiting: set[str] = field(default_factory=set)
+    _sent_at: dict[str, datetime] = field(default_factory=dict)
     _platforms: dict[str, str] = field(default_factory=dict)
     _ended: dict[tuple[str, str], CommandOutcome] = field(default_factory=dict)
     _polled_at: float = float("-inf")
@@ -100,6 +109,7 @@ class RunCommand:
         return self._platforms
 
     def send(self, document: HookDocument, instance_id: str, parameters: Mapping[str, list[str]]) -> str:
+        now = self.time.now()
         with translated("SendCommand"):
             answer = self.client.send_command(
                 InstanceIds=[instance_id],
@@ -109,21 +119,26 @@ class RunCommand:
                 TimeoutSeconds=DELIVERY_SECONDS,
                 Comment=f"auto-snapshots {parameters['command'][0]}",
             )
-        return answer["Command"]["CommandId"]
+            command_id = answer["Command"]["CommandId"]
+        with self._lock:
+            self._sent_at[command_id] = now
+        return command_id
 
     def wait(self, command_id: str, instance_id: str, until: float) -> CommandOutcome | None:
         with self._lock:
-            self._waiting[command_id] = self.time.now()
+            self._waiting.add(command_id)
+        began = self.time.elapsed()
         try:
             while True:
                 outcome = self._outcome(command_id, instance_id)
-                left = until - self.time.elapsed()
-                if outcome is not None or left <= 0:
+                now = self.time.elapsed()
+                if outcome is not None or now >= until:
                     return outcome
-                self.time.sleep(min(POLL_SECONDS, left))
+                pause = next((pause for after, pause in SLOWER_POLLS if now - began >= after), POLL_SECONDS)
+                self.time.sleep(min(pause, until - now))
         finally:
             with self._lock:
-                self._waiting.pop(command_id, None)
+                self._waiting.discard(command_id)
 
     def cancel(self, command_id: str, instance_id: str) -> None:
         with translated("CancelCommand"):
@@ -133,8 +148,13 @@ class RunCommand:
         """What is known of the command, after a fresh look unless another thread just had one."""
         with self._lock:
             if (command_id, instance_id) not in self._ended and self.time.elapsed() - self._polled_at >= POLL_SECONDS:
-                self._look()
-                self._polled_at = self.time.elapsed()
+                try:
+                    self._look()
+                except AwsError as error:
+                    # The next look is near, and the command's own time-out is the limit of the patience.
+                    logger.warning("commands could not be listed: %s", error)
+                finally:
+                    self._polled_at = self.time.elapsed()
             return self._ended.get((command_id, instance_id))
 
     def _look(self) -> None:
@@ -146,7 +166,7 @@ class RunCommand:
     def _invocations(self) -> Iterator[Mapping[str, Any]]:
         wanted: dict[str, Any] = {"CommandId": next(iter(self._waiting))}
         if len(self._waiting) > 1:
-            after = (min(self._waiting.values()) - CLOCK_SKEW).strftime("%Y-%m-%dT%H:%M:%SZ")
+            after = (min(self._sent_at[each] for each in self._waiting) - CLOCK_SKEW).strftime("%Y-%m-%dT%H:%M:%SZ")
             wanted = {"Filters": [{"key": "InvokedAfter", "value": after}]}
         pages = self.client.get_paginator("list_command_invocations").paginate(
             **wanted, Details=True, PaginationConfig={"PageSize": PAGE}
@@ -158,15 +178,15 @@ class RunCommand:
     def _read(self, raw: Mapping[str, Any]) -> CommandOutcome:
         status = "Success" if raw["Status"] == "Success" else raw.get("StatusDetails") or raw["Status"]
         plugins = raw.get("CommandPlugins") or ()
-        if plugins:
+        output = "\n".join(plugin.get("Output") or "" for plugin in plugins)
+        if plugins and len(output) < LISTED_CHARACTERS:
             codes = [plugin.get("ResponseCode") for plugin in plugins]
-            code = next((each for each in codes if each), codes[-1])
-            return CommandOutcome(status, code, "\n".join(plugin.get("Output") or "" for plugin in plugins))
+            return CommandOutcome(status, next((each for each in codes if each), codes[-1]), output)
         try:
             with translated("GetCommandInvocation"):
                 whole = self.client.get_command_invocation(CommandId=raw["CommandId"], InstanceId=raw["InstanceId"])
         except AwsError as error:
-            return CommandOutcome(status, None, "", str(error))
+            return CommandOutcome(status, None, output, str(error), complete=False)
         return CommandOutcome(
             status,
             whole.get("ResponseCode"),

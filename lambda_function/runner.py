@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from lambda_function.changes import PlannedChange, apply_changes, kept_for, plan_join, plan_prune
+from lambda_function.changes import PlannedChange, apply_changes, delete_strays, kept_for, plan_join, plan_prune
 from lambda_function.concurrency import MAX_FREEZES, WORKERS, in_parallel
-from lambda_function.creation import Creation, Creator, UnitOutcome
+from lambda_function.creation import Creation, Creator, UnitOutcome, failures
 from lambda_function.errors import AwsError, ConfigurationError, HookError
 from lambda_function.grouping import CreateUnit, HookGroup, arrange, arrange_hooked
 from lambda_function.hook_readiness import HookReadiness, look
@@ -24,6 +24,7 @@ from lambda_function.model import (
     RunRequest,
     Snapshot,
     SnapshotState,
+    Stray,
     VolumeResult,
 )
 from lambda_function.plan import RunPlan, VolumePlan, plan_run
@@ -154,20 +155,31 @@ class _Run:
         creator = Creator(around.ebs, self._request, around.keys, arranged.instances, around.budget)
         hooked = HookedCreator(creator, around.ebs, around.commands, arranged.readiness, self._request, around.budget)
 
-        def create(unit: CreateUnit | HookGroup) -> UnitOutcome:
-            return hooked.create(unit) if isinstance(unit, HookGroup) else creator.create(unit)
+        def create(job: CreateUnit | HookGroup) -> UnitOutcome:
+            try:
+                return hooked.create(job) if isinstance(job, HookGroup) else creator.create(job)
+            except Exception as error:
+                # A fault of our own in one job must not cost the others their snapshots.
+                return UnitOutcome(failures(job.plans, error))
 
-        jobs: list[CreateUnit | HookGroup] = [*arranged.groups, *arranged.units]
+        strays: list[Stray] = []
+        # Those whose newest snapshot is oldest go first, so that it is not always the same that time leaves out.
+        jobs: list[CreateUnit | HookGroup] = [
+            *sorted(arranged.groups, key=_newest),
+            *sorted(arranged.units, key=_newest),
+        ]
         around.observer.stage("creating", sum(len(job.plans) for job in jobs))
         for outcome in in_parallel(create, jobs, WORKERS + min(len(arranged.groups), MAX_FREEZES)):
             for creation in outcome.creations:
                 self._take(creation)
-            for change in outcome.changes:
-                self._note(change)
+            strays += outcome.strays
             for hook in outcome.hooks:
                 self._hooks.append(hook)
                 around.observer.hook(hook)
             around.observer.advance(len(outcome.creations))
+        if strays:
+            for change in delete_strays(around.ebs, strays, around.budget):
+                self._note(change)
 
     def _foretell(self, groups: Sequence[HookGroup], readiness: HookReadiness) -> None:
         """In a dry run: which hooks are known to fail, found by reading only."""
@@ -285,3 +297,11 @@ class _Run:
             failed_snapshots=self._plan.failed_snapshots,
             orphaned_snapshots=self._plan.orphaned,
         )
+
+
+def _newest(job: CreateUnit | HookGroup) -> float:
+    """When the job's worst-served volume was last taken, as a time stamp; 0 for never."""
+    return min(
+        max((each.start_time.timestamp() for each in plan.snapshots if each.state.is_good), default=0.0)
+        for plan in job.plans
+    )

@@ -12,3 +12,4 @@ def one_thread(monkeypatch):
 
     monkeypatch.setattr("lambda_function.runner.in_parallel", one_by_one)
     monkeypatch.setattr("lambda_function.changes.in_parallel", one_by_one)
+    monkeypatch.setattr("lambda_function.hooked_creation.in_parallel", one_by_one)

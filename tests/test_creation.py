@@ -272,3 +272,22 @@ def test_after_a_lost_answer_that_is_never_found_the_volume_fails_rather_than_tw
     report = cloud.run("hour")
     assert report.failures == ("vol-00000001: CreateSnapshot: ReadTimeoutError: no answer",)
     assert cloud.calls("CreateSnapshot") == 0
+
+
+def test_a_stray_of_a_selected_volume_stays_as_that_volume_s_own_snapshot(cloud):
+    for n in (1, 2):
+        cloud.volume(n, instance="i-1")
+    late = cloud.volume(3)
+    old = cloud.snapshot(late, "hour", timedelta(hours=1))
+
+    def attach(called, target):
+        if called == "CreateSnapshots":
+            instance = cloud.instances["i-1"]
+            cloud.instances["i-1"] = type(instance)("i-1", "running", None, instance.volume_ids | {late.id})
+
+    cloud.before = attach
+    report = cloud.run("hour")
+    assert report.failures == ()
+    fresh = [s for s in cloud.of(late) if s.id != old.id]
+    assert len(fresh) >= 1
+    assert {r.volume_id: r.snapshot_id for r in report.volumes}[late.id] in cloud.snapshots

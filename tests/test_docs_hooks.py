@@ -67,7 +67,7 @@ def test_the_example_declares_what_the_run_requires(document, plan):
 
 @pytest.mark.parametrize("stage", Stage)
 def test_the_service_would_accept_each_stage_for_the_example(document, plan, stage):
-    sent = parameters_for(plan, stage, str(uuid.uuid4()), ("snap-00000001",), not_after=1)
+    sent = parameters_for(plan, stage, plan.instance_ids[0], str(uuid.uuid4()), ("snap-00000001",), not_after=1)
     values = checked(document, {name: value for name, (value,) in sent.items()})
     assert values["command"] == stage
 

@@ -22,7 +22,7 @@ def plan_for(logical_id, **fields):
         "policy": "CRITICAL",
         "period": "hour",
         "timeout_seconds": 600,
-        "devices": {"vol-0123456789abcdef0": "/dev/sda1", "vol-01234567": "xvdb; reboot"},
+        "devices": {"i-0123456789abcdef0": {"vol-0123456789abcdef0": "/dev/sda1", "vol-01234567": "xvdb; reboot"}},
     }
     return HookPlan(**{**usual, **fields})
 
@@ -32,7 +32,9 @@ def plan_for(logical_id, **fields):
 def test_what_the_sequence_sends_passes_every_document_s_own_rules(logical_id, stage):
     plan = plan_for(logical_id)
     check_parameters(plan)
-    sent = parameters_for(plan, stage, str(uuid.uuid4()), ["snap-0123456789abcdef0"], not_after=1_800_000_000)
+    sent = parameters_for(
+        plan, stage, "i-0123456789abcdef0", str(uuid.uuid4()), ["snap-0123456789abcdef0"], not_after=1_800_000_000
+    )
     values = checked(document_content(logical_id), {name: value for name, (value,) in sent.items()})
     assert values["command"] == stage
     assert values["volumeIds"] == "vol-0123456789abcdef0,vol-01234567"

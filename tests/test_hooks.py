@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from lambda_function.errors import AwsError, CreationTooSoonError, NoAnswerError
+from lambda_function.errors import (
+    AccessRefusedError,
+    AwsError,
+    CreationTooSoonError,
+    NoAnswerError,
+    RequestRejectedError,
+)
 from lambda_function.hooks import CANCEL_SECONDS, CREATE_SECONDS
 from lambda_function.model import Outcome
 from tests.fake_cloud import KEYS, FakeCloud, refused
@@ -287,17 +294,43 @@ def test_documents_and_instances_are_checked_once_a_run(cloud):
     assert seen.count("DescribeDocument") == seen.count("DescribeInstanceInformation") == 1
 
 
-def test_a_pre_that_ssm_refuses_to_send_needs_no_post(cloud, on_failure):
+@pytest.mark.parametrize(
+    "error",
+    [
+        RequestRejectedError("SendCommand", "InvalidInstanceId", "no such instance"),
+        AccessRefusedError("SendCommand", "AccessDeniedException", "not allowed"),
+    ],
+    ids=["rejected", "denied"],
+)
+def test_a_pre_that_ssm_refuses_outright_needs_no_post(cloud, on_failure, error):
     lenient(cloud, on_failure)
     volume = cloud.volume(1, instance="i-1")
 
-    def throttle(operation, target):
+    def refuse(operation, target):
         if operation == f"SendCommand {PRE}":
-            raise refused("SendCommand", "ThrottlingException")
+            raise error
 
-    cloud.ssm.before = throttle
+    cloud.ssm.before = refuse
     report = cloud.run("hour")
     check_undone(cloud, report, volume, on_failure, sent=False)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [refused("SendCommand", "ThrottlingException"), KeyError("Command")],
+    ids=["throttled", "unreadable answer"],
+)
+def test_a_pre_that_an_earlier_attempt_may_have_delivered_is_followed_by_post(cloud, on_failure, error):
+    lenient(cloud, on_failure)
+    volume = cloud.volume(1, instance="i-1")
+
+    def fail(operation, target):
+        if operation == f"SendCommand {PRE}":
+            raise error
+
+    cloud.ssm.after = fail
+    report = cloud.run("hour")
+    check_undone(cloud, report, volume, on_failure)
 
 
 def test_after_a_pre_whose_sending_got_no_answer_post_runs_all_the_same(cloud, on_failure):
@@ -361,17 +394,83 @@ def test_a_create_refused_by_the_fifteen_seconds_is_adopted_after_the_thaw_and_s
     assert report.failures == ()
 
 
-def test_room_for_pending_snapshots_is_waited_for_before_the_freeze_not_within_it(cloud):
-    cloud.pending_cap, cloud.pending_for = 1, timedelta(seconds=30)
-    for n in range(3):
-        cloud.volume(n)  # these fill the room, without a hook
-    cloud.policies["Q"] = '{"hour": 1}'
-    for n in range(3):
-        cloud.volumes[f"vol-{n:08x}"].tags[KEYS.selection] = "Q"
-    cloud.volume(9, instance="i-1")
+@pytest.mark.usefixtures("one_thread")
+def test_room_is_waited_for_before_the_freeze_not_within_it(cloud):
+    cloud.pending_cap, cloud.pending_for = 2, timedelta(seconds=30)
+    volumes = [cloud.volume(n, instance=f"i-{n}") for n in range(6)]
+
+    def waits_thawed(operation, target):
+        if (operation, target) == ("DescribeSnapshots", "pending"):
+            assert cloud.ssm.frozen == set()
+
+    cloud.before = waits_thawed
     report = cloud.run("hour")
-    hook = report.hooks[0]
-    assert hook.freeze_ms is None or hook.freeze_ms < 1000
+    assert report.failures == ()
+    assert [consistency(cloud, volume) for volume in volumes] == [["application"]] * 6
+    assert max(hook.freeze_ms or 0 for hook in report.hooks) < 1000
+
+
+def test_policies_with_the_same_hook_on_one_instance_are_frozen_one_after_another(cloud):
+    cloud.policies["Q"] = policy()
+    for n, name in enumerate("PQPQ"):
+        cloud.volume(n, name, instance="i-1")
+    order = []
+    cloud.ssm.before = lambda operation, target: order.append(operation) if operation.startswith("Send") else None
+    report = cloud.run("hour")
+    assert order == [f"SendCommand {PRE}", f"SendCommand {POST}"] * 2
+    assert [r.consistency for r in report.volumes] == ["application"] * 4
+
+
+def test_each_instance_is_told_of_its_own_volumes_only(cloud):
+    shared, own = cloud.volume(1, instance="i-1"), cloud.volume(2, instance="i-2")
+    cloud.volumes[shared.id] = type(shared)(shared.id, "in-use", shared.tags, ("i-1", "i-2"))
+    cloud.run("hour")
+    told = {each.instance_id: each.parameters["volumeIds"][0] for each in cloud.ssm.sent}
+    assert told == {"i-1": shared.id, "i-2": f"{shared.id},{own.id}"}
+
+
+def test_creates_are_not_begun_any_more_once_the_freeze_has_lasted_too_long(cloud):
+    for n in range(4):
+        cloud.volume(n, instance="i-1", **{f"k{i}": "v" for i in range(48)})
+
+    def slow(operation, target):
+        if operation == "CreateSnapshot":
+            cloud.clock.sleep(8)
+
+    cloud.before = slow
+    report = cloud.run("hour")
+    assert cloud.ssm.frozen == set()
+    assert all(hook.freeze_ms <= CREATE_SECONDS * 1000 for hook in report.hooks)
+
+
+def test_a_freeze_that_another_run_holds_is_no_failure_once_its_snapshot_is_there(cloud):
+    volume = cloud.volume(1, instance="i-1")
+
+    def beside(instance_id, parameters):
+        if parameters["command"] == [PRE]:
+            cloud.snapshot(volume, "hour")
+            return Reply(exit_code=204)
+        return Reply(exit_code=205)
+
+    cloud.ssm.script = beside
+    report = cloud.run("hour")
+    assert report.volumes[0].outcome is Outcome.ALREADY_DONE
+    assert report.failures == ()
+
+
+@pytest.mark.parametrize("stage", [PRE, POST])
+def test_an_output_that_could_not_be_read_proves_nothing(cloud, stage):
+    volume = cloud.volume(1, instance="i-1")
+    wait = cloud.ssm.wait
+
+    def unread(command_id, instance_id, until):
+        outcome = wait(command_id, instance_id, until)
+        (command,) = [each for each in cloud.ssm.sent if each.id == command_id]
+        return replace(outcome, output="", complete=False) if command.command == stage else outcome
+
+    cloud.ssm.wait = unread
+    cloud.run("hour")
+    assert consistency(cloud, volume) == ["crash"]
 
 
 @pytest.mark.parametrize(
@@ -432,10 +531,14 @@ def test_a_freeze_that_was_not_held_leaves_the_snapshot_crash_and_the_policy_dec
 @pytest.mark.parametrize("seconds", [5, 2 * 60 + CREATE_SECONDS + 2 * CANCEL_SECONDS - 1])
 def test_no_stage_is_begun_that_the_time_left_cannot_also_undo(cloud, on_failure, seconds):
     lenient(cloud, on_failure)
-    cloud.volume(1, instance="i-1")
+    volume = cloud.volume(1, instance="i-1")
     report = cloud.run("hour", seconds=seconds)
     assert cloud.ssm.sent == []
-    assert "s left" in report.failures[0]
+    if on_failure == "continue" and seconds > CREATE_SECONDS:
+        assert consistency(cloud, volume) == ["crash"]
+        assert "s left" in report.warnings[0]
+    else:
+        assert "s left" in report.failures[0]
 
 
 @pytest.mark.parametrize("operation", [f"wait {PRE}", "CancelCommand", f"SendCommand {POST}", f"wait {POST}"])
