@@ -262,7 +262,7 @@ def test_commands_beyond_one_page_are_found(account, edge, document, agents):
     for _ in range(60):
         edge.send(document, instance, parameters())
     # Somebody waits for the newest; the oldest stands on the second page.
-    edge._waiting[agents.sent[-1].id] = datetime.now(UTC)
+    edge._waiting.add(agents.sent[-1].id)
     assert edge.wait(first, instance, soon()).succeeded
     assert agents.calls["list_command_invocations"] == 2
 
@@ -369,7 +369,8 @@ def test_a_command_of_an_earlier_run_is_not_listed(rules, account, edge, documen
     edge.send(document, stale, parameters())
     rules.agents.sent[0].requested -= timedelta(hours=1)
     fresh = edge.send(document, account.instance(), parameters())
-    edge._waiting["another, so that the list is asked for by time"] = datetime.now(UTC)
+    edge._waiting.add("another, so that the list is asked for by time")
+    edge._sent_at["another, so that the list is asked for by time"] = datetime.now(UTC)
     assert edge.wait(fresh, rules.agents.sent[1].instance_id, soon()).succeeded
     answer = account.ssm.list_command_invocations(
         Filters=[
