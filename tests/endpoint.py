@@ -10,6 +10,7 @@ tags there are. What is added here for those is kept in this one place; Run Comm
 from __future__ import annotations
 
 import fnmatch
+import functools
 import itertools
 import os
 import threading
@@ -31,6 +32,7 @@ from moto.ec2.models.elastic_block_store import EBSBackend, Snapshot
 from moto.ec2.responses.elastic_block_store import ElasticBlockStore
 from moto.ec2.responses.instances import InstanceResponse
 from moto.ec2.responses.tags import TagResponse
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication
 from moto.server import ThreadedMotoServer
 
 from tests.run_command_endpoint import Agents, run_command
@@ -201,6 +203,12 @@ def endpoint(rules: Rules | None = None) -> Iterator[tuple[str, Rules]]:
         ),
         mock.patch.object(TagResponse, "create_tags", extension.counted(TagResponse.create_tags, "create_tags")),
         mock.patch("moto.ec2.utils.is_filter_matching", extension.filter_matches),
+        # moto looks through its own folders at every request, twice; they do not change.
+        mock.patch.object(
+            DomainDispatcherApplication,
+            "get_backend_for_host",
+            functools.cache(DomainDispatcherApplication.get_backend_for_host),
+        ),
         mock.patch("moto.ec2.models.elastic_block_store.Volume.status", property(extension.volume_status)),
         run_command(rules.agents, rules.clock),
     ):
