@@ -19,7 +19,7 @@ OWN_POLICY = ("ARCHIVE", '{"day": 2, "week": 4, "month": 12, "year": 7}')
 
 HOOK_POLICIES = {
     "ORDERS": '{"hour": 2, "day": 3, "hook_document": "%s"}',
-    "WIKI": '{"day": 2, "hook_document": "%s", "hook_on_failure": "continue"}',
+    "WIKI": '{"hour": 2, "hook_document": "%s", "hook_on_failure": "continue"}',
 }
 """For volumes that are frozen; %s is the document's name. WIKI's are taken even when the hook fails."""
 
