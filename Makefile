@@ -80,4 +80,4 @@ build-AutoSnapshotsFunction:
 		--platform manylinux2014_aarch64 --platform manylinux_2_28_aarch64 --implementation cp --python-version 3.13 \
 		--target "$(ARTIFACTS_DIR)" -r lambda_function/requirements.txt
 	mkdir -p "$(ARTIFACTS_DIR)/lambda_function"
-	cp $(filter-out lambda_function/__main__.py lambda_function/terminal.py,$(wildcard lambda_function/*.py)) "$(ARTIFACTS_DIR)/lambda_function/"
+	cp $(filter-out lambda_function/__main__.py,$(wildcard lambda_function/*.py)) "$(ARTIFACTS_DIR)/lambda_function/"

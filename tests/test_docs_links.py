@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from pathlib import Path
 
 import pytest
 
-from lambda_function.__main__ import _parser
 from lambda_function.observability import METRICS
 from lambda_function.policy import FIELDS
+from lambda_function.shell.arguments import build_parser
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -59,13 +60,13 @@ def test_the_readme_leads_to_every_page():
 
 def test_every_module_stands_in_the_architecture():
     text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
-    modules = {path.name for path in (ROOT / "lambda_function").glob("*.py")} - {"__init__.py"}
+    modules = {path.name for path in (ROOT / "lambda_function").rglob("*.py")} - {"__init__.py"}
     assert {module for module in modules if f"`{module}`" not in text} == set()
 
 
 def test_the_architecture_names_the_layers_in_the_order_of_the_contract():
     listed = re.findall(
-        r"^\| \w[\w-]* \| `(\w+)\.py` \|", (ROOT / "docs/architecture.md").read_text("utf-8"), re.MULTILINE
+        r"^\| \w[\w-]* \| `(\w+)(?:\.py|/)` \|", (ROOT / "docs/architecture.md").read_text("utf-8"), re.MULTILINE
     )
     contract = (ROOT / "pyproject.toml").read_text(encoding="utf-8").split("\nlayers = [")[1].split("]")[0]
     ranks = {
@@ -75,9 +76,17 @@ def test_the_architecture_names_the_layers_in_the_order_of_the_contract():
     assert [ranks[name] for name in listed] == sorted(ranks[name] for name in listed)
 
 
+def all_options(parser):
+    found = set()
+    for action in parser._actions:
+        found |= {option for option in action.option_strings if option.startswith("--")}
+        if isinstance(action, argparse._SubParsersAction):
+            found |= {option for each in action.choices.values() for option in all_options(each)}
+    return found
+
+
 def test_every_option_of_the_shell_command_stands_in_the_readme():
-    options = {option for action in _parser()._actions for option in action.option_strings if option.startswith("--")}
-    assert {option for option in options if f"`{option}" not in README} == set()
+    assert {option for option in all_options(build_parser()) if f"`{option}" not in README} == set()
 
 
 def test_every_metric_is_documented():

@@ -1,0 +1,1 @@
+"""What only the shell command needs: arguments and tables. Not packaged into Lambda."""

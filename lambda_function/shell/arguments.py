@@ -1,0 +1,48 @@
+"""The shell command's arguments: one subcommand per period, and those that do no run."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from lambda_function.model import Period
+
+PROGRAM = "python -m lambda_function"
+HOOKS = "hooks"
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options, `command` among them. Exits with 2 and a message where they are wrong, as argparse does."""
+    return build_parser().parse_args(arguments)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all subcommands; the documentation is compared with it."""
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Create, share and prune the EBS snapshots that are due, as the policies in Parameter Store say.",
+        epilog="Region, credentials and endpoint are boto3's: AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL and so on. "
+        "TAG_KEY and POLICIES_PATH are the function's. "
+        "Exit code: 0 all done, 1 something failed, 2 wrong arguments or configuration.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for period in Period:
+        run = commands.add_parser(period.value, help=f"do the {period}'s run")
+        _add_run_options(run)
+    hooks = commands.add_parser(HOOKS, help="with --check: dry-run every hook where it would run")
+    hooks.add_argument("--check", action="store_true", required=True, help="dry-run every hook; freeze nothing")
+    _add_selection(hooks)
+    return parser
+
+
+def _add_run_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dry-run", action="store_true", help="show the whole plan with reasons; write nothing")
+    parser.add_argument("--force", action="store_true", help="create even where the slot is already done")
+    parser.add_argument("--time", metavar="ISO", help="the moment to plan for; other slots only with --dry-run")
+    _add_selection(parser)
+
+
+def _add_selection(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--policy", action="append", metavar="NAME", help="only this policy (may be repeated)")
+    parser.add_argument("--volume", action="append", metavar="ID", help="only this volume (may be repeated)")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
