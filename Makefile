@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SAM_VENV := .venv-sam
+SCAN_VENV := .venv-scan
 SAM := $(SAM_VENV)/bin/sam
 export SAM_CLI_TELEMETRY := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-system test-long system-packages check format bench lock clean build-AutoSnapshotsFunction
+.PHONY: help install run test test-system test-long system-packages check scan format bench lock clean build-AutoSnapshotsFunction
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -58,6 +59,14 @@ check: install $(SAM_VENV)/.installed ## lint, format, layers, types and templat
 	$(SAM_VENV)/bin/cfn-lint template.yaml
 	AWS_DEFAULT_REGION=eu-west-1 $(SAM) validate --lint --template template.yaml
 
+$(SCAN_VENV)/.installed: requirements/scan.txt
+	$(PYTHON) -m venv $(SCAN_VENV)
+	$(SCAN_VENV)/bin/python -m pip install --quiet --require-hashes --no-deps -r requirements/scan.txt
+	@touch $@
+
+scan: $(SCAN_VENV)/.installed ## the template before a security scanner; what it is told to pass over stands there with the reason
+	$(SCAN_VENV)/bin/checkov --framework cloudformation --file template.yaml --skip-download --compact --quiet
+
 format: install ## rewrite the code in the house's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -69,9 +78,10 @@ lock: ## resolve the requirements again (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes requirements/lambda.in -o lambda_function/requirements.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes requirements/dev.in -o requirements/dev.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes requirements/sam.in -o requirements/sam.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes requirements/scan.in -o requirements/scan.txt
 
 clean: ## remove everything that was made here
-	rm -rf $(VENV) $(SAM_VENV) .aws-sam .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(SAM_VENV) $(SCAN_VENV) .aws-sam .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Called by `sam build`, which names the target after the function's logical id.

@@ -20,7 +20,7 @@ from lambda_function.app import run_event
 from lambda_function.clients import build_clients
 from lambda_function.errors import AutoSnapshotsError, ConfigurationError
 from lambda_function.model import RunReport
-from lambda_function.report import answer, check_answer
+from lambda_function.report import check_answer, whole_report
 from lambda_function.shell.arguments import HOOKS, parse_arguments
 from lambda_function.shell.terminal import ProgressObserver, print_check, print_report
 
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Redirected, a table is read by grep and mail: its lines are as long as they need to be.
     console = Console() if sys.stdout.isatty() else Console(width=240)
     if options.json:
-        whole = answer(report, limit=None) if isinstance(report, RunReport) else check_answer(report)
+        whole = whole_report(report) if isinstance(report, RunReport) else check_answer(report)
         print(json.dumps(whole, indent=2))
     elif isinstance(report, RunReport):
         print_report(report, console)

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from lambda_function.app import run_event
 from lambda_function.clients import Clients, build_clients
+from lambda_function.console import console_answer
 from lambda_function.errors import RunFailedError
 from lambda_function.model import RunReport
 from lambda_function.observability import LogObserver, log_summary, logger, publish_metrics
-from lambda_function.report import answer, check_answer, failure_message
+from lambda_function.report import check_answer, failure_message
+from lambda_function.settings import Settings
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -32,7 +34,7 @@ def clients() -> Clients:
 def lambda_handler(event: object, context: LambdaContext) -> dict[str, Any]:
     """One run for `{"period": "hour"}` and the like; see `event.py` for what else an event may say.
 
-    Returns the report. Raises ConfigurationError before anything is written, RunFailedError after
+    Returns the report in short. Raises ConfigurationError before anything is written, RunFailedError after
     everything was attempted, so that alarms, retries and the console all see a failure.
     """
     logger.append_keys(request_id=context.aws_request_id)
@@ -46,7 +48,7 @@ def lambda_handler(event: object, context: LambdaContext) -> dict[str, Any]:
     )
     if isinstance(report, RunReport):
         log_summary(report)
-        publish_metrics(report)
+        publish_metrics(report, Settings.from_env(os.environ).metrics_namespace)
     if report.failures:
         raise RunFailedError(failure_message(report))
-    return answer(report) if isinstance(report, RunReport) else check_answer(report)
+    return console_answer(report) if isinstance(report, RunReport) else check_answer(report)

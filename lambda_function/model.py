@@ -217,7 +217,11 @@ class HookCheckReport:
 
 @dataclass(frozen=True)
 class RunReport:
-    """All a run decided and did. `failures` is empty exactly when everything due was done."""
+    """All a run decided and did. `failures` is empty exactly when everything due was done.
+
+    `misspelt_tags` is the number of volumes whose tag only resembles the key. `newest_age_seconds` is, of the
+    volumes that have snapshots for the period, the greatest age of a volume's newest good one.
+    """
 
     request: RunRequest
     volumes: tuple[VolumeResult, ...] = ()
@@ -227,6 +231,8 @@ class RunReport:
     hooks: tuple[HookResult, ...] = ()
     failed_snapshots: tuple[str, ...] = ()
     orphaned_snapshots: int = 0
+    misspelt_tags: int = 0
+    newest_age_seconds: float | None = None
     duration_seconds: float = field(default=0.0, compare=False)
 
     def count(self, *outcomes: Outcome) -> int:

@@ -13,23 +13,26 @@ from lambda_function.model import (
     RunReport,
     VolumeResult,
 )
-from lambda_function.report import answer, change_line, hook_line, summary, volume_line
+from lambda_function.report import change_line, headline, hook_line, summary, volume_line
 
-NAMESPACE = "AutoSnapshots"
 SERVICE = "auto-snapshots"
 
-METRICS = {
+COUNTS = {
     "SnapshotsCreated": "created",
     "SnapshotsShared": "shared",
-    "VolumesAlreadyDone": "already_done",
     "SnapshotsDeleted": "deleted",
     "DeletionsRefused": "refused",
-    "Failures": "failed",
-    "HooksFailed": "hooks_failed",
-    "VolumesWithUnknownPolicy": "unknown_policy",
+    "SnapshotsFailed": "volumes_failed",
     "SnapshotsInError": "failed_snapshots",
+    "HooksFailed": "hooks_failed",
+    "VolumesWithUnknownPolicy": "without_policy",
 }
-"""Metric name to the summary's count; all with the one dimension Period."""
+"""Metric name to the summary's count: published without dimension, and only when it is not 0."""
+
+RUNS_COMPLETED = "RunsCompleted"
+NEWEST_SNAPSHOT_AGE = "NewestSnapshotAge"
+FREEZE_TIME = "FreezeTime"
+METRICS = (*COUNTS, RUNS_COMPLETED, NEWEST_SNAPSHOT_AGE, FREEZE_TIME)
 
 logger = Logger(service=SERVICE)
 
@@ -75,24 +78,41 @@ class LogObserver:
 
 def log_summary(report: RunReport) -> None:
     """The run in one line."""
-    whole = answer(report, limit=0)
-    extra = {key: whole[key] for key in ("period", "time", "dry_run", "duration_seconds")}
-    logger.info(whole["message"], extra={**extra, "summary": summary(report)})
+    request = report.request
+    facts = {
+        "period": request.period.value,
+        "time": request.time.isoformat(timespec="seconds"),
+        "dry_run": request.dry_run,
+        "duration_seconds": round(report.duration_seconds, 3),
+    }
+    logger.info(headline(report), extra={**facts, "summary": summary(report)})
 
 
-def publish_metrics(report: RunReport) -> None:
-    """Every count, zeros included, so that an alarm sees data from each run. A dry run counts nothing."""
-    if report.request.dry_run:
+def publish_metrics(report: RunReport, namespace: str) -> None:
+    """What CloudWatch is told of a run, through the log (embedded metric format).
+
+    CloudWatch bills a metric for each hour in which it was sent anything (docs/costs.md): hence no zeros, and
+    a dimension, `Period`, only where each period has an alarm of its own. A dry run tells nothing, and a run for some
+    policies or volumes only does not count as the period's.
+    """
+    request = report.request
+    if request.dry_run:
         return
-    metrics = Metrics(namespace=NAMESPACE)
-    metrics.add_dimension("Period", report.request.period.value)
     counts = summary(report)
-    for name, key in METRICS.items():
-        metrics.add_metric(name, MetricUnit.Count, counts[key])
-    metrics.add_metric("Duration", MetricUnit.Seconds, report.duration_seconds)
+    totals = Metrics(namespace=namespace)
+    for name, key in COUNTS.items():
+        if counts[key]:
+            totals.add_metric(name, MetricUnit.Count, counts[key])
     for hook in report.hooks:
         if hook.freeze_ms is not None:
-            metrics.add_metric("FreezeTime", MetricUnit.Milliseconds, hook.freeze_ms)
-        if hook.held_ms is not None:
-            metrics.add_metric("FreezeTimeOnInstance", MetricUnit.Milliseconds, hook.held_ms)
-    metrics.flush_metrics()
+            totals.add_metric(FREEZE_TIME, MetricUnit.Milliseconds, hook.freeze_ms)
+    if totals.metric_set:
+        totals.flush_metrics()
+    if request.policies or request.volumes:
+        return
+    of_period = Metrics(namespace=namespace)
+    of_period.add_dimension("Period", request.period.value)
+    of_period.add_metric(RUNS_COMPLETED, MetricUnit.Count, 1)
+    if report.newest_age_seconds is not None:
+        of_period.add_metric(NEWEST_SNAPSHOT_AGE, MetricUnit.Seconds, report.newest_age_seconds)
+    of_period.flush_metrics()

@@ -99,6 +99,23 @@ def plan_run(
     )
 
 
+def greatest_newest_age(plans: Iterable[VolumePlan], serving: Mapping[str, Snapshot], now: datetime) -> float | None:
+    """Seconds since the newest good snapshot of the volume that is worst off; None where no volume has one.
+
+    Of the volumes whose policy keeps the period; `serving` are the snapshots that serve this run's slot, by volume.
+    A volume without any is not counted: it has no age, and its create has failed by name.
+    """
+    ages = []
+    for plan in plans:
+        if not plan.count:
+            continue
+        known = (*plan.snapshots, *((serving[plan.volume.id],) if plan.volume.id in serving else ()))
+        good = [each.start_time for each in known if each.state.is_good]
+        if good:
+            ages.append(max(0.0, (now - max(good)).total_seconds()))
+    return max(ages, default=None)
+
+
 def _is_asked_for(volume: Volume, policy_name: str, request: RunRequest, policies: PolicySet) -> bool:
     if request.volumes and volume.id not in request.volumes:
         return False

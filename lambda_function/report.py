@@ -19,9 +19,6 @@ from lambda_function.model import (
 MAX_MESSAGE = 4000
 """Characters of the exception's text: Lambda, CloudWatch and e-mail all show that much whole."""
 
-MAX_LISTED = 2000
-"""Lines of one kind in the returned answer: with Lambda's limit of 6 MB for a response far away."""
-
 
 def summary(report: RunReport) -> dict[str, int]:
     """The counts, under the names the log and the answer use."""
@@ -36,34 +33,30 @@ def summary(report: RunReport) -> dict[str, int]:
         "released": report.count_changes(Change.RELEASE, done, planned),
         "refused": sum(change.outcome is ChangeOutcome.REFUSED for change in report.changes),
         "failed": len(report.failures),
+        "volumes_failed": report.count(Outcome.FAILED, Outcome.FAULTY_POLICY),
         "hooks_failed": sum(hook.problem is not None for hook in report.hooks),
         "unknown_policy": report.count(Outcome.UNKNOWN_POLICY),
+        "without_policy": report.count(Outcome.UNKNOWN_POLICY) + report.misspelt_tags,
         "failed_snapshots": len(report.failed_snapshots),
         "orphaned_snapshots": report.orphaned_snapshots,
     }
 
 
-def answer(report: RunReport, limit: int | None = MAX_LISTED) -> dict[str, Any]:
-    """The report as JSON-able values; lists longer than `limit` are cut and say so."""
+def whole_report(report: RunReport) -> dict[str, Any]:
+    """The report with every line, as JSON-able values."""
     request = report.request
-    lists: dict[str, list[Any]] = {
-        "failures": list(report.failures),
-        "warnings": list(report.warnings),
-        "volumes": [volume_line(result) for result in report.volumes],
-        "changes": [change_line(result) for result in report.changes],
-        "hooks": [hook_line(result) for result in report.hooks],
-        "failed_snapshots": list(report.failed_snapshots),
-    }
-    shown = {name: lines[:limit] for name, lines in lists.items()}
-    omitted = {name: len(lines) - len(shown[name]) for name, lines in lists.items() if len(lines) > len(shown[name])}
     return {
         "period": request.period.value,
         "time": request.time.isoformat(timespec="seconds"),
         "dry_run": request.dry_run,
         "message": headline(report),
         "summary": summary(report),
-        **shown,
-        **({"omitted": omitted} if omitted else {}),
+        "failures": list(report.failures),
+        "warnings": list(report.warnings),
+        "volumes": [volume_line(result) for result in report.volumes],
+        "changes": [change_line(result) for result in report.changes],
+        "hooks": [hook_line(result) for result in report.hooks],
+        "failed_snapshots": list(report.failed_snapshots),
         "duration_seconds": round(report.duration_seconds, 3),
     }
 

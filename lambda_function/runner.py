@@ -27,7 +27,7 @@ from lambda_function.model import (
     Stray,
     VolumeResult,
 )
-from lambda_function.plan import RunPlan, VolumePlan, plan_run
+from lambda_function.plan import RunPlan, VolumePlan, greatest_newest_age, plan_run
 from lambda_function.policy import PolicySet, parse_policies
 from lambda_function.ports import Commands, Ebs, Observer, PolicySource
 from lambda_function.report import bounded
@@ -281,6 +281,16 @@ class _Run:
         if result.outcome is ChangeOutcome.FAILED and result.change is not Change.JOIN:
             self._unserved.append(f"{result.snapshot_id} of {result.volume_id}: {result.reason}")
 
+    def _finally_serving(self) -> dict[str, Snapshot]:
+        """The snapshots that serve the slot, by volume: a candidate that could not be joined does not."""
+        failed = {volume_id for volume_id, result in self._results.items() if result.outcome is Outcome.FAILED}
+        joined = {
+            plan.volume.id: plan.serving
+            for plan in self._plan.volumes
+            if plan.serving is not None and plan.volume.id not in failed
+        }
+        return {**joined, **self._serving}
+
     def _report(self) -> RunReport:
         results = [self._results[volume_id] for volume_id in sorted(self._results)]
         unknown = [
@@ -296,6 +306,8 @@ class _Run:
             hooks=tuple(sorted(self._hooks, key=lambda hook: hook.instance_ids)),
             failed_snapshots=self._plan.failed_snapshots,
             orphaned_snapshots=self._plan.orphaned,
+            misspelt_tags=len(self._plan.warnings),
+            newest_age_seconds=greatest_newest_age(self._plan.volumes, self._finally_serving(), self._request.time),
         )
 
 

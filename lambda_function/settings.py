@@ -12,11 +12,14 @@ from lambda_function.tags import TagKeys
 
 DEFAULT_TAG_KEY = "AUTO-SNAPSHOT"
 DEFAULT_POLICIES_PATH = "/auto-snapshots/policies/"
+DEFAULT_METRICS_NAMESPACE = "AutoSnapshots"
 
-_NAMES = ("TAG_KEY", "POLICIES_PATH")
+_NAMES = ("TAG_KEY", "POLICIES_PATH", "METRICS_NAMESPACE")
 
 # Room for "-CONSISTENCY" under EC2's limit of 127; no characters that a filter reads as a wildcard.
 _TAG_KEY = re.compile(r"[A-Za-z0-9+=._:/@-][A-Za-z0-9 +=._:/@-]{0,113}[A-Za-z0-9+=._:/@-]|[A-Za-z0-9+=._:/@-]")
+# CloudWatch's characters and length for a namespace; AWS/ is AWS's own.
+_NAMESPACE = re.compile(r"(?!AWS/)[A-Za-z0-9.\-_/#:]{1,255}")
 _PATH = re.compile(r"(/[A-Za-z0-9_.-]+){1,14}/?")
 
 
@@ -26,6 +29,7 @@ class Settings:
 
     keys: TagKeys
     policies_path: str
+    metrics_namespace: str = DEFAULT_METRICS_NAMESPACE
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
@@ -44,7 +48,13 @@ class Settings:
                 f"environment variable POLICIES_PATH: {shown(path)}: must be a parameter path such as "
                 f"{DEFAULT_POLICIES_PATH}, of letters, digits, _ . - between slashes, not beginning with /aws or /ssm"
             )
-        return cls(TagKeys(key), path.rstrip("/") + "/")
+        namespace = environ.get("METRICS_NAMESPACE", DEFAULT_METRICS_NAMESPACE)
+        if not _NAMESPACE.fullmatch(namespace):
+            raise ConfigurationError(
+                f"environment variable METRICS_NAMESPACE: {shown(namespace)}: must be 1 to 255 letters, digits or "
+                ". - _ / # :, not beginning with AWS/"
+            )
+        return cls(TagKeys(key), path.rstrip("/") + "/", namespace)
 
 
 def _refuse_near_miss(name: str) -> None:

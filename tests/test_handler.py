@@ -14,7 +14,7 @@ from botocore.config import Config
 
 from lambda_function import handler
 from lambda_function.errors import AutoSnapshotsError, ConfigurationError, RunFailedError
-from lambda_function.observability import METRICS, logger
+from lambda_function.observability import logger
 from tests.endpoint import Account, Rules, ec2_backend, endpoint
 
 HOUR = timedelta(hours=1)
@@ -107,7 +107,7 @@ def test_the_volumes_of_an_instance_are_a_set_with_each_volume_s_own_tags(accoun
     assert account.snapshots(untagged) == account.snapshots(account.root_of(instance)) == []
     assert tags_of(first, account)[0]["AUTO-SNAPSHOT-INSTANCE"] == instance
     assert rules.calls.count("create_snapshots") == 1
-    assert answer["changes"] == []
+    assert "deleted" not in answer
 
 
 @pytest.mark.parametrize("page", [5, 7])
@@ -179,7 +179,7 @@ def test_encrypted_policies_are_read_and_nested_parameters_are_not_policies(acco
     account.volume({"AUTO-SNAPSHOT": "SECRET"})
     answer = invoke({"period": "hour"})
     assert answer["summary"]["created"] == 1
-    assert answer["failures"] == []
+    assert "failures" not in answer
 
 
 def test_nothing_of_others_is_touched(account, rules, now):
@@ -205,12 +205,10 @@ def test_an_ami_s_snapshot_and_a_locked_one_are_refused_with_ec2_s_reason_and_fa
     for _ in range(3):
         answer = invoke({"period": "hour"})
         now.moment += HOUR
-    refused = {
-        change["snapshot_id"]: change["reason"] for change in answer["changes"] if change["outcome"] == "refused"
-    }
+    refused = {line.split()[0]: line for line in answer["not_deleted"]}
     assert image in refused[held]
     assert "locked" in refused[locked]
-    assert answer["failures"] == []
+    assert "failures" not in answer
     assert answer["summary"]["refused"] == 2
 
 
@@ -265,23 +263,59 @@ def test_each_decision_is_one_structured_log_line_and_the_summary_another(accoun
     assert summary["request_id"] == "request"
 
 
-def test_metrics_count_the_run_by_period_zeros_included(account, capsys):
-    account.volume({"AUTO-SNAPSHOT": "P"})
+def metrics_in(text):
+    """Metric name and dimensions to values."""
+    found = {}
+    for line in text.splitlines():
+        if '"_aws"' in line:
+            blob = json.loads(line)
+            (directive,) = blob["_aws"]["CloudWatchMetrics"]
+            (dimensions,) = directive["Dimensions"]
+            for metric in directive["Metrics"]:
+                key = (directive["Namespace"], metric["Name"], *(f"{name}={blob[name]}" for name in dimensions))
+                found[key] = blob[metric["Name"]]
+    return found
+
+
+def test_a_run_s_metrics_are_its_counts_that_are_not_zero_and_its_completion_by_period(account, capsys, now):
+    account.policy("ONE", '{"hour": 1}')
+    worst, best = account.volume({"AUTO-SNAPSHOT": "ONE"}), account.volume({"AUTO-SNAPSHOT": "ONE"})
+    account.snapshot(best, {"AUTO-SNAPSHOT-PERIOD": "hour"}, now() - timedelta(seconds=60))
+    account.snapshot(worst, {"AUTO-SNAPSHOT-PERIOD": "hour"}, now() - timedelta(seconds=200))
     account.volume({"AUTO-SNAPSHOT": "Q"})
+    account.volume({"auto-snapshot": "ONE"})
+    account.volume({"AUTO-SNAPSHOT": "ONE"})
     invoke({"period": "hour"})
-    (metrics,) = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
-    assert metrics["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["Period"]]
-    assert metrics["Period"] == "hour"
-    assert {name: metrics[name] for name in METRICS} == {
-        "SnapshotsCreated": [1],
-        "SnapshotsShared": [0],
-        "VolumesAlreadyDone": [0],
-        "SnapshotsDeleted": [0],
-        "DeletionsRefused": [0],
-        "Failures": [0],
-        "HooksFailed": [0],
-        "VolumesWithUnknownPolicy": [1],
-        "SnapshotsInError": [0],
+    assert metrics_in(capsys.readouterr().out) == {
+        ("AutoSnapshots", "SnapshotsCreated"): [1],
+        ("AutoSnapshots", "VolumesWithUnknownPolicy"): [2],
+        ("AutoSnapshots", "RunsCompleted", "Period=hour"): [1],
+        ("AutoSnapshots", "NewestSnapshotAge", "Period=hour"): [200],
+    }
+
+
+def test_metrics_go_to_the_namespace_that_the_environment_names(account, capsys, monkeypatch):
+    monkeypatch.setenv("METRICS_NAMESPACE", "AutoSnapshots/other-stack")
+    invoke({"period": "hour"})
+    assert {key[0] for key in metrics_in(capsys.readouterr().out)} == {"AutoSnapshots/other-stack"}
+
+
+@pytest.mark.parametrize("selection", ["policies", "volumes"])
+def test_a_run_for_a_part_of_the_fleet_does_not_count_as_the_period_s_run(account, capsys, selection):
+    volume = account.volume({"AUTO-SNAPSHOT": "P"})
+    invoke({"period": "hour", selection: ["P"] if selection == "policies" else [volume]})
+    assert set(metrics_in(capsys.readouterr().out)) == {("AutoSnapshots", "SnapshotsCreated")}
+
+
+def test_a_failed_run_has_its_metrics_as_well(account, rules, capsys):
+    rules.failing_volumes.add(account.volume({"AUTO-SNAPSHOT": "P"}))
+    account.policy("FAULTY", '{"hour": "2"}')
+    account.volume({"AUTO-SNAPSHOT": "FAULTY"})
+    with pytest.raises(RunFailedError):
+        invoke({"period": "hour"})
+    assert metrics_in(capsys.readouterr().out) == {
+        ("AutoSnapshots", "SnapshotsFailed"): [2],
+        ("AutoSnapshots", "RunsCompleted", "Period=hour"): [1],
     }
 
 
@@ -289,7 +323,7 @@ def test_a_dry_run_writes_and_counts_nothing(account, rules, capsys):
     account.volume({"AUTO-SNAPSHOT": "P"}, account.instance())
     rules.calls.clear()
     answer = invoke(json.loads((EVENTS / "dry-run.json").read_text()))
-    assert answer["dry_run"]
+    assert answer["message"].endswith("(dry run: nothing was written)")
     assert answer["summary"]["created"] == 1
     assert not [call for call in rules.calls if not call.startswith("describe")]
     assert '"_aws"' not in capsys.readouterr().out

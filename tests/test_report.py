@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lambda_function.model import Outcome, Period, RunReport, RunRequest, VolumeResult
-from lambda_function.report import MAX_LISTED, MAX_MESSAGE, answer, bounded, failure_message
+from lambda_function.report import MAX_MESSAGE, bounded, failure_message, whole_report
 
 REQUEST = RunRequest(Period.HOUR, datetime(2026, 3, 2, tzinfo=UTC))
 
@@ -25,17 +25,8 @@ def test_a_few_failures_are_named_whole():
     assert all(failure in failure_message(report) for failure in report.failures)
 
 
-def test_the_answer_for_a_large_fleet_is_cut_says_so_and_stays_far_below_lambda_s_limit():
-    results = tuple(VolumeResult(f"vol-{n:017x}", "P", Outcome.CREATED, "x" * 150) for n in range(10_000))
-    whole = answer(RunReport(REQUEST, volumes=results))
-    assert len(whole["volumes"]) == MAX_LISTED
-    assert whole["omitted"] == {"volumes": 10_000 - MAX_LISTED}
-    assert whole["summary"]["created"] == 10_000
-    assert len(json.dumps(whole)) < 3_000_000
-
-
-def test_the_answer_is_json_and_a_short_one_is_whole():
-    result = VolumeResult("vol-1", "P", Outcome.NOT_DUE, "why")
-    whole = json.loads(json.dumps(answer(RunReport(REQUEST, volumes=(result,)))))
-    assert whole["volumes"] == [{"volume_id": "vol-1", "policy": "P", "outcome": "not due", "reason": "why"}]
-    assert "omitted" not in whole
+def test_the_whole_report_is_json_with_every_line():
+    results = tuple(VolumeResult(f"vol-{n:04x}", "P", Outcome.NOT_DUE, "why") for n in range(5_000))
+    whole = json.loads(json.dumps(whole_report(RunReport(REQUEST, volumes=results))))
+    assert whole["volumes"][0] == {"volume_id": "vol-0000", "policy": "P", "outcome": "not due", "reason": "why"}
+    assert len(whole["volumes"]) == 5_000

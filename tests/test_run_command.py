@@ -6,14 +6,17 @@ import threading
 import time
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 
 import pytest
 from moto.backends import get_backend
 
 from lambda_function import handler
+from lambda_function.app import run_event
 from lambda_function.errors import AwsError, HookError, RequestRejectedError, RunFailedError
 from lambda_function.hooks import HookPlan, check_parameters
+from lambda_function.model import RunReport
+from lambda_function.ports import Silent
+from lambda_function.report import failure_message, whole_report
 from lambda_function.run_command import POLL_SECONDS, RunCommand
 from lambda_function.time_budget import TimeBudget
 from tests.endpoint import ACCOUNT, REGION, Account, Rules, ec2_backend, endpoint
@@ -271,9 +274,20 @@ def test_commands_beyond_one_page_are_found(account, edge, document, agents):
 
 
 def invoke(rules):
+    """The hour's run over the handler's own clients; its whole report, or the error the handler would raise."""
     rules.agents.calls.clear()
-    context = SimpleNamespace(aws_request_id="request", get_remaining_time_in_millis=lambda: 900_000)
-    return handler.lambda_handler({"period": "hour"}, context)  # type: ignore[arg-type]  # all of it that is used
+    report = run_event(
+        {"period": "hour"},
+        environ={},
+        clients=handler.clients,
+        clock=handler.utc_now,
+        time_left=lambda: 900.0,
+        observer=Silent(),
+    )
+    assert isinstance(report, RunReport)
+    if report.failures:
+        raise RunFailedError(failure_message(report))
+    return whole_report(report)
 
 
 def hooked(account, value=POLICY):

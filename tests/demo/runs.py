@@ -18,7 +18,7 @@ from unittest import mock
 
 from lambda_function import handler
 from lambda_function.errors import AutoSnapshotsError
-from lambda_function.observability import logger
+from lambda_function.observability import COUNTS, logger
 
 
 @dataclass
@@ -73,10 +73,14 @@ class Invocation:
             found.append(f"failures {failures}, but error {self.error}")
         if len(failures) != self.summary["failed"]:
             found.append(f"{len(failures)} failures in the log, {self.summary['failed']} in the summary")
-        if self.answer is not None and self.answer["summary"] != self.summary:
+        counted = {name: count for name, count in self.summary.items() if count}
+        if self.answer is not None and self.answer["summary"] != counted:
             found.append("answer and log differ")
-        if self.metrics.get("SnapshotsCreated") != [self.summary["created"]]:
-            found.append(f"metrics say {self.metrics.get('SnapshotsCreated')} created")
+        for metric, count in COUNTS.items():
+            if self.metrics.get(metric, [0]) != [self.summary[count]]:
+                found.append(f"the metric {metric} says {self.metrics.get(metric)}, the log {self.summary[count]}")
+        if self.metrics.get("RunsCompleted") != [1]:
+            found.append("no metric says that the run was completed")
         return found
 
 
@@ -129,7 +133,7 @@ def invoke(event: dict[str, Any], moment: datetime, again: bool = False) -> Invo
 
 def _read(line: dict[str, Any], result: Invocation) -> None:
     if "_aws" in line:
-        result.metrics = line
+        result.metrics |= line
     elif line["message"] == "volume":
         result.volumes.append(line)
     elif line["message"] == "hook":
