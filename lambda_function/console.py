@@ -24,7 +24,9 @@ MAX_LINE = 400
 _NAMED = 5
 
 _DONE = (Outcome.CREATED, Outcome.SHARED, Outcome.WOULD_CREATE, Outcome.WOULD_SHARE)
-_FAILED = (Outcome.FAILED, Outcome.FAULTY_POLICY)
+_TOLD_ELSEWHERE = (Outcome.FAILED, Outcome.FAULTY_POLICY, Outcome.UNKNOWN_POLICY)
+"""Among the failures, or the warnings."""
+
 _COUNTED = (ChangeOutcome.DONE, ChangeOutcome.PLANNED)
 
 
@@ -68,7 +70,7 @@ def _skipped(report: RunReport) -> Iterable[str]:
         done = result.outcome is Outcome.ALREADY_DONE
         return result.outcome.value, f"a snapshot of this {period} exists" if done else result.reason
 
-    others = [result for result in report.volumes if result.outcome not in (*_DONE, *_FAILED)]
+    others = [result for result in report.volumes if result.outcome not in (*_DONE, *_TOLD_ELSEWHERE)]
     for (outcome, reason), alike in groupby(sorted(others, key=cause), key=cause):
         ids = [result.volume_id for result in alike]
         more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""

@@ -35,3 +35,8 @@ def load() -> dict[str, Any]:
 def defaults() -> dict[str, Any]:
     """Parameter name to default value."""
     return {name: parameter["Default"] for name, parameter in load()["Parameters"].items() if "Default" in parameter}
+
+
+def resources(kind: str) -> dict[str, Any]:
+    """Logical id to resource, of one type."""
+    return {name: each for name, each in load()["Resources"].items() if each["Type"] == kind}

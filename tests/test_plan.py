@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from lambda_function.model import Outcome, Period, RunRequest, Snapshot, SnapshotState, Volume
-from lambda_function.plan import plan_run
+from lambda_function.plan import greatest_newest_age, plan_run
 from lambda_function.policy import Parameter, parse_policies
 from lambda_function.tags import TagKeys
 
@@ -179,3 +179,37 @@ def test_a_volume_asked_for_that_cannot_be_served_is_named():
         "vol-00000002: asked for, but its policy was not",
         "vol-00000009: asked for, but no such tagged volume",
     )
+
+
+@pytest.mark.parametrize(
+    ("of_volumes", "minutes"),
+    [
+        pytest.param({1: [("day", 100), ("day", 30)]}, 30, id="the newest of a volume counts"),
+        pytest.param({1: [("day", 30)], 2: [("day", 100)]}, 100, id="the volume that is worst off counts"),
+        pytest.param({1: [("day", 30)], 2: []}, 30, id="a volume without any has no age"),
+        pytest.param({1: [("day", 30, "error"), ("day", 90)]}, 90, id="a failed one does not count"),
+        pytest.param({1: [("day", 30, "pending"), ("day", 90)]}, 30, id="a pending one counts"),
+        pytest.param({1: [("hour", 5), ("day", 90)]}, 90, id="one of another period does not count"),
+        pytest.param({1: [("day", -3)]}, 0, id="a clock ahead of ours makes no negative age"),
+        pytest.param({1: []}, None, id="without snapshots there is no age"),
+    ],
+)
+def test_the_age_is_that_of_the_newest_snapshot_of_the_volume_that_is_worst_off(of_volumes, minutes):
+    listed = [
+        snapshot(
+            keepers, ago, SnapshotState(*state or ["completed"]), number=10 * each + n, volume_id=f"vol-{each:08x}"
+        )
+        for each, rows in of_volumes.items()
+        for n, (keepers, ago, *state) in enumerate(rows)
+    ]
+    volumes = [volume(number=each) for each in of_volumes]
+    plan = plan_run(RunRequest(Period.DAY, NOW), POLICIES, volumes, listed, KEYS)
+    assert greatest_newest_age(plan.volumes, {}, NOW) == (None if minutes is None else minutes * 60)
+
+
+def test_what_this_run_made_counts_as_the_newest_and_a_policy_that_keeps_none_has_no_age():
+    made = snapshot("day", 0, number=9)
+    plan = plan_run(RunRequest(Period.DAY, NOW), POLICIES, [volume()], [snapshot("day", 2000)], KEYS)
+    assert greatest_newest_age(plan.volumes, {"vol-00000001": made}, NOW) == 0
+    plan = plan_run(RunRequest(Period.MONTH, NOW), POLICIES, [volume()], [snapshot("month", 2000)], KEYS)
+    assert greatest_newest_age(plan.volumes, {}, NOW) is None

@@ -10,6 +10,7 @@ def test_without_variables_the_documented_defaults_hold():
     settings = Settings.from_env({"PATH": "/bin", "AWS_REGION": "eu-west-1"})
     assert settings.keys.selection == "AUTO-SNAPSHOT"
     assert settings.policies_path == "/auto-snapshots/policies/"
+    assert settings.metrics_namespace == "AutoSnapshots"
 
 
 def test_variables_of_other_programs_are_none_of_our_business():
@@ -46,6 +47,10 @@ def test_tag_keys_that_ec2_takes_are_taken(key):
         ({"TAG_KEYS": "x"}, "did you mean TAG_KEY?"),
         ({"POLICY_PATH": "/x"}, "did you mean POLICIES_PATH?"),
         ({"POLICIES_PATHS": "/x"}, "did you mean POLICIES_PATH?"),
+        ({"METRICS_NAMESPACE": ""}, 'METRICS_NAMESPACE: "": must be 1 to 255'),
+        ({"METRICS_NAMESPACE": "AWS/EC2"}, "not beginning with AWS/"),
+        ({"METRICS_NAMESPACE": "x" * 256}, "METRICS_NAMESPACE"),
+        ({"METRIC_NAMESPACE": "x"}, "did you mean METRICS_NAMESPACE?"),
     ],
 )
 def test_a_wrong_or_misspelt_variable_is_named_with_its_remedy(variables, expected):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -60,8 +61,12 @@ def test_the_example_policies_values_never_change_since_an_update_would_overwrit
 
 
 def test_the_function_s_environment_is_what_the_settings_read():
-    values = {name: defaults()[value["Ref"]] for name, value in FUNCTION["Environment"]["Variables"].items()}
-    assert Settings.from_env(values) == Settings.from_env({})
+    variables = FUNCTION["Environment"]["Variables"]
+    values = {name: defaults()[value["Ref"]] for name, value in variables.items() if "Ref" in value}
+    assert variables.keys() - values.keys() == {"METRICS_NAMESPACE"}
+    values["METRICS_NAMESPACE"] = variables["METRICS_NAMESPACE"]["Fn::Sub"].replace("${AWS::StackName}", "a-stack")
+    settings = Settings.from_env(values)
+    assert settings == replace(Settings.from_env({}), metrics_namespace="AutoSnapshots/a-stack")
 
 
 @pytest.mark.parametrize("name", sorted(TEMPLATE["Parameters"]))
@@ -82,7 +87,7 @@ def test_every_output_is_described():
 
 def test_every_statement_of_the_role_has_its_sid_and_no_action_is_a_wildcard():
     (policy,) = RESOURCES["FunctionRole"]["Properties"]["Policies"]
-    statements = policy["PolicyDocument"]["Statement"]
+    statements = [each["Fn::If"][1] if "Fn::If" in each else each for each in policy["PolicyDocument"]["Statement"]]
     assert len({statement["Sid"] for statement in statements}) == len(statements)
     actions = [a for s in statements for a in (s["Action"] if isinstance(s["Action"], list) else [s["Action"]])]
     assert not [action for action in actions if "*" in action]
