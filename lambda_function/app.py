@@ -15,8 +15,9 @@ from lambda_function.model import HookCheckReport, HookCheckRequest, RunReport
 from lambda_function.parameter_store import ParameterStore
 from lambda_function.ports import Observer
 from lambda_function.run_command import RunCommand
-from lambda_function.runner import Surroundings, run
+from lambda_function.runner import run
 from lambda_function.settings import Settings
+from lambda_function.surroundings import Surroundings
 from lambda_function.time_budget import TimeBudget
 
 

@@ -7,12 +7,18 @@ of a run beside this one, is there, and adopts it.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from lambda_function.creation_outcome import (
+    Creation,
+    FrozenOutcome,
+    UnitOutcome,
+    failures,
+    with_warning,
+    without_snapshot,
+)
 from lambda_function.errors import (
-    AutoSnapshotsError,
     AwsError,
     CreationTooSoonError,
     OutOfTimeError,
@@ -22,22 +28,12 @@ from lambda_function.errors import (
     VolumePendingError,
 )
 from lambda_function.grouping import CreateUnit, single
-from lambda_function.model import (
-    HookResult,
-    Instance,
-    Outcome,
-    RunRequest,
-    Snapshot,
-    Stray,
-    VolumeResult,
-)
+from lambda_function.model import Instance, Outcome, RunRequest, Snapshot, Stray, VolumeResult
 from lambda_function.pending import PendingRoom
 from lambda_function.plan import VolumePlan, serving_snapshot, sharing_candidate
 from lambda_function.ports import Ebs
 from lambda_function.tags import TagKeys
 from lambda_function.time_budget import TimeBudget
-
-logger = logging.getLogger(__name__)
 
 RESERVE_SECONDS = 45.0
 """No create is begun with less time left: its retries, and the pruning of what is done, need it."""
@@ -47,38 +43,6 @@ LOOK_AFTER_SECONDS = (0.0, 5.0, 10.0)
 
 VOLUME_PENDING_SECONDS = 30.0
 ATTEMPTS = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Creation:
-    """What became of one volume; `snapshot` serves its slot, unless the result is a failure."""
-
-    plan: VolumePlan
-    result: VolumeResult
-    snapshot: Snapshot | None = None
-
-
-@dataclass(frozen=True)
-class UnitOutcome:
-    """What became of a unit. `strays` are snapshots that nobody asked for, made by a set."""
-
-    creations: tuple[Creation, ...]
-    strays: tuple[Stray, ...] = ()
-    hooks: tuple[HookResult, ...] = ()
-
-
-@dataclass(frozen=True)
-class FrozenOutcome:
-    """What a create under a freeze has made so far.
-
-    `too_soon` are the units that EC2's 15 seconds refused, to be seen to after the thaw; `no_room` says
-    that the cap on pending snapshots refused it.
-    """
-
-    creations: tuple[Creation, ...]
-    strays: tuple[Stray, ...] = ()
-    too_soon: tuple[tuple[CreateUnit, str], ...] = ()
-    no_room: bool = False
 
 
 @dataclass(frozen=True)
@@ -272,31 +236,6 @@ class Creator:
         rest = [plan for plan in unit.plans if plan.volume.id not in served]
         alone = self._one_by_one(rest, "not as a set: another volume of it had just been served")
         return UnitOutcome((*adopted, *alone.creations))
-
-
-def without_snapshot(plan: VolumePlan, outcome: Outcome, reason: str) -> Creation:
-    """A volume that got none, and why."""
-    return Creation(plan, VolumeResult(plan.volume.id, plan.policy_name, outcome, reason))
-
-
-def with_warning(creation: Creation, warning: str) -> Creation:
-    """The same with one more warning."""
-    result = replace(creation.result, warnings=(*creation.result.warnings, warning))
-    return replace(creation, result=result)
-
-
-def failures(plans: Sequence[VolumePlan], error: Exception) -> tuple[Creation, ...]:
-    """These volumes without a snapshot, because of this error of the call for them."""
-    outcome, reason = Outcome.FAILED, str(error)
-    if isinstance(error, VolumeNotFoundError) and len(plans) == 1:
-        outcome, reason = Outcome.VOLUME_GONE, f"gone between listing and create ({error.code})"
-    elif not isinstance(error, AutoSnapshotsError):
-        # A fault of our own in one unit must not cost the others their snapshots.
-        logger.error(
-            "unexpected while creating snapshots of %s", ", ".join(plan.volume.id for plan in plans), exc_info=error
-        )
-        reason = f"unexpected {type(error).__name__}: {error}"
-    return tuple(without_snapshot(plan, outcome, reason) for plan in plans)
 
 
 def _detached(unit: CreateUnit) -> str:

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from lambda_function.concurrency import MAX_FREEZES, in_parallel
 from lambda_function.errors import AutoSnapshotsError, AwsError, HookError
 from lambda_function.grouping import HookGroup, arrange_hooked
+from lambda_function.hook_command import HookPlan, Stage, parameters_for
 from lambda_function.hook_readiness import HookReadiness, look
-from lambda_function.hooks import CANCEL_SECONDS, HookPlan, Stage, parameters_for
+from lambda_function.hooks import CANCEL_SECONDS
 from lambda_function.model import HookCheckReport, HookCheckRequest, HookResult, Outcome, Period, Volume
 from lambda_function.plan import VolumePlan
 from lambda_function.policy import PolicySet
 from lambda_function.ports import Commands
-from lambda_function.runner import Surroundings, policy_faults, read_policies
+from lambda_function.surroundings import Surroundings, policy_faults, read_policies
 from lambda_function.tags import TagKeys, policy_named_by
 from lambda_function.time_budget import TimeBudget
 

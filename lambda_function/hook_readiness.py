@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lambda_function.errors import AwsError, HookError
 from lambda_function.grouping import HookGroup
-from lambda_function.hooks import HookPlan, check_parameters
+from lambda_function.hook_command import HookPlan, check_parameters
 from lambda_function.model import Period
 from lambda_function.ports import Commands, HookDocument
 

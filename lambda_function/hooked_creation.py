@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lambda_function.concurrency import MAX_FREEZES, in_parallel
-from lambda_function.creation import Creation, Creator, FrozenOutcome, UnitOutcome, with_warning, without_snapshot
+from lambda_function.creation import Creator
+from lambda_function.creation_outcome import Creation, FrozenOutcome, UnitOutcome, with_warning, without_snapshot
 from lambda_function.errors import AwsError, HookError, OutOfTimeError
 from lambda_function.grouping import HookGroup
+from lambda_function.hook_command import HookPlan
 from lambda_function.hook_readiness import HookReadiness
-from lambda_function.hooks import Freeze, Held, HookPlan
+from lambda_function.hooks import Freeze, Held
 from lambda_function.model import Consistency, HookResult, Outcome, RunRequest
 from lambda_function.ports import Commands, Ebs
 from lambda_function.time_budget import TimeBudget

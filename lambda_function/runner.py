@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 from lambda_function.changes import PlannedChange, apply_changes, delete_strays, kept_for, plan_join, plan_prune
 from lambda_function.concurrency import MAX_FREEZES, WORKERS, in_parallel
-from lambda_function.creation import Creation, Creator, UnitOutcome, failures
-from lambda_function.errors import AwsError, ConfigurationError, HookError
+from lambda_function.creation import Creator
+from lambda_function.creation_outcome import Creation, UnitOutcome, failures
+from lambda_function.errors import AwsError, HookError
 from lambda_function.grouping import CreateUnit, HookGroup, arrange, arrange_hooked
 from lambda_function.hook_readiness import HookReadiness, look
 from lambda_function.hooked_creation import HookedCreator
@@ -16,7 +17,6 @@ from lambda_function.model import (
     Change,
     ChangeOutcome,
     ChangeResult,
-    HookCheckRequest,
     HookResult,
     Instance,
     Outcome,
@@ -28,24 +28,8 @@ from lambda_function.model import (
     VolumeResult,
 )
 from lambda_function.plan import RunPlan, VolumePlan, greatest_newest_age, plan_run
-from lambda_function.policy import PolicySet, parse_policies
-from lambda_function.ports import Commands, Ebs, Observer, PolicySource
-from lambda_function.report import bounded
-from lambda_function.tags import TagKeys
-from lambda_function.time_budget import TimeBudget
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What a run works with; the composition roots put it together."""
-
-    policies: PolicySource
-    ebs: Ebs
-    keys: TagKeys
-    policies_path: str
-    commands: Commands
-    budget: TimeBudget
-    observer: Observer
+from lambda_function.policy import PolicySet
+from lambda_function.surroundings import Surroundings, policy_faults, read_policies
 
 
 def run(request: RunRequest, around: Surroundings) -> RunReport:
@@ -60,33 +44,6 @@ def run(request: RunRequest, around: Surroundings) -> RunReport:
     snapshots = around.ebs.list_snapshots(request.period.up_to(), request.volumes)
     plan = plan_run(request, policies, volumes, snapshots, around.keys)
     return _Run(request, around, policies, plan).execute()
-
-
-def read_policies(request: RunRequest | HookCheckRequest, source: PolicySource, path: str) -> PolicySet:
-    """All policies, at least one of them valid and every requested one among them."""
-    policies = parse_policies(source.read())
-    if not policies.names:
-        raise ConfigurationError(f"no policy under {path}: put one parameter per policy there, or set POLICIES_PATH")
-    if not policies.valid:
-        raise ConfigurationError(bounded("no policy is valid:", policy_faults(policies, ())))
-    unknown = [name for name in request.policies if name not in policies.names]
-    if unknown:
-        known = ", ".join(sorted(policies.names))
-        raise ConfigurationError(
-            "; ".join(f'policy "{name}" does not exist{policies.suggestion(name)}' for name in unknown)
-            + f" (under {path}: {known})"
-        )
-    return policies
-
-
-def policy_faults(policies: PolicySet, asked_for: Sequence[str]) -> list[str]:
-    """The faults of the policies asked for, or of all."""
-    return [
-        str(fault)
-        for name, faults in sorted(policies.faulty.items())
-        if not asked_for or name in asked_for
-        for fault in faults
-    ]
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,8 @@ from lambda_function.model import (
 )
 from lambda_function.policy import Parameter
 from lambda_function.ports import Silent
-from lambda_function.runner import Surroundings, run
+from lambda_function.runner import run
+from lambda_function.surroundings import Surroundings
 from lambda_function.tags import TagKeys, copied_tags, near_miss, parse_keepers, policy_named_by
 from lambda_function.time_budget import TimeBudget
 from tests.fake_clock import Clock

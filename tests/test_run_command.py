@@ -13,7 +13,7 @@ from moto.backends import get_backend
 from lambda_function import handler
 from lambda_function.app import run_event
 from lambda_function.errors import AwsError, HookError, RequestRejectedError, RunFailedError
-from lambda_function.hooks import HookPlan, check_parameters
+from lambda_function.hook_command import HookPlan, check_parameters
 from lambda_function.model import RunReport
 from lambda_function.ports import Silent
 from lambda_function.report import failure_message, whole_report
