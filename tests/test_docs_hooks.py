@@ -16,7 +16,8 @@ from lambda_function.hooks import AUTO_THAWED, CANCEL_SECONDS, CREATE_SECONDS, N
 from lambda_function.model import Consistency
 from lambda_function.policy import Parameter, Policy, parse_policy
 from lambda_function.ports import HookDocument
-from tests.system.agent import RefusedError, checked, load_template, substituted
+from tests.system.agent import RefusedError, checked, substituted
+from tests.template import load
 
 PAGE = (Path(__file__).parent.parent / "docs/hooks.md").read_text(encoding="utf-8")
 EXAMPLE = re.findall(r"<!-- example: document -->\n```yaml\n(.*?)```", PAGE, re.DOTALL)
@@ -152,7 +153,7 @@ def test_the_policy_shown_is_valid():
 
 
 def test_the_role_grants_what_the_page_says():
-    role = load_template()["Resources"]["FunctionRole"]["Properties"]["Policies"][0]["PolicyDocument"]
+    role = load()["Resources"]["FunctionRole"]["Properties"]["Policies"][0]["PolicyDocument"]
     granted = {
         action
         for each in role["Statement"]
