@@ -31,7 +31,7 @@ run: install ## three simulated days against an embedded AWS endpoint
 	$(BIN)/python -m tests.demo
 
 test: install ## the test suite
-	$(BIN)/python -m pytest -n auto --ignore=tests/system
+	$(BIN)/python -m pytest -n auto --ignore=tests/system --ignore=tests/deployed
 
 # What the system tests mount, freeze and start. The servers' own clusters are neither created nor started.
 system-packages:
@@ -84,10 +84,6 @@ clean: ## remove everything that was made here
 	rm -rf $(VENV) $(SAM_VENV) $(SCAN_VENV) .aws-sam .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Called by `sam build`, which names the target after the function's logical id.
+# What `sam build` calls; the tests build their own packages by it.
 build-AutoSnapshotsFunction:
-	$(PYTHON) -m pip install --quiet --require-hashes --no-deps --no-compile --only-binary=:all: \
-		--platform manylinux2014_aarch64 --platform manylinux_2_28_aarch64 --implementation cp --python-version 3.13 \
-		--target "$(ARTIFACTS_DIR)" -r lambda_function/requirements.txt
-	mkdir -p "$(ARTIFACTS_DIR)/lambda_function"
-	cp $(filter-out lambda_function/__main__.py,$(wildcard lambda_function/*.py)) "$(ARTIFACTS_DIR)/lambda_function/"
+	$(MAKE) -C lambda_function $@ ARTIFACTS_DIR="$(abspath $(ARTIFACTS_DIR))"
