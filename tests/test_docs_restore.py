@@ -6,6 +6,7 @@ Those for the instance are run by `make test-system`, on real file systems and s
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -72,6 +73,17 @@ def test_every_command_on_the_page_has_a_name_by_which_a_test_runs_it(page):
     assert page.unnamed == 0
 
 
+INLINE = re.compile(r"`aws (\w+) ([a-z-]+)([^`]*)`")
+INLINE_COMMANDS = [each for page in (RESTORE, UNINSTALL) for each in INLINE.findall(page.text)]
+
+
+@pytest.mark.parametrize(("service", "command", "rest"), INLINE_COMMANDS, ids=[each[1] for each in INLINE_COMMANDS])
+def test_a_command_named_in_a_sentence_exists_and_has_these_options(service, command, rest):
+    members = json.loads(run_at_desk(f"aws {service} {command} --generate-cli-skeleton"))
+    options = re.findall(r"--([a-z-]+)", rest)
+    assert {option.replace("-", "") for option in options} <= {member.lower() for member in members}
+
+
 def test_the_list_shows_the_sets_of_one_instance_newest_first(fleet):
     out = run_at_desk(RESTORE.script("list", INSTANCE=fleet.instance))
     positions = [out.index(made["data"]) for made in fleet.sets]
@@ -113,6 +125,16 @@ def test_a_restored_volume_takes_the_place_of_the_old_one(fleet, which):
     assert fleet.made_of(fleet.attached()[device]) == fleet.sets[1][which]
     assert old not in fleet.attached().values()
     assert fleet.account.ec2.describe_volumes(VolumeIds=[old])["Volumes"][0]["State"] == "available"
+
+
+def test_a_running_instances_root_volume_is_replaced_and_the_rest_stays(fleet):
+    before = fleet.attached()
+    script = RESTORE.script("root volume", SNAPSHOT=fleet.sets[1]["root"], INSTANCE=fleet.instance)
+    assert run_at_desk(script) == "succeeded\n"
+    after = fleet.attached()
+    changed = {device for device in before if before[device] != after[device]}
+    assert {before[device] for device in changed} == {fleet.root}
+    assert {fleet.made_of(after[device]) for device in changed} == {fleet.sets[1]["root"]}
 
 
 def test_a_whole_instance_gets_every_volume_of_the_set_and_runs_again(fleet):
