@@ -14,7 +14,7 @@ import boto3
 import pytest
 
 from lambda_function import __main__ as shell
-from tests.endpoint import Account, Rules, endpoint
+from tests.endpoint import Account, Rules, ec2_backend, endpoint
 from tests.page_commands import Page, run_at_desk
 
 RESTORE, UNINSTALL = Page("restore.md"), Page("uninstall.md")
@@ -73,7 +73,7 @@ def test_every_command_on_the_page_has_a_name_by_which_a_test_runs_it(page):
     assert page.unnamed == 0
 
 
-INLINE = re.compile(r"`aws (\w+) ([a-z-]+)([^`]*)`")
+INLINE = re.compile(r"`aws\s+(\w+)\s+([a-z-]+)([^`]*)`")
 INLINE_COMMANDS = [each for page in (RESTORE, UNINSTALL) for each in INLINE.findall(page.text)]
 
 
@@ -104,6 +104,16 @@ def test_the_newest_set_is_the_newest_that_was_proved_and_has_its_root_volume_wi
     assert set(out.split(": ", 1)[1].split()) == set(fleet.sets[1].values())
 
 
+def test_a_set_with_a_failed_member_is_refused_before_anything_is_restored(account):
+    instance, started = account.instance(), NOW - timedelta(minutes=1)
+    tags = {"AUTO-SNAPSHOT-PERIOD": "hour", "AUTO-SNAPSHOT-INSTANCE": instance}
+    account.snapshot(account.volume(), {**tags, "AUTO-SNAPSHOT-CONSISTENCY": "application"}, started)
+    broken = account.snapshot(account.volume(), {**tags, "AUTO-SNAPSHOT-CONSISTENCY": "crash"}, started)
+    ec2_backend().snapshots[broken].status = "error"
+    with pytest.raises(AssertionError, match="Waiter SnapshotCompleted failed"):
+        run_at_desk(RESTORE.script("newest set", INSTANCE=instance))
+
+
 def test_of_an_instance_without_a_proved_set_the_newest_is_none(fleet):
     assert run_at_desk(RESTORE.script("newest set", INSTANCE="i-00000000000000000")).startswith("None:")
 
@@ -117,14 +127,12 @@ def test_a_restored_volume_stands_beside_the_old_one(fleet):
     assert fleet.made_of(after["/dev/sdp"]) == fleet.sets[1]["data"]
 
 
-@pytest.mark.parametrize("which", ["data", "root"])
-def test_a_restored_volume_takes_the_place_of_the_old_one(fleet, which):
-    old = {"data": fleet.data, "root": fleet.root}[which]
-    (device,) = [name for name, volume in fleet.attached().items() if volume == old]
-    run_at_desk(RESTORE.script("volume", "in place", SNAPSHOT=fleet.sets[1][which], INSTANCE=fleet.instance))
-    assert fleet.made_of(fleet.attached()[device]) == fleet.sets[1][which]
-    assert old not in fleet.attached().values()
-    assert fleet.account.ec2.describe_volumes(VolumeIds=[old])["Volumes"][0]["State"] == "available"
+def test_a_restored_volume_takes_the_place_of_the_old_one(fleet):
+    (device,) = [name for name, volume in fleet.attached().items() if volume == fleet.root]
+    run_at_desk(RESTORE.script("volume", "in place", SNAPSHOT=fleet.sets[1]["root"], INSTANCE=fleet.instance))
+    assert fleet.made_of(fleet.attached()[device]) == fleet.sets[1]["root"]
+    assert fleet.root not in fleet.attached().values()
+    assert fleet.account.ec2.describe_volumes(VolumeIds=[fleet.root])["Volumes"][0]["State"] == "available"
 
 
 def test_a_running_instances_root_volume_is_replaced_and_the_rest_stays(fleet):
