@@ -22,11 +22,9 @@ class Page:
         self.instance = {name: block for where, name, block in found if where != "run"}
         assert len(self.desk) + len(self.instance) == len(found), "two blocks bear the same name"
         self.unnamed = self.text.count("```sh\n") - len(found)
-        self.ran: set[str] = set()
 
     def script(self, *names: str, **values: str) -> str:
         """These blocks one after the other, with the examples' values replaced; every value must have its place."""
-        self.ran |= set(names)
         text = "\n".join({**self.desk, **self.instance}[name] for name in names)
         for key, value in values.items():
             text, places = re.subn(rf"^{key}=\S+$", f"{key}='{value}'", text, flags=re.MULTILINE)

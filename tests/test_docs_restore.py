@@ -9,6 +9,7 @@ import json
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import boto3
 import pytest
@@ -71,6 +72,9 @@ def fleet(account):
 @pytest.mark.parametrize("page", [RESTORE, UNINSTALL], ids=["restore", "uninstall"])
 def test_every_command_on_the_page_has_a_name_by_which_a_test_runs_it(page):
     assert page.unnamed == 0
+    here = Path(__file__)
+    tests = "".join(each.read_text(encoding="utf-8") for each in (here, *(here.parent / "system").glob("test_*.py")))
+    assert {name for name in (*page.desk, *page.instance) if f'"{name}"' not in tests} == set()
 
 
 INLINE = re.compile(r"`aws\s+(\w+)\s+([a-z-]+)([^`]*)`")
