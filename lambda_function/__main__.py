@@ -51,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except AutoSnapshotsError as error:
         errors.print(f"error: {error}", style="bold red", markup=False, highlight=False)
         return 2 if isinstance(error, ConfigurationError) else 1
-    console = _output()
+    # Redirected, a table is read by grep and mail: its lines are as long as they need to be.
+    console = Console() if sys.stdout.isatty() else Console(width=240)
     if options.json:
         whole = answer(report, limit=None) if isinstance(report, RunReport) else check_answer(report)
         print(json.dumps(whole, indent=2))
@@ -74,13 +75,8 @@ def _status(options: argparse.Namespace, errors: Console) -> int:
     if options.json:
         print(status_json(report))
     else:
-        print_status(report, _output())
+        print_status(report, Console(width=None if sys.stdout.isatty() else 240))
     return 0 if report.is_well else 1
-
-
-def _output() -> Console:
-    # Redirected, a table is read by grep and mail: its lines are as long as they need to be.
-    return Console() if sys.stdout.isatty() else Console(width=240)
 
 
 def _selection(options: argparse.Namespace) -> dict[str, object]:
