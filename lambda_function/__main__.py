@@ -1,6 +1,7 @@
 """The same run from a shell: `python -m lambda_function hour [--dry-run] ...`.
 
-Exit codes: 0 everything succeeded, 1 something failed, 2 wrong arguments or configuration.
+Exit codes: 0 everything succeeded (`status`: every volume is protected), 1 something failed (is not), 2 wrong
+arguments or configuration.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from lambda_function.clients import build_clients
 from lambda_function.errors import AutoSnapshotsError, ConfigurationError
 from lambda_function.model import RunReport
 from lambda_function.report import check_answer, whole_report
-from lambda_function.shell.arguments import HOOKS, parse_arguments
+from lambda_function.shell.arguments import HOOKS, STATUS, parse_arguments
+from lambda_function.shell.status_command import print_status, read_status, status_json
 from lambda_function.shell.terminal import ProgressObserver, print_check, print_report
 
 PATIENCE_SECONDS = 4 * 3600.0
@@ -35,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     errors = Console(stderr=True, soft_wrap=True)
     began = time.monotonic()
     try:
+        if options.command == STATUS:
+            return _status(options, errors)
         with ProgressObserver(errors) as observer:
             report = run_event(
                 _event(options),
@@ -59,9 +63,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if report.failures else 0
 
 
-def _event(options: argparse.Namespace) -> dict[str, object]:
+def _status(options: argparse.Namespace, errors: Console) -> int:
+    with ProgressObserver(errors) as observer:
+        report = read_status(
+            _selection(options),
+            environ=os.environ,
+            clients=lambda: build_clients(os.environ.get("AWS_REGION")),
+            now=datetime.now(UTC),
+            observer=observer,
+        )
+    if options.json:
+        print(status_json(report))
+    else:
+        print_status(report, Console(width=None if sys.stdout.isatty() else 240))
+    return 0 if report.is_well else 1
+
+
+def _selection(options: argparse.Namespace) -> dict[str, object]:
     selected = {"policies": options.policy, "volumes": options.volume}
-    given: dict[str, object] = {name: value for name, value in selected.items() if value is not None}
+    return {name: value for name, value in selected.items() if value is not None}
+
+
+def _event(options: argparse.Namespace) -> dict[str, object]:
+    given = _selection(options)
     if options.command == HOOKS:
         return {"check_hooks": True, **given}
     if options.time is not None:

@@ -25,6 +25,7 @@ INSTANCES_PAGE = 1000
 FILTER_VALUES = 200
 """Values in all filters of a call; more give FilterLimitExceeded."""
 _STATES = {state.value: state for state in SnapshotState}
+_CONSISTENCIES = {consistency.value: consistency for consistency in Consistency}
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,14 @@ def _volume(raw: Mapping[str, Any]) -> Volume:
         # Volumes of Fargate tasks have an attachment without an instance.
         if attachment.get("State") != "detached" and "InstanceId" in attachment
     }
-    return Volume(raw["VolumeId"], raw.get("State", "unknown"), _tags(raw), tuple(sorted(attached_to)))
+    created = raw.get("CreateTime")
+    return Volume(
+        raw["VolumeId"],
+        raw.get("State", "unknown"),
+        _tags(raw),
+        tuple(sorted(attached_to)),
+        created.astimezone(UTC) if created else None,
+    )
 
 
 def _instance(raw: Mapping[str, Any]) -> Instance:
@@ -200,4 +208,5 @@ def _snapshot(raw: Mapping[str, Any], tags: Mapping[str, str], keys: TagKeys) ->
         state=_STATES.get(raw.get("State", "pending"), SnapshotState.OTHER),
         keepers=parse_keepers(tags.get(keys.period, "")),
         policy=policy_named_by(tags, keys),
+        consistency=_CONSISTENCIES.get(tags.get(keys.consistency, "")),
     )

@@ -61,13 +61,15 @@ class Consistency(StrEnum):
 class Volume:
     """An EBS volume that carries the selection tag, or a near miss of it.
 
-    `instance_ids` are the instances it is attached to: none, one, or several for Multi-Attach.
+    `instance_ids` are the instances it is attached to: none, one, or several for Multi-Attach. `create_time` is
+    None where EC2 did not say.
     """
 
     id: str
     state: str
     tags: Mapping[str, str]
     instance_ids: tuple[str, ...] = ()
+    create_time: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,8 @@ class Snapshot:
     """A snapshot of this account that bears our key.
 
     `keepers` are the words of its period tag in canonical order, those of other tools included;
-    `policy` is the value of its copied selection tag, None on snapshots of the old cron script.
+    `policy` is the value of its copied selection tag and `consistency` that of its own tag; both are None on
+    snapshots of the old cron script.
     """
 
     id: str
@@ -95,6 +98,7 @@ class Snapshot:
     state: SnapshotState
     keepers: tuple[str, ...]
     policy: str | None = None
+    consistency: Consistency | None = None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ moto completes snapshots at once, stamps them with the machine's clock, does not
 snapshots, wants all values of a `tag-key` filter on one resource where EC2 wants any, and ignores
 `CopyTagsFromSource`, `ExcludeDataVolumeIds`, the 15-second rule and the cap on pending snapshots.
 Its requests run side by side on plain dictionaries, and it finds a resource's tags by going through all
-tags there are. What is added here for those is kept in this one place; Run Command is added beside it.
+tags there are. What is added here for those is kept in this one place; Run Command, and what a restore needs, are
+added beside it.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from moto.ec2.responses.tags import TagResponse
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication
 from moto.server import ThreadedMotoServer
 
+from tests.restore_endpoint import restoring
 from tests.run_command_endpoint import Agents, run_command
 from tests.system.agent import document_content
 
@@ -211,6 +213,7 @@ def endpoint(rules: Rules | None = None) -> Iterator[tuple[str, Rules]]:
         ),
         mock.patch("moto.ec2.models.elastic_block_store.Volume.status", property(extension.volume_status)),
         run_command(rules.agents, rules.clock),
+        restoring(),
     ):
         server.start()
         host, port = server.get_host_and_port()

@@ -292,6 +292,7 @@ class FakeCloud:
             self.state_of(stored),
             parse_keepers(stored.tags.get(KEYS.period, "")),
             policy_named_by(stored.tags, KEYS),
+            Consistency(stored.tags[KEYS.consistency]) if KEYS.consistency in stored.tags else None,
         )
 
     def _next_id(self) -> str:

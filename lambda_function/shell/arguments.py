@@ -9,6 +9,7 @@ from lambda_function.model import Period
 
 PROGRAM = "python -m lambda_function"
 HOOKS = "hooks"
+STATUS = "status"
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -32,7 +33,13 @@ def build_parser() -> argparse.ArgumentParser:
     hooks = commands.add_parser(HOOKS, help="with --check: dry-run every hook where it would run")
     hooks.add_argument("--check", action="store_true", required=True, help="dry-run every hook; freeze nothing")
     _add_selection(hooks)
+    _add_status(commands)
     return parser
+
+
+def _add_status(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    status = commands.add_parser(STATUS, help="show how every tagged volume stands; exit 1 where one needs a look")
+    _add_selection(status)
 
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:

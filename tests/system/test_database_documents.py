@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.page_commands import Page
 from tests.system.agent import document_content
-from tests.system.conftest import STATE, Disks, sh
+from tests.system.conftest import BY_ID, STATE, Disks, sh
 from tests.system.servers import MariaDb, PostgreSql, ServerError, restored_over
 
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
@@ -355,3 +356,68 @@ def test_postgresql_on_the_root_file_system_is_refused_since_nothing_would_hold_
     gone = agent.run(content, command="dry-run", **needed)
     assert gone.exit_code == 206
     assert "cannot be reached" in gone.stderr
+
+
+def restored_by_the_page(pair, copies, disks, block, **values):
+    """What docs/restore.md says to do on the instance, on one whose mount points are the originals'."""
+    page = Page("restore.md")
+    lines = ["mount --make-rprivate /"]
+    for disk in pair:
+        volume_id = disks.link(disks.attach(copies[disk.volume_id]))
+        link = BY_ID / f"nvme-Amazon_Elastic_Block_Store_{volume_id.replace('-', '')}"
+        lines.append(page.script("mount", DEVICE=str(link), MOUNT=str(disk.mount)))
+    script = "\n".join([*lines, page.script(block, **values)])
+    done = sh("unshare", "--mount", "bash", "-euo", "pipefail", "-c", script, check=False, cwd="/")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def frozen_copies(agent, pair):
+    """Copies of both volumes, made at different moments of one freeze."""
+
+    def copy(content, needed):
+        fields = {"executionId": str(uuid.uuid4()), "volumeIds": ",".join(disk.volume_id for disk in pair)}
+        assert agent.run(content, command="pre-script", timeoutSeconds="60", **fields, **needed).exit_code == 0
+        copies = {}
+        for disk in pair:
+            copies[disk.volume_id] = copied(disk, f"restore-{disk.volume_id}.img")
+            time.sleep(0.7)
+        after = agent.run(content, command="post-script", timeoutSeconds="60", **fields, **needed)
+        assert (after.exit_code, after.said("held")) == (0, "yes"), after.stderr
+        return copies
+
+    return copy
+
+
+def test_the_restore_page_brings_a_mariadb_back_from_a_set(mysql, base, disks, pair, on_two_volumes, frozen_copies):
+    on_two_volumes(MariaDb).write()
+    time.sleep(1)
+    copies = frozen_copies(*mysql)
+    options = base / "my.cnf"
+    options.write_text("[mariadbd]\nlog-bin=mariadb-bin\n")  # the original's, whose name came from its pid file
+    run = base / "run"
+    out = restored_by_the_page(
+        pair, copies, disks, "mariadb", OPTIONS=str(options), DATADIR=str(pair[0].mount / "data"), RUN=str(run)
+    )
+    checked = dict(line.split() for line in out.splitlines() if line.startswith("ledger."))
+    assert checked == {"ledger.left_side": "OK", "ledger.right_side": "OK", "ledger.plain": "OK"}
+    log = (run / "restored.log").read_text()
+    assert "crash recovery" in log
+    assert "Shutdown complete" in log
+
+
+def test_the_restore_page_brings_a_postgresql_back_from_a_set(
+    postgresql, base, disks, pair, on_two_volumes, frozen_copies
+):
+    on_two_volumes(PostgreSql).write()
+    time.sleep(1)
+    copies = frozen_copies(*postgresql)
+    data, run = pair[0].mount / "data", base / "run"
+    binaries = str(Path(PostgreSql.program("postgres")).parent)
+    restored_by_the_page(pair, copies, disks, "postgresql", PGDATA=str(data), BIN=binaries, RUN=str(run))
+    log = (run / "restored.log").read_text()
+    assert "redo starts at" in log
+    assert "database system is ready to accept connections" in log
+    assert "database system is shut down" in log
+    assert (data / "postmaster.pid").exists(), "the original's was left alone"
