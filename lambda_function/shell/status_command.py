@@ -17,9 +17,9 @@ from lambda_function.event import parse_event
 from lambda_function.model import HookCheckRequest, Period, Snapshot, SnapshotState
 from lambda_function.parameter_store import ParameterStore
 from lambda_function.ports import Observer
-from lambda_function.runner import policy_faults, read_policies
 from lambda_function.settings import Settings
 from lambda_function.shell.status import PeriodStatus, Status, StatusReport, VolumeStatus, judge_volumes, summary
+from lambda_function.surroundings import policy_faults, read_policies
 
 _STYLES = {
     Status.PROTECTED: "green",
