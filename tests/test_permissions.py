@@ -24,7 +24,7 @@ from moto.backends import get_backend
 from tests.demo.runs import Clock
 from tests.endpoint import Rules, ec2_backend, endpoint
 from tests.permission_fleet import START, furnish, live
-from tests.role import ACCOUNT, DEFAULT, FULL, granted
+from tests.role import ACCOUNT, DEFAULT, FULL, REGION, granted
 
 SOURCES = Path(__file__).parent.parent / "lambda_function"
 
@@ -74,8 +74,11 @@ def world():
 
 def run_as_role(rules, actions):
     """The fleet's life under assumed-role credentials that allow these actions, on any resource."""
-    get_backend("ssm").reset()
-    ec2_backend().tags.clear()  # so that nothing of the runs before is selected; a reset takes a second
+    # Nothing of the runs before is to be found; a reset of everything would take a second.
+    ssm = get_backend("ssm")[ACCOUNT][REGION]
+    ssm._parameters.clear()
+    ssm._documents.clear()
+    ec2_backend().tags.clear()
     iam, sts = boto3.client("iam"), boto3.client("sts")
     document = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": sorted(actions), "Resource": "*"}]}
     if "function" not in {role["RoleName"] for role in iam.list_roles()["Roles"]}:
