@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
+from moto.backends import get_backend
 from moto.core.authorization import enable_iam_authentication
 
 from lambda_function import handler
 from lambda_function.clients import Clients
 from lambda_function.errors import AutoSnapshotsError
-from tests.demo.runs import Clock, deployed
-from tests.endpoint import Account, Rules
-from tests.role import STACK
+from tests.demo.runs import Clock
+from tests.endpoint import Account, Rules, ec2_backend
+from tests.role import ACCOUNT, REGION, STACK
 from tests.run_command_endpoint import Reply, Sent
 
 START = datetime(2026, 3, 2, 0, 5, tzinfo=UTC)
@@ -48,11 +52,19 @@ class Record:
     answers: list[Any] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
-    def listen(self, clients: Clients) -> None:
-        """Take down what these clients ask for from now on."""
-        for client in (getattr(clients, each.name) for each in fields(Clients)):
-            client.meta.events.register("before-parameter-build", self._before)
-            client.meta.events.register("after-call", self._after)
+    @contextmanager
+    def listening(self, clients: Clients) -> Iterator[None]:
+        """Take down what these clients ask for meanwhile."""
+        emitters = [getattr(clients, each.name).meta.events for each in fields(Clients)]
+        for emitter in emitters:
+            emitter.register("before-parameter-build", self._before)
+            emitter.register("after-call", self._after)
+        try:
+            yield
+        finally:
+            for emitter in emitters:
+                emitter.unregister("before-parameter-build", self._before)
+                emitter.unregister("after-call", self._after)
 
     def _before(self, params: dict[str, Any], model: Any, **_: Any) -> None:
         service = model.service_model.signing_name
@@ -69,9 +81,15 @@ class Record:
             self.denied.add(f"{model.service_model.signing_name}:{model.name}")
 
 
-def furnish(rules: Rules) -> None:
-    """Volumes alone and in a set, with a hook that works and one that hangs, policies plain and encrypted."""
-    account = Account()
+def furnish(account: Account, rules: Rules) -> None:
+    """Volumes alone and in a set, with a hook that works and one that hangs, policies plain and encrypted.
+
+    What an earlier fleet left is hidden from the function first; a reset of everything would take a second.
+    """
+    ssm = get_backend("ssm")[ACCOUNT][REGION]
+    ssm._parameters.clear()
+    ssm._documents.clear()
+    ec2_backend().tags.clear()
     for name, value in POLICIES.items():
         account.policy(name, value, kind="SecureString" if name == "SECRET" else "String")
     account.document(DOCUMENT)
@@ -90,16 +108,21 @@ def furnish(rules: Rules) -> None:
     rules.agents.with_plugins = False  # so that what was printed is read from the invocation itself
 
 
-def live(rules: Rules, clock: Clock) -> Record:
+def live(clients: Clients, rules: Rules) -> Record:
     """Two hours and a day of that fleet and a check of its hooks, IAM checking the action of every call.
 
     Ends with the first invocation in which one was refused.
     """
-    rules.clock = clock
-    rules.agents.elapsed = clock.monotonic
     record = Record()
-    with deployed(clock), enable_iam_authentication():
-        record.listen(handler.clients())
+    clock = rules.clock = Clock(START)
+    rules.agents.elapsed = clock.monotonic
+    with (
+        mock.patch("lambda_function.handler.utc_now", clock),
+        mock.patch("lambda_function.app.time", clock),
+        mock.patch("lambda_function.handler.clients", return_value=clients),
+        record.listening(clients),
+        enable_iam_authentication(),
+    ):
         for minutes, event in EVENTS:
             clock.now = START + timedelta(minutes=minutes)
             _invoke(event, record)

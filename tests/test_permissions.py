@@ -19,12 +19,12 @@ import boto3
 import botocore.session
 import pytest
 from botocore import xform_name
-from moto.backends import get_backend
 
+from lambda_function.clients import build_clients
 from tests.demo.runs import Clock
-from tests.endpoint import Rules, ec2_backend, endpoint
+from tests.endpoint import Account, Rules, endpoint
 from tests.permission_fleet import START, furnish, live
-from tests.role import ACCOUNT, DEFAULT, FULL, REGION, granted
+from tests.role import DEFAULT, FULL, REGION, granted
 
 SOURCES = Path(__file__).parent.parent / "lambda_function"
 
@@ -66,40 +66,38 @@ def method_names(tree):
 
 
 @pytest.fixture(scope="module")
-def world():
+def run_as_role():
+    """A function of the actions allowed, on any resource: the fleet's life under the role's credentials."""
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     with endpoint(Rules()) as (_, rules):
-        yield rules
+        account, iam = Account(), boto3.client("iam")
+        role = iam.create_role(RoleName="function", AssumeRolePolicyDocument=document([]))["Role"]["Arn"]
+        assumed = boto3.client("sts").assume_role(RoleArn=role, RoleSessionName="function")["Credentials"]
+        credentials = {
+            "AWS_ACCESS_KEY_ID": assumed["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": assumed["SecretAccessKey"],
+            "AWS_SESSION_TOKEN": assumed["SessionToken"],
+        }
+        with mock.patch.dict(os.environ, credentials):
+            clients = build_clients(REGION)
+
+        def run(actions):
+            iam.put_role_policy(RoleName="function", PolicyName="actions", PolicyDocument=document(actions))
+            rules.clock = Clock(START - timedelta(hours=1))
+            furnish(account, rules)
+            return live(clients, rules)
+
+        yield run
 
 
-def run_as_role(rules, actions):
-    """The fleet's life under assumed-role credentials that allow these actions, on any resource."""
-    # Nothing of the runs before is to be found; a reset of everything would take a second.
-    ssm = get_backend("ssm")[ACCOUNT][REGION]
-    ssm._parameters.clear()
-    ssm._documents.clear()
-    ec2_backend().tags.clear()
-    iam, sts = boto3.client("iam"), boto3.client("sts")
-    document = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": sorted(actions), "Resource": "*"}]}
-    if "function" not in {role["RoleName"] for role in iam.list_roles()["Roles"]}:
-        iam.create_role(RoleName="function", AssumeRolePolicyDocument=json.dumps({**document, "Statement": []}))
-    iam.put_role_policy(RoleName="function", PolicyName="actions", PolicyDocument=json.dumps(document))
-    assumed = sts.assume_role(RoleArn=f"arn:aws:iam::{ACCOUNT}:role/function", RoleSessionName="function")
-    credentials = {
-        "AWS_ACCESS_KEY_ID": assumed["Credentials"]["AccessKeyId"],
-        "AWS_SECRET_ACCESS_KEY": assumed["Credentials"]["SecretAccessKey"],
-        "AWS_SESSION_TOKEN": assumed["Credentials"]["SessionToken"],
-    }
-    clock = Clock(START - timedelta(hours=1))
-    rules.clock = clock
-    furnish(rules)
-    with mock.patch.dict(os.environ, credentials):
-        return live(rules, clock)
+def document(actions):
+    allowed = [{"Effect": "Allow", "Action": sorted(actions), "Resource": "*"}] if actions else []
+    return json.dumps({"Version": "2012-10-17", "Statement": allowed})
 
 
 @pytest.fixture(scope="module")
-def whole_run(world):
-    return run_as_role(world, granted(DEFAULT))
+def whole_run(run_as_role):
+    return run_as_role(granted(DEFAULT))
 
 
 def test_the_role_s_actions_are_enough_for_all_that_the_function_does(whole_run):
@@ -126,7 +124,7 @@ def test_what_is_called_is_granted_and_nothing_else(whole_run):
 
 
 @pytest.mark.parametrize("action", sorted(granted(DEFAULT) - USED_BY_AWS.keys()))
-def test_without_any_one_of_its_actions_the_function_fails_or_says_what_it_could_not_do(world, action):
-    record = run_as_role(world, granted(DEFAULT) - {action})
+def test_without_any_one_of_its_actions_the_function_fails_or_says_what_it_could_not_do(run_as_role, action):
+    record = run_as_role(granted(DEFAULT) - {action})
     assert record.denied == {action}
     assert record.errors or action.split(":")[1] in json.dumps(record.answers)
