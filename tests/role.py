@@ -26,7 +26,7 @@ PSEUDO = {
     "AWS::URLSuffix": "amazonaws.com",
 }
 
-KEY_ARN = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/00000000-0000-4000-8000-000000000000"
+KEY_ARN = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/00000000-0000-4000-8000-0123456789ab"
 OTHER_ACCOUNT = "210987654321"
 SHARED = f"arn:aws:ssm:{REGION}:{OTHER_ACCOUNT}:document/shared-freeze"
 EVERYTHING_ON = {
@@ -43,8 +43,6 @@ _NOTHING = object()
 _RETURNED = {
     ("AWS::Logs::LogGroup", "Arn"): f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{{LogGroupName}}:*",
     ("AWS::SNS::Topic", "Ref"): f"arn:aws:sns:{REGION}:{ACCOUNT}:{STACK}-{{id}}",
-    ("AWS::SNS::Topic", "TopicArn"): f"arn:aws:sns:{REGION}:{ACCOUNT}:{STACK}-{{id}}",
-    ("AWS::SQS::Queue", "Arn"): f"arn:aws:sqs:{REGION}:{ACCOUNT}:{STACK}-{{id}}",
     ("AWS::IAM::ManagedPolicy", "Ref"): "{id}",
 }
 
@@ -114,11 +112,9 @@ class _Resolver:
         self._values: dict[str, Any] = dict(PSEUDO)
         for name, parameter in declared.items():
             value = str(parameters.get(name, parameter.get("Default", "")))
-            several = parameter["Type"] == "CommaDelimitedList"
-            given = value.split(",") if several else [value]
-            if "AllowedPattern" in parameter and not all(re.fullmatch(parameter["AllowedPattern"], v) for v in given):
+            if "AllowedPattern" in parameter and not re.fullmatch(parameter["AllowedPattern"], value):
                 raise ValueError(f"parameter {name}: {value!r}: CloudFormation would refuse it")
-            self._values[name] = [each for each in given if each] if several else value
+            self._values[name] = value
 
     def __call__(self, value: Any) -> Any:
         if isinstance(value, list):
@@ -128,7 +124,10 @@ class _Resolver:
         if len(value) == 1:
             (name, argument) = next(iter(value.items()))
             if name in ("Ref", "Condition") or name.startswith("Fn::"):
-                return getattr(self, "_" + name.removeprefix("Fn::").lower())(argument)
+                function = getattr(self, "_" + name.removeprefix("Fn::").lower(), None)
+                if function is None:
+                    raise NotImplementedError(f"the intrinsic function {name} is not known here")
+                return function(argument)
         return {key: each for key, raw in value.items() if (each := self(raw)) is not _NOTHING}
 
     def _ref(self, name: str) -> Any:
@@ -161,12 +160,6 @@ class _Resolver:
     def _split(self, argument: Any) -> list[str]:
         return str(self(argument[1])).split(argument[0])
 
-    def _join(self, argument: Any) -> str:
-        delimiter, values = argument
-        if not isinstance(delimiter, str):
-            raise TypeError("CloudFormation allows no function as the delimiter of Fn::Join")
-        return delimiter.join(self(values))
-
     def _condition(self, name: str) -> bool:
         return bool(self(self._conditions[name]))
 
@@ -180,12 +173,6 @@ class _Resolver:
 
     def _not(self, argument: Any) -> bool:
         return not self(argument)[0]
-
-    def _and(self, argument: Any) -> bool:
-        return all(self(argument))
-
-    def _or(self, argument: Any) -> bool:
-        return any(self(argument))
 
 
 DEFAULT = statements()
