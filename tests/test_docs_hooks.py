@@ -16,8 +16,8 @@ from lambda_function.hooks import AUTO_THAWED, CANCEL_SECONDS, CREATE_SECONDS, N
 from lambda_function.model import Consistency
 from lambda_function.policy import Parameter, Policy, parse_policy
 from lambda_function.ports import HookDocument
+from tests.role import DEFAULT, granted
 from tests.system.agent import RefusedError, checked, substituted
-from tests.template import load
 
 PAGE = (Path(__file__).parent.parent / "docs/hooks.md").read_text(encoding="utf-8")
 EXAMPLE = re.findall(r"<!-- example: document -->\n```yaml\n(.*?)```", PAGE, re.DOTALL)
@@ -153,13 +153,5 @@ def test_the_policy_shown_is_valid():
 
 
 def test_the_role_grants_what_the_page_says():
-    role = load()["Resources"]["FunctionRole"]["Properties"]["Policies"][0]["PolicyDocument"]
-    granted = {
-        action
-        for each in role["Statement"]
-        for statement in each.get("Fn::If", [each])[:2]
-        if isinstance(statement, dict)
-        for action in [statement["Action"]] * isinstance(statement["Action"], str) or statement["Action"]
-        if action.startswith("ssm:") and "Parameter" not in action
-    }
-    assert granted == set(re.findall(r"`(ssm:\w+)`", PAGE))
+    for_hooks = {each for each in granted(DEFAULT) if each.startswith("ssm:") and "Parameter" not in each}
+    assert for_hooks == set(re.findall(r"`(ssm:\w+)`", PAGE))

@@ -1,0 +1,139 @@
+"""A small fleet through which the function makes every AWS call that it can make, and a record of those calls."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+from moto.backends import get_backend
+from moto.core.authorization import enable_iam_authentication
+
+from lambda_function import handler
+from lambda_function.clients import Clients
+from lambda_function.errors import AutoSnapshotsError
+from tests.demo.runs import Clock
+from tests.endpoint import Account, Rules, ec2_backend
+from tests.role import ACCOUNT, REGION, STACK
+from tests.run_command_endpoint import Reply, Sent
+
+START = datetime(2026, 3, 2, 0, 5, tzinfo=UTC)
+DOCUMENT = f"auto-snapshots-{STACK}-filesystem"
+POLICIES = {
+    "PLAIN": '{"hour": 1, "day": 2}',
+    "SECRET": '{"hour": 1}',
+    "HOOKED": json.dumps({"hour": 1, "hook_document": DOCUMENT, "hook_timeout_seconds": 10}),
+    "SLOW": json.dumps(
+        {"hour": 1, "hook_document": DOCUMENT, "hook_timeout_seconds": 10, "hook_on_failure": "continue"}
+    ),
+}
+
+EVENTS: tuple[tuple[int, dict[str, Any]], ...] = (
+    (0, {"period": "hour"}),
+    (5, {"check_hooks": True, "policies": ["HOOKED"]}),
+    (10, {"period": "day"}),
+    (60, {"period": "hour"}),
+)
+"""Minutes after the start, and the event then."""
+
+
+@dataclass
+class Record:
+    """IAM actions of the calls made, those of them that were refused, and every word that a user would read."""
+
+    called: set[str] = field(default_factory=set)
+    denied: set[str] = field(default_factory=set)
+    answers: list[Any] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def listening(self, clients: Clients) -> Iterator[None]:
+        """Take down what these clients ask for meanwhile."""
+        emitters = [getattr(clients, each.name).meta.events for each in fields(Clients)]
+        for emitter in emitters:
+            emitter.register("before-parameter-build", self._before)
+            emitter.register("after-call", self._after)
+        try:
+            yield
+        finally:
+            for emitter in emitters:
+                emitter.unregister("before-parameter-build", self._before)
+                emitter.unregister("after-call", self._after)
+
+    def _before(self, params: dict[str, Any], model: Any, **_: Any) -> None:
+        service = model.service_model.signing_name
+        self.called.add(f"{service}:{model.name}")
+        # Two permissions are asked for by AWS behind a call of another name.
+        if params.get("TagSpecifications"):
+            self.called.add("ec2:CreateTags")
+        if params.get("WithDecryption"):
+            self.called.add("kms:Decrypt")
+
+    def _after(self, http_response: Any, model: Any, **_: Any) -> None:
+        # Not by the error's code: moto answers SSM's refusals in EC2's format, which SSM's client cannot read.
+        if http_response.status_code == HTTPStatus.FORBIDDEN:
+            self.denied.add(f"{model.service_model.signing_name}:{model.name}")
+
+
+def furnish(account: Account, rules: Rules) -> None:
+    """Volumes alone and in a set, with a hook that works and one that hangs, policies plain and encrypted.
+
+    What an earlier fleet left is hidden from the function first; a reset of everything would take a second.
+    """
+    ssm = get_backend("ssm")[ACCOUNT][REGION]
+    ssm._parameters.clear()
+    ssm._documents.clear()
+    ec2_backend().tags.clear()
+    for name, value in POLICIES.items():
+        account.policy(name, value, kind="SecureString" if name == "SECRET" else "String")
+    account.document(DOCUMENT)
+    account.volume({"AUTO-SNAPSHOT": "PLAIN"})
+    account.volume({"AUTO-SNAPSHOTS": "SECRET"})
+    pair, hooked, slow = (account.instance() for _ in range(3))
+    for _ in range(2):
+        account.volume({"AUTO-SNAPSHOT": "PLAIN"}, pair)
+    account.volume({"AUTO-SNAPSHOT": "HOOKED"}, hooked)
+    account.volume({"AUTO-SNAPSHOT": "SLOW"}, slow)
+
+    def hanging(command: Sent) -> Reply:
+        return Reply(seconds=3600) if command.stage == "pre-script" else Reply(205)
+
+    rules.agents.scripts = {slow: hanging}
+    rules.agents.with_plugins = False  # so that what was printed is read from the invocation itself
+
+
+def live(clients: Clients, rules: Rules) -> Record:
+    """Two hours and a day of that fleet and a check of its hooks, IAM checking the action of every call.
+
+    Ends with the first invocation in which one was refused.
+    """
+    record = Record()
+    clock = rules.clock = Clock(START)
+    rules.agents.elapsed = clock.monotonic
+    with (
+        mock.patch("lambda_function.handler.utc_now", clock),
+        mock.patch("lambda_function.app.time", clock),
+        mock.patch("lambda_function.handler.clients", return_value=clients),
+        record.listening(clients),
+        enable_iam_authentication(),
+    ):
+        for minutes, event in EVENTS:
+            clock.now = START + timedelta(minutes=minutes)
+            _invoke(event, record)
+            if record.denied:
+                break
+    return record
+
+
+def _invoke(event: dict[str, Any], record: Record) -> None:
+    context: Any = SimpleNamespace(aws_request_id="request", get_remaining_time_in_millis=lambda: 900_000)
+    try:
+        record.answers.append(handler.lambda_handler(event, context))
+    except AutoSnapshotsError as error:
+        record.errors.append(str(error))
