@@ -86,8 +86,9 @@ class Changer:
             self._budget.require(WRITE_SECONDS)
             seen = self._ebs.read_snapshots([change.snapshot.id for change in batch])
         except (AwsError, OutOfTimeError) as error:
+            outcome = _outcome_of(error)
             for change in batch:
-                yield self._noted(change.result(ChangeOutcome.FAILED, str(error)))
+                yield self._noted(change.result(outcome, str(error)))
             return
         writer = _Writer(self._ebs, self._period, seen, self._budget)
         for joining in (True, False):
@@ -145,6 +146,10 @@ def _delete_stray(ebs: Ebs, stray: Stray, now: Snapshot | None) -> ChangeResult:
     return planned.result(ChangeOutcome.DONE)
 
 
+def _outcome_of(error: AwsError | OutOfTimeError) -> ChangeOutcome:
+    return ChangeOutcome.NO_TIME if isinstance(error, OutOfTimeError) else ChangeOutcome.FAILED
+
+
 class _Writer:
     """Writes the changes of one batch, knowing what the last look saw."""
 
@@ -163,7 +168,7 @@ class _Writer:
         except SnapshotProtectedError as error:
             return planned.result(ChangeOutcome.REFUSED, error.message)
         except (AwsError, OutOfTimeError) as error:
-            return planned.result(ChangeOutcome.FAILED, str(error))
+            return planned.result(_outcome_of(error), str(error))
         except Exception as error:
             # A fault of our own with one snapshot must not cost the run its report.
             logger.exception("unexpected while changing %s", planned.snapshot.id)

@@ -47,6 +47,9 @@ def run(request: RunRequest, around: Surroundings) -> RunReport:
     return _Run(request, around, policies, plan).execute()
 
 
+_UNSERVED = (Outcome.FAILED, Outcome.LEFT, Outcome.VOLUME_GONE)
+
+
 @dataclass(frozen=True)
 class _Arrangement:
     """The create calls for the volumes due, those under a freeze apart, and what was read to arrange them."""
@@ -68,6 +71,7 @@ class _Run:
         self._changes: list[ChangeResult] = []
         self._hooks: list[HookResult] = []
         self._unserved: list[str] = []
+        self._left: list[str] = []
         self._serving: dict[str, Snapshot] = {}
         self._failures: list[str] = []
         self._sharing: dict[str, VolumePlan] = {}
@@ -186,6 +190,8 @@ class _Run:
             self._settle(plan, Outcome.SHARED, plan.reason, plan.serving)
         elif result.outcome is ChangeOutcome.FAILED:
             self._settle(plan, Outcome.FAILED, result.reason)
+        elif result.outcome is ChangeOutcome.NO_TIME:
+            self._settle(plan, Outcome.LEFT, result.reason)
         else:
             reason = f"{result.snapshot_id}, which was to be shared, is {result.outcome}"
             self._instead.append(replace(plan, outcome=Outcome.WOULD_CREATE, reason=reason))
@@ -193,7 +199,7 @@ class _Run:
     def _prune(self, plan: VolumePlan) -> list[PlannedChange]:
         """What becomes of this volume's snapshots: nothing where it failed, or the period is not its policy's."""
         result = self._results.get(plan.volume.id)
-        if plan.count is None or (result is not None and result.outcome in (Outcome.FAILED, Outcome.VOLUME_GONE)):
+        if plan.count is None or (result is not None and result.outcome in _UNSERVED):
             return []
         known = {snapshot.id: snapshot for snapshot in plan.snapshots}
         serving = self._serving.get(plan.volume.id, plan.serving)
@@ -246,20 +252,27 @@ class _Run:
         self._around.observer.volume(result)
         if result.outcome is Outcome.FAILED:
             self._unserved.append(f"{result.volume_id}: {result.reason}")
+        elif result.outcome is Outcome.LEFT:
+            self._left.append(f"{result.volume_id}: {result.reason}")
 
     def _note(self, result: ChangeResult) -> None:
         self._changes.append(result)
         self._around.observer.change(result)
-        if result.outcome is ChangeOutcome.FAILED and result.change is not Change.JOIN:
-            self._unserved.append(f"{result.snapshot_id} of {result.volume_id}: {result.reason}")
+        line = f"{result.snapshot_id} of {result.volume_id}: {result.reason}"
+        if result.change is Change.JOIN:
+            return  # told of its volume
+        if result.outcome is ChangeOutcome.FAILED:
+            self._unserved.append(line)
+        elif result.outcome is ChangeOutcome.NO_TIME:
+            self._left.append(line)
 
     def _finally_serving(self) -> dict[str, Snapshot]:
         """The snapshots that serve the slot, by volume: a candidate that could not be joined does not."""
-        failed = {volume_id for volume_id, result in self._results.items() if result.outcome is Outcome.FAILED}
+        unserved = {volume_id for volume_id, result in self._results.items() if result.outcome in _UNSERVED}
         joined = {
             plan.volume.id: plan.serving
             for plan in self._plan.volumes
-            if plan.serving is not None and plan.volume.id not in failed
+            if plan.serving is not None and plan.volume.id not in unserved
         }
         return {**joined, **self._serving}
 
@@ -274,6 +287,7 @@ class _Run:
             volumes=tuple(results),
             changes=tuple(sorted(self._changes, key=lambda change: change.volume_id)),
             failures=(*self._failures, *sorted(self._unserved)),
+            left=tuple(sorted(self._left)),
             warnings=(*self._warnings, *unknown, *own),
             hooks=tuple(sorted(self._hooks, key=lambda hook: hook.instance_ids)),
             failed_snapshots=self._plan.failed_snapshots,
