@@ -19,6 +19,7 @@ from rich.console import Console
 
 from lambda_function.app import run_event
 from lambda_function.clients import build_clients
+from lambda_function.continuation import continue_or_conclude
 from lambda_function.errors import AutoSnapshotsError, ConfigurationError
 from lambda_function.model import RunReport
 from lambda_function.report import check_answer, whole_report
@@ -51,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except AutoSnapshotsError as error:
         errors.print(f"error: {error}", style="bold red", markup=False, highlight=False)
         return 2 if isinstance(error, ConfigurationError) else 1
+    if isinstance(report, RunReport):
+        report = continue_or_conclude(report, {}, None)
     # Redirected, a table is read by grep and mail: its lines are as long as they need to be.
     console = Console() if sys.stdout.isatty() else Console(width=240)
     if options.json:

@@ -7,7 +7,7 @@ whatever is no longer as it was planned for leaves the plan.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -68,48 +68,43 @@ def plan_prune(
     return planned
 
 
-def apply_changes(
-    ebs: Ebs,
-    period: Period,
-    changes: Sequence[PlannedChange],
-    budget: TimeBudget,
-    observe: Callable[[ChangeResult], None],
-) -> list[ChangeResult]:
-    """Look at 200 snapshots, change those 200, and go on; joins first.
+class Changer:
+    """Applies the changes of one run, batch after batch: a last look at exactly those snapshots, then the writes.
 
-    A volume whose join did not succeed loses nothing: its other changes are dropped.
+    A volume whose join did not succeed loses nothing: its other changes, in this batch or a later one, are dropped.
     """
-    ordered = sorted(changes, key=lambda change: change.change is not Change.JOIN)
-    results: list[ChangeResult] = []
-    unserved: set[str] = set()
-    for batch in _batches(ordered):
+
+    def __init__(self, ebs: Ebs, period: Period, budget: TimeBudget) -> None:
+        self._ebs = ebs
+        self._period = period
+        self._budget = budget
+        self._unserved: set[str] = set()
+
+    def apply(self, batch: Sequence[PlannedChange]) -> Iterator[ChangeResult]:
+        """Yield the results as they come, joins first. At most BATCH changes."""
         try:
-            budget.require(WRITE_SECONDS)
-            seen = ebs.read_snapshots([change.snapshot.id for change in batch])
+            self._budget.require(WRITE_SECONDS)
+            seen = self._ebs.read_snapshots([change.snapshot.id for change in batch])
         except (AwsError, OutOfTimeError) as error:
-            failed = [change.result(ChangeOutcome.FAILED, str(error)) for change in batch]
-            results += failed
-            unserved |= {result.volume_id for result in failed if result.change is Change.JOIN}
-            for result in failed:
-                observe(result)
-            continue
-        writer = _Writer(ebs, period, seen, budget)
+            outcome = _outcome_of(error)
+            for change in batch:
+                yield self._noted(change.result(outcome, str(error)))
+            return
+        writer = _Writer(self._ebs, self._period, seen, self._budget)
         for joining in (True, False):
             todo = [
                 change
                 for change in batch
-                if (change.change is Change.JOIN) is joining and (joining or change.snapshot.volume_id not in unserved)
+                if (change.change is Change.JOIN) is joining
+                and (joining or change.snapshot.volume_id not in self._unserved)
             ]
             for result in in_parallel(writer.write, todo):
-                results.append(result)
-                observe(result)
-                if joining and result.outcome is not ChangeOutcome.DONE:
-                    unserved.add(result.volume_id)
-    return results
+                yield self._noted(result)
 
-
-def _batches(changes: Sequence[PlannedChange]) -> Iterator[Sequence[PlannedChange]]:
-    return (changes[start : start + BATCH] for start in range(0, len(changes), BATCH))
+    def _noted(self, result: ChangeResult) -> ChangeResult:
+        if result.change is Change.JOIN and result.outcome is not ChangeOutcome.DONE:
+            self._unserved.add(result.volume_id)
+        return result
 
 
 def delete_strays(ebs: Ebs, strays: Sequence[Stray], budget: TimeBudget) -> list[ChangeResult]:
@@ -151,6 +146,10 @@ def _delete_stray(ebs: Ebs, stray: Stray, now: Snapshot | None) -> ChangeResult:
     return planned.result(ChangeOutcome.DONE)
 
 
+def _outcome_of(error: AwsError | OutOfTimeError) -> ChangeOutcome:
+    return ChangeOutcome.NO_TIME if isinstance(error, OutOfTimeError) else ChangeOutcome.FAILED
+
+
 class _Writer:
     """Writes the changes of one batch, knowing what the last look saw."""
 
@@ -169,7 +168,7 @@ class _Writer:
         except SnapshotProtectedError as error:
             return planned.result(ChangeOutcome.REFUSED, error.message)
         except (AwsError, OutOfTimeError) as error:
-            return planned.result(ChangeOutcome.FAILED, str(error))
+            return planned.result(_outcome_of(error), str(error))
         except Exception as error:
             # A fault of our own with one snapshot must not cost the run its report.
             logger.exception("unexpected while changing %s", planned.snapshot.id)

@@ -18,6 +18,7 @@ from lambda_function.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
+    from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_ssm import SSMClient
 
 _CONFIG = Config(
@@ -61,6 +62,12 @@ class Clients:
     urgent: EC2Client
     deleting: EC2Client
     ssm: SSMClient
+
+
+def build_lambda_client(region: str | None) -> LambdaClient:
+    """For a run that hands on what is left: built only then, since it costs time at a cold start."""
+    client: LambdaClient = boto3.Session(region_name=region or None).client("lambda", config=_COMMANDS)
+    return client
 
 
 def build_clients(region: str | None) -> Clients:

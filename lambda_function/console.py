@@ -24,8 +24,8 @@ MAX_LINE = 400
 _NAMED = 5
 
 _DONE = (Outcome.CREATED, Outcome.SHARED, Outcome.WOULD_CREATE, Outcome.WOULD_SHARE)
-_TOLD_ELSEWHERE = (Outcome.FAILED, Outcome.FAULTY_POLICY, Outcome.UNKNOWN_POLICY)
-"""Among the failures, or the warnings."""
+_TOLD_ELSEWHERE = (Outcome.FAILED, Outcome.FAULTY_POLICY, Outcome.UNKNOWN_POLICY, Outcome.LEFT)
+"""Among the failures, the warnings, or what is left."""
 
 _COUNTED = (ChangeOutcome.DONE, ChangeOutcome.PLANNED)
 
@@ -39,6 +39,7 @@ def console_answer(report: RunReport) -> dict[str, Any]:
     limit = MAX_PLANNED_LINES if request.dry_run else MAX_LINES
     lists = {
         "failures": report.failures,
+        "handed_on" if report.is_handed_on else "left": report.left,
         "done": [_done(result) for result in report.volumes if result.outcome in _DONE],
         "skipped": list(_skipped(report)),
         "deleted": _changes(report, lambda each: each.change is Change.DELETE and each.outcome in _COUNTED),

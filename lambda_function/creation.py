@@ -21,7 +21,7 @@ from lambda_function.creation_outcome import (
 from lambda_function.errors import (
     AwsError,
     CreationTooSoonError,
-    OutOfTimeError,
+    FrozenTooLongError,
     RequestRejectedError,
     TooManyPendingError,
     VolumeNotFoundError,
@@ -92,7 +92,7 @@ class Creator:
         """
         try:
             if self._budget.elapsed() > begin_by:
-                raise OutOfTimeError("not begun: the instance had been frozen for too long")
+                raise FrozenTooLongError("not begun: the instance had been frozen for too long")
             answer = self._call(unit, urgent=True)
         except CreationTooSoonError as error:
             return FrozenOutcome((), too_soon=((unit, str(error)),))

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from lambda_function.errors import AutoSnapshotsError, VolumeNotFoundError
+from lambda_function.errors import AutoSnapshotsError, OutOfTimeError, VolumeNotFoundError
 from lambda_function.grouping import CreateUnit
 from lambda_function.model import HookResult, Outcome, Snapshot, Stray, VolumeResult
 from lambda_function.plan import VolumePlan
@@ -62,6 +62,8 @@ def failures(plans: Sequence[VolumePlan], error: Exception) -> tuple[Creation, .
     outcome, reason = Outcome.FAILED, str(error)
     if isinstance(error, VolumeNotFoundError) and len(plans) == 1:
         outcome, reason = Outcome.VOLUME_GONE, f"gone between listing and create ({error.code})"
+    elif isinstance(error, OutOfTimeError):
+        outcome = Outcome.LEFT
     elif not isinstance(error, AutoSnapshotsError):
         # A fault of our own in one unit must not cost the others their snapshots.
         logger.error(

@@ -6,6 +6,7 @@
     ├── ConfigurationError      wrong before any work: event, arguments, environment, no policy (exit 2)
     ├── RunFailedError          raised once, at the end of a run in which something due was not done (exit 1)
     ├── OutOfTimeError          the time left no longer allows another step
+    ├── FrozenTooLongError      a freeze has lasted too long for another create under it
     ├── HookError               a hook cannot be run, found before anything was sent
     └── AwsError                a call to AWS failed for good
         ├── VolumeNotFoundError          the volume went away after it was listed
@@ -46,6 +47,10 @@ class RunFailedError(AutoSnapshotsError):
 
 class OutOfTimeError(AutoSnapshotsError):
     """No step is begun that the time left cannot finish."""
+
+
+class FrozenTooLongError(AutoSnapshotsError):
+    """The thaw does not wait for a create that was not begun in time."""
 
 
 class HookError(AutoSnapshotsError):

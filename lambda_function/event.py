@@ -23,6 +23,7 @@ _ALLOWED = {
     "force": "true or false",
     "policies": "a list of policy names, at least one, or leave it out",
     "volumes": 'a list of volume ids such as "vol-0123456789abcdef0", at least one, or leave it out',
+    "continuation": "a whole number, set by the function itself when it hands on what it had no time for",
     "check_hooks": "true, and then only policies and volumes beside it",
     "time": 'an ISO 8601 time such as "2026-01-31T00:15:00Z" (UTC where no offset is given)',
 }
@@ -48,6 +49,7 @@ _SCHEMA = SchemaValidator(
             "policies": _POLICIES,
             "volumes": _VOLUMES,
             "time": {"type": "str"},
+            "continuation": {"type": "int", "ge": 1, "le": 100},
         },
         required=("period",),
     )
@@ -81,9 +83,11 @@ def parse_event(event: object, now: datetime) -> RunRequest | HookCheckRequest:
         return HookCheckRequest(_names(asked, "policies"), _names(asked, "volumes"))
     parsed = _validated(_SCHEMA, event)
     period, dry_run = Period(parsed["period"]), parsed.get("dry_run", False)
+    continuation = parsed.get("continuation", 0)
     return RunRequest(
         period=period,
-        time=_moment(parsed["time"], period, dry_run, now) if "time" in parsed else now.astimezone(UTC),
+        continuation=continuation,
+        time=_moment(parsed["time"], period, dry_run, now, continuation) if "time" in parsed else now.astimezone(UTC),
         dry_run=dry_run,
         force=parsed.get("force", False),
         policies=_names(parsed, "policies"),
@@ -104,7 +108,7 @@ def _names(parsed: Mapping[str, Any], name: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(parsed.get(name, ())))
 
 
-def _moment(text: str, period: Period, dry_run: bool, now: datetime) -> datetime:
+def _moment(text: str, period: Period, dry_run: bool, now: datetime, continuation: int) -> datetime:
     fault = f'event field "time": {shown(text)}: must be '
     # isoparse reads a bare number as a year; a time without a date part is surely a mistake.
     if not re.match(r"^\d{4}-?\d{2}-?\d{2}", text):
@@ -117,6 +121,11 @@ def _moment(text: str, period: Period, dry_run: bool, now: datetime) -> datetime
         in_range = False
     if not in_range:
         raise ConfigurationError(fault + _ALLOWED["time"]) from None
+    if continuation and not in_slot(period, now, moment):
+        raise ConfigurationError(
+            f"continuation {continuation}: the {period} of {moment.isoformat(timespec='minutes')} is over, and not all "
+            f"that was due in it was done; what is due in the present {period} is for its own rule"
+        )
     if not dry_run and not in_slot(period, now, moment):
         raise ConfigurationError(
             fault + f"within the current {period} (now is {now.astimezone(UTC).isoformat(timespec='seconds')}), "

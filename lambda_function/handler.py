@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lambda_function.app import run_event
-from lambda_function.clients import Clients, build_clients
+from lambda_function.clients import Clients, build_clients, build_lambda_client
 from lambda_function.console import console_answer
+from lambda_function.continuation import continue_or_conclude
 from lambda_function.errors import RunFailedError
 from lambda_function.model import RunReport
 from lambda_function.observability import LogObserver, log_summary, logger, publish_metrics
 from lambda_function.report import check_answer, failure_message
+from lambda_function.self_invocation import invoke_self
 from lambda_function.settings import Settings
 
 if TYPE_CHECKING:
@@ -37,6 +39,10 @@ def lambda_handler(event: object, context: LambdaContext) -> dict[str, Any]:
     Returns the report in short. Raises ConfigurationError before anything is written, RunFailedError after
     everything was attempted, so that alarms, retries and the console all see a failure.
     """
+
+    def hand_on(next_event: dict[str, Any]) -> None:
+        invoke_self(build_lambda_client(os.environ.get("AWS_REGION")), context.invoked_function_arn, next_event)
+
     logger.append_keys(request_id=context.aws_request_id)
     report = run_event(
         event,
@@ -47,8 +53,9 @@ def lambda_handler(event: object, context: LambdaContext) -> dict[str, Any]:
         observer=LogObserver(),
     )
     if isinstance(report, RunReport):
+        report = continue_or_conclude(report, cast("dict[str, Any]", event), hand_on)
         log_summary(report)
         publish_metrics(report, Settings.from_env(os.environ).metrics_namespace)
-    if report.failures:
+    if report.failures and not (isinstance(report, RunReport) and report.is_handed_on):
         raise RunFailedError(failure_message(report))
     return console_answer(report) if isinstance(report, RunReport) else check_answer(report)

@@ -9,12 +9,19 @@ from dataclasses import replace
 
 from lambda_function.concurrency import MAX_FREEZES, in_parallel
 from lambda_function.creation import Creator
-from lambda_function.creation_outcome import Creation, FrozenOutcome, UnitOutcome, with_warning, without_snapshot
+from lambda_function.creation_outcome import (
+    Creation,
+    FrozenOutcome,
+    UnitOutcome,
+    failures,
+    with_warning,
+    without_snapshot,
+)
 from lambda_function.errors import AwsError, HookError, OutOfTimeError
 from lambda_function.grouping import HookGroup
 from lambda_function.hook_command import HookPlan
 from lambda_function.hook_readiness import HookReadiness
-from lambda_function.hooks import Freeze, Held
+from lambda_function.hooks import Freeze, Held, seconds_needed
 from lambda_function.model import Consistency, HookResult, Outcome, RunRequest
 from lambda_function.ports import Commands, Ebs
 from lambda_function.time_budget import TimeBudget
@@ -47,6 +54,7 @@ class HookedCreator:
         self._readiness = readiness
         self._request = request
         self._time = time
+        self._time_at_first = time.time_left()
         self._places = threading.BoundedSemaphore(MAX_FREEZES)
         self._instances: dict[str, threading.Lock] = {}
 
@@ -59,7 +67,10 @@ class HookedCreator:
         try:
             held = self._freeze(group, plan)
         except (AwsError, OutOfTimeError) as error:
-            # Nothing was frozen: no room, or no time for a freeze and its thaw.
+            # Nothing was frozen: no room, or no time for a freeze and its thaw. The next run begins with all of its
+            # time, unless not even that would do.
+            if isinstance(error, OutOfTimeError) and seconds_needed(plan) <= self._time_at_first:
+                return UnitOutcome(failures(group.plans, error))
             return self._without_hook(group, str(error), HookResult(group.instance_ids, group.policy_name, str(error)))
         return self._conclude(group, plan, held)
 

@@ -79,6 +79,11 @@ class Held(Generic[T]):
     steps: tuple[Step, ...]
 
 
+def seconds_needed(plan: HookPlan) -> float:
+    """Seconds that must be left when a freeze begins: both stages, the create, and cancelling each stage."""
+    return 2 * plan.timeout_seconds + CREATE_SECONDS + 2 * CANCEL_SECONDS
+
+
 class Freeze(Generic[T]):
     """One run through the sequence."""
 
@@ -96,7 +101,7 @@ class Freeze(Generic[T]):
 
     def around(self, create: Callable[[], T], snapshot_ids: Callable[[T], Sequence[str]]) -> Held[T]:
         """Freeze, create, thaw. Raises OutOfTimeError when the time left does not allow all of it."""
-        self._time.require(2 * self._plan.timeout_seconds + CREATE_SECONDS + 2 * CANCEL_SECONDS)
+        self._time.require(seconds_needed(self._plan))
         result: T | None = None
         made: Sequence[str] = ()
         pre_error: str | None = "not begun"

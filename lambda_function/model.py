@@ -111,7 +111,10 @@ class Stray:
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What one run is asked to do; `time` is the moment for which the plan is made (UTC)."""
+    """What one run is asked to do; `time` is the moment for which the plan is made (UTC).
+
+    `continuation` is 0 for an event from outside, and counts the runs that handed on what they had no time for.
+    """
 
     period: Period
     time: datetime
@@ -119,6 +122,7 @@ class RunRequest:
     force: bool = False
     policies: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
+    continuation: int = 0
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,7 @@ class HookCheckRequest:
 
 
 class Outcome(StrEnum):
-    """What became of one volume in a run."""
+    """What became of one volume in a run; LEFT for want of time."""
 
     CREATED = "created"
     SHARED = "shared"
@@ -141,6 +145,7 @@ class Outcome(StrEnum):
     FAULTY_POLICY = "faulty policy"
     VOLUME_GONE = "volume gone"
     FAILED = "failed"
+    LEFT = "left"
     WOULD_CREATE = "would create"
     WOULD_SHARE = "would share"
 
@@ -162,6 +167,7 @@ class ChangeOutcome(StrEnum):
     REFUSED = "refused"
     GONE = "already gone"
     LEFT = "changed meanwhile"
+    NO_TIME = "left"
     FAILED = "failed"
 
 
@@ -221,7 +227,9 @@ class HookCheckReport:
 
 @dataclass(frozen=True)
 class RunReport:
-    """All a run decided and did. `failures` is empty exactly when everything due was done.
+    """All a run decided and did. `failures` and `left` are empty exactly when everything due was done.
+
+    `left` is what time did not suffice for; `is_handed_on` says that another run goes on with it.
 
     `misspelt_tags` is the number of volumes whose tag only resembles the key. `newest_age_seconds` is, of the
     volumes that have snapshots for the period, the greatest age of a volume's newest good one.
@@ -231,6 +239,8 @@ class RunReport:
     volumes: tuple[VolumeResult, ...] = ()
     changes: tuple[ChangeResult, ...] = ()
     failures: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    is_handed_on: bool = False
     warnings: tuple[str, ...] = ()
     hooks: tuple[HookResult, ...] = ()
     failed_snapshots: tuple[str, ...] = ()

@@ -37,7 +37,7 @@ METRICS = (*COUNTS, RUNS_COMPLETED, NEWEST_SNAPSHOT_AGE, FREEZE_TIME)
 logger = Logger(service=SERVICE)
 
 _FAULTS = (Outcome.FAILED, Outcome.FAULTY_POLICY)
-_WARNINGS = (Outcome.UNKNOWN_POLICY, Outcome.VOLUME_GONE)
+_WARNINGS = (Outcome.LEFT, Outcome.UNKNOWN_POLICY, Outcome.VOLUME_GONE)
 
 
 class LogObserver:
@@ -93,7 +93,7 @@ def publish_metrics(report: RunReport, namespace: str) -> None:
 
     CloudWatch bills a metric for each hour in which it was sent anything (docs/costs.md): hence no zeros, and
     a dimension, `Period`, only where each period has an alarm of its own. A dry run tells nothing, and a run for some
-    policies or volumes only does not count as the period's.
+    policies or volumes only, or one that another goes on with, does not count as the period's.
     """
     request = report.request
     if request.dry_run:
@@ -108,7 +108,7 @@ def publish_metrics(report: RunReport, namespace: str) -> None:
             totals.add_metric(FREEZE_TIME, MetricUnit.Milliseconds, hook.freeze_ms)
     if totals.metric_set:
         totals.flush_metrics()
-    if request.policies or request.volumes:
+    if request.policies or request.volumes or report.is_handed_on:
         return
     of_period = Metrics(namespace=namespace)
     of_period.add_dimension("Period", request.period.value)

@@ -33,13 +33,19 @@ def summary(report: RunReport) -> dict[str, int]:
         "released": report.count_changes(Change.RELEASE, done, planned),
         "refused": sum(change.outcome is ChangeOutcome.REFUSED for change in report.changes),
         "failed": len(report.failures),
-        "volumes_failed": report.count(Outcome.FAILED, Outcome.FAULTY_POLICY),
+        "left": len(report.left),
+        "volumes_failed": _volumes_failed(report),
         "hooks_failed": sum(hook.problem is not None for hook in report.hooks),
         "unknown_policy": report.count(Outcome.UNKNOWN_POLICY),
         "without_policy": report.count(Outcome.UNKNOWN_POLICY) + report.misspelt_tags,
         "failed_snapshots": len(report.failed_snapshots),
         "orphaned_snapshots": report.orphaned_snapshots,
     }
+
+
+def _volumes_failed(report: RunReport) -> int:
+    """Volumes without a snapshot that is due. Where a run goes on with them, that one counts them."""
+    return 0 if report.is_handed_on else report.count(Outcome.FAILED, Outcome.FAULTY_POLICY, Outcome.LEFT)
 
 
 def whole_report(report: RunReport) -> dict[str, Any]:
@@ -52,6 +58,8 @@ def whole_report(report: RunReport) -> dict[str, Any]:
         "message": headline(report),
         "summary": summary(report),
         "failures": list(report.failures),
+        "left": list(report.left),
+        "is_handed_on": report.is_handed_on,
         "warnings": list(report.warnings),
         "volumes": [volume_line(result) for result in report.volumes],
         "changes": [change_line(result) for result in report.changes],
@@ -130,6 +138,8 @@ def headline(report: RunReport) -> str:
     ):
         if counts[key]:
             text += f", {counts[key]} {word}"
+    if report.left:
+        text += f", {counts['left']} LEFT for want of time" + (", handed on" if report.is_handed_on else "")
     return text + (f", {counts['failed']} FAILED" if report.failures else "")
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from lambda_function.changes import PlannedChange, apply_changes, delete_strays, kept_for, plan_join, plan_prune
+from lambda_function.change_stream import ChangeStream
+from lambda_function.changes import Changer, PlannedChange, delete_strays, kept_for, plan_join, plan_prune
 from lambda_function.concurrency import MAX_FREEZES, WORKERS, in_parallel
 from lambda_function.creation import Creator
 from lambda_function.creation_outcome import Creation, UnitOutcome, failures
@@ -46,6 +47,9 @@ def run(request: RunRequest, around: Surroundings) -> RunReport:
     return _Run(request, around, policies, plan).execute()
 
 
+_UNSERVED = (Outcome.FAILED, Outcome.LEFT, Outcome.VOLUME_GONE)
+
+
 @dataclass(frozen=True)
 class _Arrangement:
     """The create calls for the volumes due, those under a freeze apart, and what was read to arrange them."""
@@ -67,8 +71,11 @@ class _Run:
         self._changes: list[ChangeResult] = []
         self._hooks: list[HookResult] = []
         self._unserved: list[str] = []
+        self._left: list[str] = []
         self._serving: dict[str, Snapshot] = {}
         self._failures: list[str] = []
+        self._sharing: dict[str, VolumePlan] = {}
+        self._instead: list[VolumePlan] = []
         for text in (*policy_faults(policies, request.policies), *plan.missing):
             self._fail(text)
         self._warnings = (*plan.warnings, *(f"{each} is in state error" for each in plan.failed_snapshots))
@@ -84,8 +91,7 @@ class _Run:
         if self._request.dry_run:
             self._pretend(self._arrange(to_create), to_share)
         else:
-            self._create(self._arrange(to_create))
-            self._change(to_share)
+            self._carry_out(to_create, to_share)
         return self._report()
 
     def _describe_instances(self, due: Sequence[VolumePlan]) -> dict[str, Instance]:
@@ -106,8 +112,11 @@ class _Run:
         readiness = look(self._around.commands, groups) if groups else HookReadiness({}, {}, {})
         return _Arrangement(instances, groups, units, readiness)
 
-    def _create(self, arranged: _Arrangement) -> None:
-        """All creates side by side, those under a freeze first: each has a thread of its own, up to a limit."""
+    def _create(self, arranged: _Arrangement, changes: ChangeStream | None = None) -> None:
+        """All creates side by side, those under a freeze first: each has a thread of its own, up to a limit.
+
+        A volume whose create was answered is handed to `changes` to be pruned, while other creates go on.
+        """
         around = self._around
         creator = Creator(around.ebs, self._request, around.keys, arranged.instances, around.budget)
         hooked = HookedCreator(creator, around.ebs, around.commands, arranged.readiness, self._request, around.budget)
@@ -127,16 +136,24 @@ class _Run:
         ]
         around.observer.stage("creating", sum(len(job.plans) for job in jobs))
         for outcome in in_parallel(create, jobs, WORKERS + min(len(arranged.groups), MAX_FREEZES)):
-            for creation in outcome.creations:
-                self._take(creation)
+            self._take_unit(outcome, changes)
             strays += outcome.strays
-            for hook in outcome.hooks:
-                self._hooks.append(hook)
-                around.observer.hook(hook)
-            around.observer.advance(len(outcome.creations))
         if strays:
             for change in delete_strays(around.ebs, strays, around.budget):
                 self._note(change)
+
+    def _take_unit(self, outcome: UnitOutcome, changes: ChangeStream | None) -> None:
+        for creation in outcome.creations:
+            self._take(creation)
+            if changes is not None:
+                changes.add(self._prune(creation.plan))
+        for hook in outcome.hooks:
+            self._hooks.append(hook)
+            self._around.observer.hook(hook)
+        self._around.observer.advance(len(outcome.creations))
+        if changes is not None:
+            for result in changes.results():
+                self._take_change(result)
 
     def _foretell(self, groups: Sequence[HookGroup], readiness: HookReadiness) -> None:
         """In a dry run: which hooks are known to fail, found by reading only."""
@@ -146,39 +163,43 @@ class _Run:
             except HookError as error:
                 self._hooks.append(HookResult(group.instance_ids, group.policy_name, str(error)))
 
-    def _change(self, to_share: Sequence[VolumePlan]) -> None:
-        """Join and let go in one pass; a volume whose candidate vanished gets a snapshot of its own."""
-        sharing = {plan.volume.id: plan for plan in to_share}
-        changes = [plan_join(plan.serving, plan.joining, plan.reason) for plan in to_share if plan.serving is not None]
-        for plan in self._plan.volumes:
-            changes += self._prune(plan)
-        self._around.observer.stage("pruning", len(changes))
+    def _carry_out(self, to_create: Sequence[VolumePlan], to_share: Sequence[VolumePlan]) -> None:
+        """Create, join and let go, side by side; a volume whose candidate vanished gets a snapshot of its own."""
+        around = self._around
+        self._sharing = {plan.volume.id: plan for plan in to_share}
+        creating = {plan.volume.id for plan in to_create}
+        with ChangeStream(Changer(around.ebs, self._request.period, around.budget).apply) as changes:
+            for plan in self._plan.volumes:
+                joins = [plan_join(plan.serving, plan.joining, plan.reason)] if plan.serving and plan.joining else []
+                if plan.volume.id not in creating:
+                    changes.add([*joins, *self._prune(plan)])
+            self._create(self._arrange(to_create), changes)
+            around.observer.stage("pruning", 0)
+            for result in changes.finish():
+                self._take_change(result)
+                around.observer.advance()
+        if self._instead:
+            self._create(self._arrange(self._instead))
 
-        def observe(result: ChangeResult) -> None:
-            self._note(result)
-            plan = sharing.get(result.volume_id)
-            if plan is not None and result.change is Change.JOIN and result.outcome is ChangeOutcome.DONE:
-                self._settle(plan, Outcome.SHARED, plan.reason, plan.serving)
-            self._around.observer.advance()
-
-        results = apply_changes(self._around.ebs, self._request.period, changes, self._around.budget, observe)
-        instead = []
-        for result in results:
-            if result.change is not Change.JOIN or result.outcome is ChangeOutcome.DONE:
-                continue
-            plan = sharing[result.volume_id]
-            if result.outcome is ChangeOutcome.FAILED:
-                self._settle(plan, Outcome.FAILED, result.reason)
-            else:
-                reason = f"{result.snapshot_id}, which was to be shared, is {result.outcome}"
-                instead.append(replace(plan, outcome=Outcome.WOULD_CREATE, reason=reason))
-        if instead:
-            self._create(self._arrange(instead))
+    def _take_change(self, result: ChangeResult) -> None:
+        self._note(result)
+        if result.change is not Change.JOIN:
+            return
+        plan = self._sharing[result.volume_id]
+        if result.outcome is ChangeOutcome.DONE:
+            self._settle(plan, Outcome.SHARED, plan.reason, plan.serving)
+        elif result.outcome is ChangeOutcome.FAILED:
+            self._settle(plan, Outcome.FAILED, result.reason)
+        elif result.outcome is ChangeOutcome.NO_TIME:
+            self._settle(plan, Outcome.LEFT, result.reason)
+        else:
+            reason = f"{result.snapshot_id}, which was to be shared, is {result.outcome}"
+            self._instead.append(replace(plan, outcome=Outcome.WOULD_CREATE, reason=reason))
 
     def _prune(self, plan: VolumePlan) -> list[PlannedChange]:
         """What becomes of this volume's snapshots: nothing where it failed, or the period is not its policy's."""
         result = self._results.get(plan.volume.id)
-        if plan.count is None or (result is not None and result.outcome in (Outcome.FAILED, Outcome.VOLUME_GONE)):
+        if plan.count is None or (result is not None and result.outcome in _UNSERVED):
             return []
         known = {snapshot.id: snapshot for snapshot in plan.snapshots}
         serving = self._serving.get(plan.volume.id, plan.serving)
@@ -231,20 +252,27 @@ class _Run:
         self._around.observer.volume(result)
         if result.outcome is Outcome.FAILED:
             self._unserved.append(f"{result.volume_id}: {result.reason}")
+        elif result.outcome is Outcome.LEFT:
+            self._left.append(f"{result.volume_id}: {result.reason}")
 
     def _note(self, result: ChangeResult) -> None:
         self._changes.append(result)
         self._around.observer.change(result)
-        if result.outcome is ChangeOutcome.FAILED and result.change is not Change.JOIN:
-            self._unserved.append(f"{result.snapshot_id} of {result.volume_id}: {result.reason}")
+        line = f"{result.snapshot_id} of {result.volume_id}: {result.reason}"
+        if result.change is Change.JOIN:
+            return  # told of its volume
+        if result.outcome is ChangeOutcome.FAILED:
+            self._unserved.append(line)
+        elif result.outcome is ChangeOutcome.NO_TIME:
+            self._left.append(line)
 
     def _finally_serving(self) -> dict[str, Snapshot]:
         """The snapshots that serve the slot, by volume: a candidate that could not be joined does not."""
-        failed = {volume_id for volume_id, result in self._results.items() if result.outcome is Outcome.FAILED}
+        unserved = {volume_id for volume_id, result in self._results.items() if result.outcome in _UNSERVED}
         joined = {
             plan.volume.id: plan.serving
             for plan in self._plan.volumes
-            if plan.serving is not None and plan.volume.id not in failed
+            if plan.serving is not None and plan.volume.id not in unserved
         }
         return {**joined, **self._serving}
 
@@ -259,6 +287,7 @@ class _Run:
             volumes=tuple(results),
             changes=tuple(sorted(self._changes, key=lambda change: change.volume_id)),
             failures=(*self._failures, *sorted(self._unserved)),
+            left=tuple(sorted(self._left)),
             warnings=(*self._warnings, *unknown, *own),
             hooks=tuple(sorted(self._hooks, key=lambda hook: hook.instance_ids)),
             failed_snapshots=self._plan.failed_snapshots,

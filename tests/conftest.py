@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from lambda_function.change_stream import ChangeStream
+from lambda_function.changes import BATCH
+
 
 @pytest.fixture
 def one_thread(monkeypatch):
@@ -10,6 +13,18 @@ def one_thread(monkeypatch):
     def one_by_one(function, items, workers=1):
         return map(function, items)
 
+    class AtTheEnd(ChangeStream):
+        """Changes after all creates, in the calling thread."""
+
+        def add(self, changes):
+            self._waiting += changes
+
+        def finish(self):
+            while self._waiting:
+                batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
+                yield from self._apply(batch)
+
+    monkeypatch.setattr("lambda_function.runner.ChangeStream", AtTheEnd)
     monkeypatch.setattr("lambda_function.runner.in_parallel", one_by_one)
     monkeypatch.setattr("lambda_function.changes.in_parallel", one_by_one)
     monkeypatch.setattr("lambda_function.hooked_creation.in_parallel", one_by_one)

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
+from moto.awslambda.responses import LambdaResponse
 from moto.backends import get_backend
 from moto.core.authorization import enable_iam_authentication
 
@@ -25,6 +26,7 @@ from tests.run_command_endpoint import Reply, Sent
 
 START = datetime(2026, 3, 2, 0, 5, tzinfo=UTC)
 DOCUMENT = f"auto-snapshots-{STACK}-filesystem"
+FUNCTION_ARN = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{STACK}"
 POLICIES = {
     "PLAIN": '{"hour": 1, "day": 2}',
     "SECRET": '{"hour": 1}',
@@ -39,8 +41,9 @@ EVENTS: tuple[tuple[int, dict[str, Any]], ...] = (
     (5, {"check_hooks": True, "policies": ["HOOKED"]}),
     (10, {"period": "day"}),
     (60, {"period": "hour"}),
+    (120, {"period": "hour", "policies": ["PLAIN"]}),
 )
-"""Minutes after the start, and the event then."""
+"""Minutes after the start, and the event then. Of the last one's work, time leaves the deletions to another run."""
 
 
 @dataclass
@@ -53,9 +56,10 @@ class Record:
     errors: list[str] = field(default_factory=list)
 
     @contextmanager
-    def listening(self, clients: Clients) -> Iterator[None]:
+    def listening(self, clients: Clients, lambda_client: Any) -> Iterator[None]:
         """Take down what these clients ask for meanwhile."""
         emitters = [getattr(clients, each.name).meta.events for each in fields(Clients)]
+        emitters.append(lambda_client.meta.events)
         for emitter in emitters:
             emitter.register("before-parameter-build", self._before)
             emitter.register("after-call", self._after)
@@ -67,8 +71,7 @@ class Record:
                 emitter.unregister("after-call", self._after)
 
     def _before(self, params: dict[str, Any], model: Any, **_: Any) -> None:
-        service = model.service_model.signing_name
-        self.called.add(f"{service}:{model.name}")
+        self.called.add(action_of(model.service_model.signing_name, model.name))
         # Two permissions are asked for by AWS behind a call of another name.
         if params.get("TagSpecifications"):
             self.called.add("ec2:CreateTags")
@@ -78,7 +81,12 @@ class Record:
     def _after(self, http_response: Any, model: Any, **_: Any) -> None:
         # Not by the error's code: moto answers SSM's refusals in EC2's format, which SSM's client cannot read.
         if http_response.status_code == HTTPStatus.FORBIDDEN:
-            self.denied.add(f"{model.service_model.signing_name}:{model.name}")
+            self.denied.add(action_of(model.service_model.signing_name, model.name))
+
+
+def action_of(service: str, operation: str) -> str:
+    """IAM's name for a call; Lambda's Invoke has another one there."""
+    return "lambda:InvokeFunction" if (service, operation) == ("lambda", "Invoke") else f"{service}:{operation}"
 
 
 def furnish(account: Account, rules: Rules) -> None:
@@ -108,7 +116,7 @@ def furnish(account: Account, rules: Rules) -> None:
     rules.agents.with_plugins = False  # so that what was printed is read from the invocation itself
 
 
-def live(clients: Clients, rules: Rules) -> Record:
+def live(clients: Clients, lambda_client: Any, rules: Rules) -> Record:
     """Two hours and a day of that fleet and a check of its hooks, IAM checking the action of every call.
 
     Ends with the first invocation in which one was refused.
@@ -120,19 +128,28 @@ def live(clients: Clients, rules: Rules) -> Record:
         mock.patch("lambda_function.handler.utc_now", clock),
         mock.patch("lambda_function.app.time", clock),
         mock.patch("lambda_function.handler.clients", return_value=clients),
-        record.listening(clients),
+        mock.patch("lambda_function.handler.build_lambda_client", return_value=lambda_client),
+        mock.patch.object(LambdaResponse, "invoke", return_value=(HTTPStatus.ACCEPTED, {}, "")),
+        record.listening(clients, lambda_client),
         enable_iam_authentication(),
     ):
         for minutes, event in EVENTS:
             clock.now = START + timedelta(minutes=minutes)
-            _invoke(event, record)
+            rules.calls.clear()
+            _invoke(event, record, rules)
             if record.denied:
                 break
     return record
 
 
-def _invoke(event: dict[str, Any], record: Record) -> None:
-    context: Any = SimpleNamespace(aws_request_id="request", get_remaining_time_in_millis=lambda: 900_000)
+def _invoke(event: dict[str, Any], record: Record, rules: Rules) -> None:
+    def remaining() -> int:
+        creates_are_over = "policies" in event and {"create_snapshot", "create_snapshots"} <= set(rules.calls)
+        return 5_000 if creates_are_over else 900_000
+
+    context: Any = SimpleNamespace(
+        aws_request_id="request", invoked_function_arn=FUNCTION_ARN, get_remaining_time_in_millis=remaining
+    )
     try:
         record.answers.append(handler.lambda_handler(event, context))
     except AutoSnapshotsError as error:

@@ -143,17 +143,17 @@ def test_refusals_that_the_count_does_not_explain_are_waited_out_and_not_hammere
 
     cloud.before = full
     report = cloud.run("hour", seconds=300)
-    assert len(report.failures) == 1
+    assert len(report.left) == 1
     assert tried.count("CreateSnapshot") <= 300 / 5
 
 
-def test_a_run_that_never_gets_room_fails_by_name_in_time(cloud):
+def test_what_a_run_never_gets_room_for_is_left_by_name_in_time(cloud):
     cloud.pending_cap, cloud.pending_for = 1, timedelta(hours=3)
     cloud.snapshot("vol-other", "hour")
     cloud.volume(1)
     report = cloud.run("hour", seconds=600)
-    assert report.failures
-    assert report.failures[0].startswith("vol-00000001: ")
+    assert report.left
+    assert report.left[0].startswith("vol-00000001: ")
     assert cloud.clock.slept <= 600 - 45
 
 

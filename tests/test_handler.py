@@ -319,6 +319,38 @@ def test_a_failed_run_has_its_metrics_as_well(account, rules, capsys):
     }
 
 
+def test_what_the_time_left_does_not_allow_is_handed_to_the_function_itself_and_is_no_failure(
+    account, rules, capsys, monkeypatch
+):
+    volumes = [account.volume({"AUTO-SNAPSHOT": "P"}) for _ in range(40)]
+    invoked = []
+    client = SimpleNamespace(invoke=lambda **given: invoked.append(given))
+    monkeypatch.setattr(handler, "build_lambda_client", lambda region: client)
+    context = SimpleNamespace(
+        aws_request_id="request",
+        invoked_function_arn="arn:aws:lambda:eu-west-1:123456789012:function:auto",
+        get_remaining_time_in_millis=lambda: 30_000 if "create_snapshot" in rules.calls else 900_000,
+    )
+    answer = handler.lambda_handler({"period": "hour"}, context)  # type: ignore[arg-type]
+    (given,) = invoked
+    assert given["FunctionName"] == context.invoked_function_arn
+    assert given["InvocationType"] == "Event"
+    assert json.loads(given["Payload"]) == {"period": "hour", "time": "2026-03-02T00:05:00+00:00", "continuation": 1}
+    assert 0 < len(account.snapshots()) < 40
+    assert answer["summary"]["left"] == 40 - len(account.snapshots())
+    assert "handed on" in answer["message"]
+    assert ("AutoSnapshots", "RunsCompleted", "Period=hour") not in metrics_in(capsys.readouterr().out)
+    rules.calls.clear()
+    rules.calls.append("describe_volumes")
+    handler.lambda_handler(
+        json.loads(given["Payload"]),
+        SimpleNamespace(  # type: ignore[arg-type]
+            aws_request_id="again", get_remaining_time_in_millis=lambda: 900_000
+        ),
+    )
+    assert [len(account.snapshots(volume)) for volume in volumes] == [1] * 40
+
+
 def test_a_dry_run_writes_and_counts_nothing(account, rules, capsys):
     account.volume({"AUTO-SNAPSHOT": "P"}, account.instance())
     rules.calls.clear()

@@ -529,16 +529,39 @@ def test_a_freeze_that_was_not_held_leaves_the_snapshot_crash_and_the_policy_dec
 
 
 @pytest.mark.parametrize("seconds", [5, 2 * 60 + CREATE_SECONDS + 2 * CANCEL_SECONDS - 1])
-def test_no_stage_is_begun_that_the_time_left_cannot_also_undo(cloud, on_failure, seconds):
+def test_no_stage_is_begun_that_no_run_s_time_could_also_undo(cloud, on_failure, seconds):
     lenient(cloud, on_failure)
     volume = cloud.volume(1, instance="i-1")
     report = cloud.run("hour", seconds=seconds)
     assert cloud.ssm.sent == []
-    if on_failure == "continue" and seconds > CREATE_SECONDS:
+    if on_failure == "skip":
+        assert "s left" in report.failures[0]
+    elif seconds > CREATE_SECONDS:
         assert consistency(cloud, volume) == ["crash"]
         assert "s left" in report.warnings[0]
     else:
-        assert "s left" in report.failures[0]
+        assert "s left" in report.left[0]
+
+
+def test_a_freeze_that_only_this_run_has_no_time_left_for_is_left_to_the_next(cloud, on_failure):
+    lenient(cloud, on_failure)
+    cloud.policies["Q"] = cloud.policies["P"]
+    # Two policies on one instance: one freeze after the other.
+    volumes = [cloud.volume(1, instance="i-1"), cloud.volume(2, "Q", instance="i-1")]
+
+    def late(called, target):
+        if called == f"SendCommand {PRE}":
+            cloud.clock.now += timedelta(seconds=800)
+
+    cloud.ssm.before = late
+    report = cloud.run("hour", seconds=900)
+    outcomes = [result.outcome for result in report.volumes]
+    assert outcomes.count(Outcome.LEFT) == 1
+    assert len(report.left) == 1
+    cloud.ssm.before = lambda called, target: None
+    again = cloud.run("hour", seconds=900)
+    assert again.left == ()
+    assert all(cloud.of(volume, "hour") for volume in volumes)
 
 
 @pytest.mark.parametrize("operation", [f"wait {PRE}", "CancelCommand", f"SendCommand {POST}", f"wait {POST}"])

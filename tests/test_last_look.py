@@ -155,4 +155,6 @@ def test_deletions_that_time_does_not_allow_are_named(cloud):
     report = cloud.run("hour", seconds=900)
     assert report.volumes[0].outcome is Outcome.CREATED
     assert old.id in cloud.snapshots
-    assert "s left" in report.failures[0]
+    assert report.failures == ()
+    assert report.left[0].startswith(f"{old.id} of {volume.id}: ")
+    assert "s left" in report.left[0]

@@ -365,5 +365,6 @@ def test_when_time_runs_out_nothing_is_begun_and_what_remains_is_named(cloud):
         cloud.volume(n)
     report = cloud.run("hour", seconds=30)
     assert cloud.writes() == []
-    assert len(report.failures) == 5
-    assert "30 s left" in report.failures[0]
+    assert report.failures == ()
+    assert len(report.left) == 5
+    assert "30 s left" in report.left[0]

@@ -1,0 +1,116 @@
+"""Pruning beside creating: what is applied, when, and what happens when either breaks."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import UTC, datetime
+
+import pytest
+
+from lambda_function.change_stream import WORTH_A_LOOK, ChangeStream
+from lambda_function.changes import BATCH, PlannedChange
+from lambda_function.model import Change, ChangeOutcome, ChangeResult, Snapshot, SnapshotState
+
+
+def change(number):
+    snapshot = Snapshot(
+        f"snap-{number}", f"vol-{number}", datetime(2026, 3, 2, tzinfo=UTC), SnapshotState.COMPLETED, ("hour",)
+    )
+    return PlannedChange(snapshot, Change.DELETE, "why")
+
+
+def changes(count, first=0):
+    return [change(number) for number in range(first, first + count)]
+
+
+class Changer:
+    """Stands in for the one that calls EC2."""
+
+    def __init__(self, error=None):
+        self.batches = []
+        self.began = threading.Event()
+        self.error = error
+
+    def apply(self, batch):
+        self.batches.append([each.snapshot.id for each in batch])
+        self.began.set()
+        if self.error:
+            raise self.error
+        for each in batch:
+            yield each.result(ChangeOutcome.DONE)
+
+
+def ids(results):
+    return [each.snapshot_id for each in results]
+
+
+def test_enough_changes_for_a_look_are_applied_while_others_are_still_to_come():
+    changer = Changer()
+    with ChangeStream(changer.apply) as stream:
+        stream.add(changes(WORTH_A_LOOK))
+        assert changer.began.wait(10)
+        stream.add(changes(3, first=1000))
+        results = list(stream.finish())
+    assert ids(results) == [f"snap-{n}" for n in (*range(WORTH_A_LOOK), 1000, 1001, 1002)]
+    assert len(changer.batches) == 2
+
+
+def test_fewer_wait_for_more_or_for_the_end_since_each_look_is_a_call():
+    changer = Changer()
+    with ChangeStream(changer.apply) as stream:
+        for number in range(WORTH_A_LOOK - 1):
+            stream.add([change(number)])
+        time.sleep(0.05)
+        assert changer.batches == []
+        assert list(stream.results()) == []
+        assert len(list(stream.finish())) == WORTH_A_LOOK - 1
+    assert len(changer.batches) == 1
+
+
+def test_no_batch_is_larger_than_one_look_can_read():
+    changer = Changer()
+    with ChangeStream(changer.apply) as stream:
+        stream.add(changes(2 * BATCH + 1))
+        assert len(list(stream.finish())) == 2 * BATCH + 1
+    assert [len(batch) for batch in changer.batches] == [BATCH, BATCH, 1]
+
+
+def test_without_changes_nothing_is_started():
+    changer = Changer()
+    with ChangeStream(changer.apply) as stream:
+        stream.add([])
+        assert list(stream.finish()) == []
+    assert changer.batches == []
+
+
+def test_results_can_be_taken_while_creates_go_on():
+    changer = Changer()
+    taken: list[ChangeResult] = []
+    with ChangeStream(changer.apply) as stream:
+        stream.add(changes(WORTH_A_LOOK))
+        deadline = time.monotonic() + 10
+        while len(taken) < WORTH_A_LOOK and time.monotonic() < deadline:
+            taken += stream.results()
+        assert list(stream.finish()) == []
+    assert len(taken) == WORTH_A_LOOK
+
+
+def test_an_error_within_is_raised_at_the_end_not_swallowed():
+    with ChangeStream(Changer(RuntimeError("a fault of our own")).apply) as stream:
+        stream.add(changes(WORTH_A_LOOK))
+        with pytest.raises(RuntimeError, match="a fault of our own"):
+            list(stream.finish())
+
+
+def test_when_the_run_breaks_what_was_not_begun_is_left_alone():
+    changer = Changer()
+
+    def broken():
+        with ChangeStream(changer.apply) as stream:
+            stream.add(changes(5))
+            raise RuntimeError("the run broke")
+
+    with pytest.raises(RuntimeError, match="the run broke"):
+        broken()
+    assert changer.batches == []
