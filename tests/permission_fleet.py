@@ -129,7 +129,7 @@ def live(clients: Clients, lambda_client: Any, rules: Rules) -> Record:
         mock.patch("lambda_function.app.time", clock),
         mock.patch("lambda_function.handler.clients", return_value=clients),
         mock.patch("lambda_function.handler.build_lambda_client", return_value=lambda_client),
-        mock.patch.object(LambdaResponse, "invoke", return_value=(HTTPStatus.ACCEPTED, {}, "")),
+        mock.patch.object(LambdaResponse, "invoke", _queued),
         record.listening(clients, lambda_client),
         enable_iam_authentication(),
     ):
@@ -140,6 +140,11 @@ def live(clients: Clients, lambda_client: Any, rules: Rules) -> Record:
             if record.denied:
                 break
     return record
+
+
+def _queued(response: LambdaResponse) -> tuple[int, dict[str, str], str]:
+    """An asynchronous invocation's answer. A function, since moto looks for those only."""
+    return HTTPStatus.ACCEPTED, {}, ""
 
 
 def _invoke(event: dict[str, Any], record: Record, rules: Rules) -> None:
