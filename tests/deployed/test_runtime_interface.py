@@ -19,7 +19,7 @@ import pytest
 from moto.ec2.responses.elastic_block_store import ElasticBlockStore
 
 from tests.deployed import loaded_modules
-from tests.deployed.runtime_api import ERROR, KILLED, RESPONSE, sandbox
+from tests.deployed.runtime_api import ERROR, KILLED, LOAD_ERROR, RESPONSE, sandbox
 from tests.endpoint import Account, Rules, SnapshotRefusedError, endpoint
 
 ROOT = Path(__file__).parent.parent.parent
@@ -173,6 +173,13 @@ def test_a_run_that_hangs_is_killed_at_its_deadline_and_its_repetition_makes_goo
         repeated = fresh.invoke(YEAR)
     assert (repeated.kind, repeated.body["summary"]) == (RESPONSE, {"created": 1, "already_done": 2})
     assert [len(account.snapshots(volume)) for volume in volumes] == [1, 1, 1]
+
+
+def test_what_cannot_be_loaded_is_told_before_any_event_is_taken(start):
+    with start("lambda_function.absent.lambda_handler") as function:
+        answer = function.invoke(YEAR)
+    assert (answer.kind, answer.body["errorType"]) == (LOAD_ERROR, "Runtime.ImportModuleError")
+    assert "lambda_function.absent" in answer.body["errorMessage"]
 
 
 def test_the_package_loads_nothing_from_outside_itself_and_the_standard_library(start, account, package, tmp_path):
