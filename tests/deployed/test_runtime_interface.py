@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import platform
 import shutil
 import signal
-import subprocess
-import sys
 import sysconfig
 import threading
 from datetime import timedelta
@@ -19,10 +16,10 @@ import pytest
 from moto.ec2.responses.elastic_block_store import ElasticBlockStore
 
 from tests.deployed import loaded_modules
+from tests.deployed.package import HERE, ROOT, build
 from tests.deployed.runtime_api import ERROR, KILLED, LOAD_ERROR, RESPONSE, sandbox
 from tests.endpoint import Account, Rules, SnapshotRefusedError, endpoint
 
-ROOT = Path(__file__).parent.parent.parent
 PYTHON = ROOT / ".venv-deployed" / "bin" / "python"
 HANDLER = "lambda_function.handler.lambda_handler"
 YEAR = {"period": "year"}
@@ -35,21 +32,7 @@ RUNTIME = {"awslambdaric", "runtime_client", "simplejson", "snapshot_restore_py"
 @pytest.fixture(scope="module")
 def package(tmp_path_factory):
     """What `sam build` puts into the package, for this machine's Python and processor."""
-    target = tmp_path_factory.mktemp("package")
-    subprocess.run(
-        [
-            "make",
-            "--no-print-directory",
-            "build-AutoSnapshotsFunction",
-            f"ARTIFACTS_DIR={target}",
-            f"PYTHON={sys.executable}",
-            f"PACKAGE_PYTHON={sys.version_info.major}.{sys.version_info.minor}",
-            f"PACKAGE_PLATFORM={platform.machine()}",
-        ],
-        cwd=ROOT,
-        check=True,
-    )
-    return target
+    return build(tmp_path_factory.mktemp("package") / "AutoSnapshotsFunction", **HERE)
 
 
 @pytest.fixture
