@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 SAM_VENV := .venv-sam
 SCAN_VENV := .venv-scan
+DEPLOYED_VENV := .venv-deployed
 SAM := $(SAM_VENV)/bin/sam
 export SAM_CLI_TELEMETRY := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-system test-long system-packages check scan format bench lock clean build-AutoSnapshotsFunction
+.PHONY: help install run test test-deployed test-system test-long system-packages check scan format bench lock clean build-AutoSnapshotsFunction
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -32,6 +33,14 @@ run: install ## three simulated days against an embedded AWS endpoint
 
 test: install ## the test suite
 	$(BIN)/python -m pytest -n auto --ignore=tests/system --ignore=tests/deployed
+
+$(DEPLOYED_VENV)/.installed: requirements/deployed.txt
+	$(PYTHON) -m venv $(DEPLOYED_VENV)
+	$(DEPLOYED_VENV)/bin/python -m pip install --quiet --require-hashes --no-deps -r requirements/deployed.txt
+	@touch $@
+
+test-deployed: install $(DEPLOYED_VENV)/.installed ## the built package as Lambda runs it (Linux)
+	$(BIN)/python -m pytest tests/deployed
 
 # What the system tests mount, freeze and start. The servers' own clusters are neither created nor started.
 system-packages:
@@ -79,9 +88,10 @@ lock: ## resolve the requirements again (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes requirements/dev.in -o requirements/dev.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes requirements/sam.in -o requirements/sam.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes requirements/scan.in -o requirements/scan.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes requirements/deployed.in -o requirements/deployed.txt
 
 clean: ## remove everything that was made here
-	rm -rf $(VENV) $(SAM_VENV) $(SCAN_VENV) .aws-sam .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(SAM_VENV) $(SCAN_VENV) $(DEPLOYED_VENV) .aws-sam .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # What `sam build` calls; the tests build their own packages by it.
