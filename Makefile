@@ -8,7 +8,7 @@ export SAM_CLI_TELEMETRY := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-system test-long system-packages check format bench lock clean build-AutoSnapshotsFunction
+.PHONY: help install run test test-system test-long system-packages check format schema bench lock clean build-AutoSnapshotsFunction
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -61,6 +61,9 @@ check: install $(SAM_VENV)/.installed ## lint, format, layers, types and templat
 format: install ## rewrite the code in the house's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+schema: install ## write docs/*.schema.json from the policies' rules
+	$(BIN)/python -m lambda_function.shell.policy_schema
 
 bench: install ## planning, memory and cold start, measured
 	$(BIN)/python -m tests.bench

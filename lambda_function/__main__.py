@@ -21,7 +21,8 @@ from lambda_function.clients import build_clients
 from lambda_function.errors import AutoSnapshotsError, ConfigurationError
 from lambda_function.model import RunReport
 from lambda_function.report import answer, check_answer
-from lambda_function.shell.arguments import HOOKS, parse_arguments
+from lambda_function.shell.arguments import HOOKS, POLICIES, parse_arguments
+from lambda_function.shell.policies_command import Desk, run_policies
 from lambda_function.shell.terminal import ProgressObserver, print_check, print_report
 
 PATIENCE_SECONDS = 4 * 3600.0
@@ -35,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     errors = Console(stderr=True, soft_wrap=True)
     began = time.monotonic()
     try:
+        if options.command == POLICIES:
+            return _policies(options)
         with ProgressObserver(errors) as observer:
             report = run_event(
                 _event(options),
@@ -57,6 +60,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         print_check(report, console)
     return 1 if report.failures else 0
+
+
+def _policies(options: argparse.Namespace) -> int:
+    console = Console() if sys.stdout.isatty() else Console(width=240)
+
+    def confirm(question: str) -> bool:
+        try:
+            typed = console.input(f"{question} [y/N] ", markup=False)
+        except EOFError:
+            return False
+        return typed.strip().lower() in ("y", "yes")
+
+    desk = Desk(
+        environ=os.environ,
+        clients=lambda: build_clients(os.environ.get("AWS_REGION")),
+        now=datetime.now(UTC),
+        console=console,
+        confirm=confirm if sys.stdin.isatty() else None,
+    )
+    return run_policies(options, desk)
 
 
 def _event(options: argparse.Namespace) -> dict[str, object]:

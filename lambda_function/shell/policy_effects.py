@@ -120,14 +120,26 @@ class Effects:
     due_anyway: int = 0
 
 
-def affected(old: PolicySet, new: PolicySet, volumes: Iterable[Volume], keys: TagKeys) -> list[Volume]:
+@dataclass(frozen=True)
+class Comparison:
+    """What a push would do: to the policies, and by them to volumes and snapshots."""
+
+    policies: tuple[PolicyChange, ...]
+    effects: Effects
+
+    def names(self, *standings: Standing) -> list[str]:
+        """The policies of these standings."""
+        return [change.name for change in self.policies if change.standing in standings]
+
+
+def affected(old: PolicySet, new: PolicySet, volumes: Iterable[Volume], keys: TagKeys, now: datetime) -> list[Volume]:
     """The volumes whose policy the push changes in any way."""
     changed = {
         name
         for name in old.names | new.names
         if old.valid.get(name) != new.valid.get(name) or (name in old.faulty) != (name in new.faulty)
     }
-    request = RunRequest(Period.HOUR, datetime.max)
+    request = RunRequest(Period.HOUR, now)
     return [plan.volume for plan in plan_run(request, old, volumes, (), keys).volumes if plan.policy_name in changed]
 
 
@@ -197,9 +209,5 @@ def _is_covered(plan: VolumePlan) -> bool:
 
 def _effect(was: VolumePlan, will_be: VolumePlan) -> str:
     if _is_covered(will_be):
-        return f"the policy applies to it from then on; until now: {_why_not(was)}"
-    return f"no more snapshots, and none deleted: {_why_not(will_be)}"
-
-
-def _why_not(plan: VolumePlan) -> str:
-    return plan.reason
+        return f"the policy applies to it from then on; until now: {was.reason}"
+    return f"no more snapshots, and none deleted: {will_be.reason}"
