@@ -177,7 +177,8 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _fault(detail: Any, parameter: Parameter) -> Fault:
-    location = [str(part) for part in detail["loc"]]
+    # A key that no UTF-8 can write, such as half a surrogate pair, is told without its place.
+    location = [str(part) for part in detail["loc"]] or [str(detail["input"])]
     name = location[0]
     if name not in _ALLOWED:
         return Fault(parameter.name, shown(name).strip('"'), None, _unknown_field(name), (name,))

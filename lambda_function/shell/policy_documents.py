@@ -253,5 +253,11 @@ class _Dumper(yaml.SafeDumper):
     """Quotes also the text that this reader, or one of YAML 1.2, would take for a number."""
 
 
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    # In other styles PyYAML folds line breaks that it does not write back as they were, U+0085 among them.
+    return dumper.represent_scalar(_TEXT_TAG, text, style=None if text.isprintable() else '"')
+
+
+_Dumper.add_representer(str, _represent_text)
 for _pattern, _first in ((JSON_NUMBER, "-0123456789"), (NEW_OCTAL, "0")):
     _Dumper.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(f"^(?:{_pattern.pattern})$"), list(_first))
