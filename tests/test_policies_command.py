@@ -216,7 +216,7 @@ def test_push_writes_what_differs_and_only_that(account, run, policies):
     assert stored(account, "P") == ('{"hour": 4}', "String", 2)
     assert json.loads(stored(account, "NEW")[0]) == {"week": 1, "hook_parameters": {"a": ["é {{ssm:x}}"]}}
     assert stored(account, "SAME") == ('{ "day": 1 }', "String", 1)
-    assert said.splitlines()[-1] == "push: 2 written or deleted, 0 failed"
+    assert said.splitlines()[-1] == "push: 2 written, 0 deleted, 0 failed"
     code, said = run("push", path)
     assert (code, said.splitlines()[-1]) == (0, "push: nothing to write")
 
@@ -314,7 +314,7 @@ def test_a_write_that_fails_is_named_and_then_nothing_is_deleted(account, run, p
     assert code == 1
     assert "FAILED: policy BAD: PutParameter: " in said
     assert "FAILED: policy OLD: not deleted, since a write failed" in said
-    assert said.splitlines()[-1] == "push: 1 written or deleted, 2 failed"
+    assert said.splitlines()[-1] == "push: 1 written, 0 deleted, 2 failed"
     assert names(account) == ["OLD", "P"]
 
 
@@ -326,7 +326,7 @@ def test_many_policies_are_described_and_written_in_pages(account, run, policies
     content = {f"P{number}": {"hour": 1} for number in range(60)}
     assert run("push", policies(**content))[0] == 0
     code, said = run("push", policies(**{name: {"hour": 2} for name in content}))
-    assert (code, said.splitlines()[-1]) == (0, "push: 60 written or deleted, 0 failed")
+    assert (code, said.splitlines()[-1]) == (0, "push: 60 written, 0 deleted, 0 failed")
     assert stored(account, "P59")[2] == 2
 
 

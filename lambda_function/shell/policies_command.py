@@ -12,7 +12,7 @@ from rich.console import Console
 
 from lambda_function.clients import Clients
 from lambda_function.ebs import Ec2Ebs
-from lambda_function.errors import AutoSnapshotsError, AwsError, ConfigurationError
+from lambda_function.errors import AwsError, ConfigurationError
 from lambda_function.model import Period
 from lambda_function.parameter_store import ParameterStore
 from lambda_function.policy import PolicySet, parse_policies
@@ -103,10 +103,11 @@ def _push(files: PolicyFiles, comparison: Comparison, store: PolicyStore, desk: 
     if losses and not yes and not _is_confirmed(losses, desk):
         return FAILED
     failures = _write(files, comparison, store)
-    for failure in failures:
-        say(desk.console, f"FAILED: {failure}", "bold red")
-    written = len(comparison.names(Standing.NEW, Standing.CHANGED, Standing.REMOVED)) - len(failures)
-    headline = f"push: {written} written or deleted, {len(failures)} failed"
+    for name, error in failures.items():
+        say(desk.console, f"FAILED: policy {name}: {error}", "bold red")
+    written = len(set(comparison.names(Standing.NEW, Standing.CHANGED)) - failures.keys())
+    deleted = len(set(comparison.names(Standing.REMOVED)) - failures.keys())
+    headline = f"push: {written} written, {deleted} deleted, {len(failures)} failed"
     say(desk.console, headline, "bold red" if failures else "bold")
     return FAILED if failures else OK
 
@@ -129,9 +130,9 @@ def _is_confirmed(losses: str, desk: Desk) -> bool:
     return False
 
 
-def _write(files: PolicyFiles, comparison: Comparison, store: PolicyStore) -> list[str]:
-    """Write what differs, then delete what is to go, unless a write failed; each failure in words."""
-    failures: list[str] = []
+def _write(files: PolicyFiles, comparison: Comparison, store: PolicyStore) -> dict[str, str]:
+    """Write what differs, then delete what is to go, unless a write failed; the failures by policy."""
+    failures: dict[str, str] = {}
     present = store.describe(changed) if (changed := comparison.names(Standing.CHANGED)) else {}
     for name in comparison.names(Standing.NEW, Standing.CHANGED):
         value = stored_text(files.policies[name].content)
@@ -141,14 +142,14 @@ def _write(files: PolicyFiles, comparison: Comparison, store: PolicyStore) -> li
             else:
                 store.create(name, value)
         except AwsError as error:
-            failures.append(f"policy {name}: {error}")
+            failures[name] = str(error)
+    if failures:
+        return failures | dict.fromkeys(comparison.names(Standing.REMOVED), "not deleted, since a write failed")
     for name in comparison.names(Standing.REMOVED):
         try:
-            if failures:
-                raise AutoSnapshotsError("not deleted, since a write failed")
             store.delete(name)
-        except AutoSnapshotsError as error:
-            failures.append(f"policy {name}: {error}")
+        except AwsError as error:
+            failures[name] = str(error)
     return failures
 
 

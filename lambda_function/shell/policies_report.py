@@ -70,7 +70,7 @@ def _counted(comparison: Comparison) -> list[tuple[str, list[str]]]:
         ("unchanged", Standing.UNCHANGED),
         ("not to be compared", Standing.UNREADABLE),
         ("only in the store", Standing.STAYS),
-        ("to be deleted", Standing.REMOVED),
+        ("removed", Standing.REMOVED),
     )
     found = [(word, comparison.names(standing)) for word, standing in words]
     return [(word, names) for word, names in found if names]
