@@ -284,18 +284,20 @@ def test_the_file_of_one_policy_pushes_that_one_and_never_prunes(account, run, t
     assert names(account) == ["ONE", "P"]
 
 
-def test_type_key_and_tier_of_a_parameter_stay(account, run, policies):
+def test_type_key_tier_and_description_of_a_parameter_stay(account, run, policies):
+    account.ssm.put_parameter(Name=PATH + "D", Value='{"hour": 1}', Type="String", Description="of the shop")
     for name, more in (
         ("S", {"Type": "SecureString", "KeyId": "alias/own"}),
         ("B", {"Type": "String", "Tier": "Advanced"}),
     ):
         account.ssm.put_parameter(Name=PATH + name, Value='{"hour": 1}', **more)
-    code, said = run("push", policies(S={"hour": 2}, B={"hour": 2}))
+    code, said = run("push", policies(S={"hour": 2}, B={"hour": 2}, D={"hour": 2}))
     assert code == 0, said
     assert "hour: (SecureString, not shown) -> 2" in said
     described = {each["Name"].removeprefix(PATH): each for each in account.ssm.describe_parameters()["Parameters"]}
     assert (described["S"]["Type"], described["S"]["KeyId"]) == ("SecureString", "alias/own")
     assert (described["B"]["Type"], described["B"]["Tier"]) == ("String", "Advanced")
+    assert described["D"]["Description"] == "of the shop"
     assert stored(account, "S")[0] == '{"hour": 2}'
 
 

@@ -41,7 +41,13 @@ def _add_policies(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     policies = commands.add_parser(POLICIES, help="keep the policies as files: check, diff, push, pull")
     actions = policies.add_subparsers(dest="action", required=True, metavar="ACTION")
     check = actions.add_parser("check", help="name every fault in the files with its line; asks AWS nothing")
-    diff = actions.add_parser("diff", help="show what a push would change, and which snapshots would then be deleted")
+    diff = actions.add_parser(
+        "diff",
+        help="show what a push would change, and which snapshots would then be deleted",
+        description="Compare the files with Parameter Store, and plan the runs of all periods under both: listed are "
+        "the snapshots, of those there are now, that only the files' policies would delete. A run that takes a new one "
+        "first lets one more go, with a push or without.",
+    )
     push = actions.add_parser("push", help="show the difference, and write to Parameter Store what differs")
     pull = actions.add_parser("pull", help="write the stored policies to files")
     for action in (check, diff, push, pull):

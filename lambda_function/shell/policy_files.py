@@ -82,8 +82,8 @@ def read_files(path: Path) -> PolicyFiles:
             _read_file(path, found)
         else:
             raise ConfigurationError(f"{path}: must be a directory, or a file that ends in {', '.join(SUFFIXES)}")
-    except FileNotFoundError:
-        raise ConfigurationError(f"{path}: there is no such file or directory") from None
+    except FileNotFoundError as error:
+        raise ConfigurationError(f"{error.filename or path}: there is no such file or directory") from None
     except OSError as error:
         raise ConfigurationError(f"{error.filename or path}: cannot be read: {error.strerror}") from error
     if not found.policies and not found.faults:

@@ -24,7 +24,7 @@ class PolicyStore:
     path: str
 
     def describe(self, names: Collection[str]) -> dict[str, ParameterMetadataTypeDef]:
-        """Type, key and tier of those of these policies that are stored."""
+        """Type, key, tier and description of those of these policies that are stored."""
         wanted = [self.path + name for name in sorted(names)]
         found: dict[str, ParameterMetadataTypeDef] = {}
         for start in range(0, len(wanted), _NAMES):
@@ -43,11 +43,17 @@ class PolicyStore:
             self.client.put_parameter(Name=self.path + name, Value=value, Type="String", Overwrite=False)
 
     def replace(self, name: str, value: str, present: ParameterMetadataTypeDef) -> None:
-        """Give a policy another value. Type, key and tier stay; without its key it would get the account's."""
-        secret = present.get("Type") == "SecureString" and "KeyId" in present
-        kept = {"KeyId": present["KeyId"]} if secret else {}
+        """Give a policy another value. All else stays; without its key it would get the account's."""
+        kept: dict[str, str] = {}
+        if present.get("Type") == "SecureString" and "KeyId" in present:
+            kept["KeyId"] = present["KeyId"]
         if present.get("Tier") == "Advanced":
             kept["Tier"] = "Advanced"
+        # Whether a new version keeps these by itself is not documented.
+        if "Description" in present:
+            kept["Description"] = present["Description"]
+        if "AllowedPattern" in present:
+            kept["AllowedPattern"] = present["AllowedPattern"]
         with translated("PutParameter"):
             self.client.put_parameter(
                 Name=self.path + name,
