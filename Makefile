@@ -10,7 +10,7 @@ export SAM_CLI_TELEMETRY := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-deployed test-system test-long system-packages check scan format bench lock clean build-AutoSnapshotsFunction
+.PHONY: help install run test test-deployed test-system test-long system-packages check scan format schema bench lock clean build-AutoSnapshotsFunction
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -79,6 +79,9 @@ scan: $(SCAN_VENV)/.installed ## the template before a security scanner; what it
 format: install ## rewrite the code in the house's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+schema: install ## write docs/*.schema.json from the policies' rules
+	$(BIN)/python -m lambda_function.shell.policy_schema
 
 bench: install ## planning, memory and cold start, measured
 	$(BIN)/python -m tests.bench

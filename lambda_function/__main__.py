@@ -23,7 +23,8 @@ from lambda_function.continuation import continue_or_conclude
 from lambda_function.errors import AutoSnapshotsError, ConfigurationError
 from lambda_function.model import RunReport
 from lambda_function.report import check_answer, whole_report
-from lambda_function.shell.arguments import HOOKS, STATUS, parse_arguments
+from lambda_function.shell.arguments import HOOKS, POLICIES, STATUS, parse_arguments
+from lambda_function.shell.policies_command import Desk, run_policies
 from lambda_function.shell.status_command import print_status, read_status, status_json
 from lambda_function.shell.terminal import ProgressObserver, print_check, print_report
 
@@ -40,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.command == STATUS:
             return _status(options, errors)
+        if options.command == POLICIES:
+            return _policies(options)
         with ProgressObserver(errors) as observer:
             report = run_event(
                 _event(options),
@@ -80,6 +83,26 @@ def _status(options: argparse.Namespace, errors: Console) -> int:
     else:
         print_status(report, Console(width=None if sys.stdout.isatty() else 240))
     return 0 if report.is_well else 1
+
+
+def _policies(options: argparse.Namespace) -> int:
+    console = Console() if sys.stdout.isatty() else Console(width=240)
+
+    def confirm(question: str) -> bool:
+        try:
+            typed = console.input(f"{question} [y/N] ", markup=False)
+        except EOFError:
+            return False
+        return typed.strip().lower() in ("y", "yes")
+
+    desk = Desk(
+        environ=os.environ,
+        clients=lambda: build_clients(os.environ.get("AWS_REGION")),
+        now=datetime.now(UTC),
+        console=console,
+        confirm=confirm if sys.stdin.isatty() else None,
+    )
+    return run_policies(options, desk)
 
 
 def _selection(options: argparse.Namespace) -> dict[str, object]:

@@ -55,25 +55,24 @@ class Policy:
 
 FIELDS = tuple(each.name for each in fields(Policy))
 
-_SCHEMA = SchemaValidator(
-    closed_object(
-        {
-            **{period.value: {"type": "nullable", "schema": {"type": "int", "ge": 0}} for period in Period},
-            "only_attached_vols": {"type": "bool"},
-            "hook_document": {
-                "type": "nullable",
-                "schema": {"type": "str", "pattern": r"^[A-Za-z0-9_.:/-]{3,200}$"},
-            },
-            "hook_parameters": {
-                "type": "dict",
-                "keys_schema": {"type": "str"},
-                "values_schema": {"type": "list", "items_schema": {"type": "str"}},
-            },
-            "hook_timeout_seconds": {"type": "int", "ge": 10, "le": 600},
-            "hook_on_failure": {"type": "literal", "expected": ["skip", "continue"]},
-        }
-    )
-)
+FIELD_RULES: Mapping[str, Mapping[str, Any]] = {
+    **{period.value: {"type": "nullable", "schema": {"type": "int", "ge": 0}} for period in Period},
+    "only_attached_vols": {"type": "bool"},
+    "hook_document": {
+        "type": "nullable",
+        "schema": {"type": "str", "pattern": r"^[A-Za-z0-9_.:/-]{3,200}$"},
+    },
+    "hook_parameters": {
+        "type": "dict",
+        "keys_schema": {"type": "str"},
+        "values_schema": {"type": "list", "items_schema": {"type": "str"}},
+    },
+    "hook_timeout_seconds": {"type": "int", "ge": 10, "le": 600},
+    "hook_on_failure": {"type": "literal", "expected": ["skip", "continue"]},
+}
+"""What each field may be, as pydantic-core's schemas; the JSON Schema for editors is made from them."""
+
+_SCHEMA = SchemaValidator(closed_object(FIELD_RULES))
 
 
 @dataclass(frozen=True)
@@ -92,12 +91,13 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing wrong with one policy."""
+    """One thing wrong with one policy. `location` is the whole path to it: keys, and positions in lists."""
 
     parameter: str
     field: str | None
     value: str | None
     allowed: str
+    location: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         where = f"{self.parameter}: " + (f'field "{self.field}": ' if self.field else "")
@@ -146,6 +146,11 @@ def parse_policy(parameter: Parameter) -> Policy | tuple[Fault, ...]:
         )
     except (ValueError, RecursionError) as error:
         return (Fault(parameter.name, None, None, f"must be one JSON object: {error}"),)
+    return parse_content(content, parameter)
+
+
+def parse_content(content: object, parameter: Parameter) -> Policy | tuple[Fault, ...]:
+    """The policy in what the parameter's JSON says, or all its faults (at least one)."""
     if not isinstance(content, dict):
         return (Fault(parameter.name, None, _shown(content, parameter), "must be one JSON object"),)
     try:
@@ -172,13 +177,15 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _fault(detail: Any, parameter: Parameter) -> Fault:
-    location = [str(part) for part in detail["loc"]]
+    # A key that no UTF-8 can write, such as half a surrogate pair, is told without its place.
+    location = [str(part) for part in detail["loc"]] or [str(detail["input"])]
     name = location[0]
     if name not in _ALLOWED:
-        return Fault(parameter.name, shown(name).strip('"'), None, _unknown_field(name))
+        return Fault(parameter.name, shown(name).strip('"'), None, _unknown_field(name), (name,))
+    path = tuple(part for part in location if part != "[key]")
     # The path into hook_parameters may be long; the parameter's name in it is what helps.
-    path = shown(".".join(part for part in location if part != "[key]")).strip('"')
-    return Fault(parameter.name, path, _shown(detail["input"], parameter), f"must be {_ALLOWED[name]}")
+    field_name = shown(".".join(path)).strip('"')
+    return Fault(parameter.name, field_name, _shown(detail["input"], parameter), f"must be {_ALLOWED[name]}", path)
 
 
 def _unknown_field(name: str) -> str:

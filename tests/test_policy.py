@@ -79,6 +79,7 @@ def test_a_byte_order_mark_is_tolerated_and_null_is_as_good_as_absent():
         ('{"Hour": 1, "day": 1}', 'field "Hour": unknown field; did you mean "hour"?'),
         ('{"hour": 1, "colour": "red"}', 'field "colour": unknown field; '),
         ('{"hour": 1, "hook_module": "/x.py"}', "was the cron script's Python module"),
+        ('{"hour": 1, "\\ud800": 1}', 'field "\\ud800": unknown field'),
         ('{"hour": 1, "' + "x" * 5000 + '": 1}', "unknown field"),
         ('{"hour": ' + "9" * 5000 + "}", "must be"),
     ],

@@ -9,6 +9,7 @@ from lambda_function.model import Period
 
 PROGRAM = "python -m lambda_function"
 HOOKS = "hooks"
+POLICIES = "policies"
 STATUS = "status"
 
 
@@ -34,12 +35,38 @@ def build_parser() -> argparse.ArgumentParser:
     hooks.add_argument("--check", action="store_true", required=True, help="dry-run every hook; freeze nothing")
     _add_selection(hooks)
     _add_status(commands)
+    _add_policies(commands)
     return parser
 
 
 def _add_status(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     status = commands.add_parser(STATUS, help="show how every tagged volume stands; exit 1 where one needs a look")
     _add_selection(status)
+
+
+def _add_policies(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    policies = commands.add_parser(POLICIES, help="keep the policies as files: check, diff, push, pull")
+    actions = policies.add_subparsers(dest="action", required=True, metavar="ACTION")
+    check = actions.add_parser("check", help="name every fault in the files with its line; asks AWS nothing")
+    diff = actions.add_parser(
+        "diff",
+        help="show what a push would change, and which snapshots would then be deleted",
+        description="Compare the files with Parameter Store, and plan the runs of all periods under both: listed are "
+        "the snapshots, of those there are now, that only the files' policies would delete. A run that takes a new one "
+        "first lets one more go, with a push or without.",
+    )
+    push = actions.add_parser("push", help="show the difference, and write to Parameter Store what differs")
+    pull = actions.add_parser("pull", help="write the stored policies to files")
+    for action in (check, diff, push, pull):
+        action.add_argument(
+            "path",
+            metavar="FILE_OR_DIR",
+            help="a .json, .yaml or .yml file with all policies by name, or a directory with one file per policy",
+        )
+    for action in (diff, push):
+        action.add_argument("--prune", action="store_true", help="delete the stored policies that no file holds")
+    push.add_argument("--yes", action="store_true", help="accept that snapshots or policies are deleted; do not ask")
+    pull.add_argument("--force", action="store_true", help="write over files that say something else")
 
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
