@@ -4,7 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 SAM_VENV := .venv-sam
 SCAN_VENV := .venv-scan
+DEPLOYED_VENV := .venv-deployed
 SAM := $(SAM_VENV)/bin/sam
+# What the function's packages are chosen for. The template says the same; a test that runs the built function here says what runs here.
+PACKAGE_PYTHON ?= 3.13
+PACKAGE_PLATFORM ?= aarch64
 export SAM_CLI_TELEMETRY := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -87,7 +91,8 @@ clean: ## remove everything that was made here
 # Called by `sam build`, which names the target after the function's logical id.
 build-AutoSnapshotsFunction:
 	$(PYTHON) -m pip install --quiet --require-hashes --no-deps --no-compile --only-binary=:all: \
-		--platform manylinux2014_aarch64 --platform manylinux_2_28_aarch64 --implementation cp --python-version 3.13 \
+		--platform manylinux2014_$(PACKAGE_PLATFORM) --platform manylinux_2_28_$(PACKAGE_PLATFORM) --implementation cp \
+		--python-version $(PACKAGE_PYTHON) \
 		--target "$(ARTIFACTS_DIR)" -r lambda_function/requirements.txt
 	mkdir -p "$(ARTIFACTS_DIR)/lambda_function"
 	cp $(filter-out lambda_function/__main__.py,$(wildcard lambda_function/*.py)) "$(ARTIFACTS_DIR)/lambda_function/"
