@@ -13,7 +13,7 @@ export SAM_CLI_TELEMETRY := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-system test-long system-packages check scan format bench lock clean build-AutoSnapshotsFunction
+.PHONY: help install run test test-system test-deployed test-long system-packages check scan format bench lock clean build-AutoSnapshotsFunction
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -35,7 +35,7 @@ run: install ## three simulated days against an embedded AWS endpoint
 	$(BIN)/python -m tests.demo
 
 test: install ## the test suite
-	$(BIN)/python -m pytest -n auto --ignore=tests/system
+	$(BIN)/python -m pytest -n auto --ignore=tests/system --ignore=tests/deployed
 
 # What the system tests mount, freeze and start. The servers' own clusters are neither created nor started.
 system-packages:
@@ -54,6 +54,14 @@ test-system: install system-packages ## the shipped documents on real file syste
 
 test-long: install system-packages ## the same copies and restarts twenty times (root, apt)
 	ROUNDS=20 $(BIN)/python -m pytest tests/system -k adds_up
+
+$(DEPLOYED_VENV)/.installed: requirements/deployed.txt
+	$(PYTHON) -m venv $(DEPLOYED_VENV)
+	$(DEPLOYED_VENV)/bin/python -m pip install --quiet --require-hashes --no-deps -r requirements/deployed.txt
+	@touch $@
+
+test-deployed: install $(SAM_VENV)/.installed $(DEPLOYED_VENV)/.installed ## sam build and sam deploy to a local endpoint, whose rules run the built function
+	$(BIN)/python -m pytest tests/deployed
 
 check: install $(SAM_VENV)/.installed ## lint, format, layers, types and template; changes nothing
 	$(BIN)/ruff check .
@@ -83,9 +91,10 @@ lock: ## resolve the requirements again (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes requirements/dev.in -o requirements/dev.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes requirements/sam.in -o requirements/sam.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes requirements/scan.in -o requirements/scan.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes requirements/deployed.in -o requirements/deployed.txt
 
 clean: ## remove everything that was made here
-	rm -rf $(VENV) $(SAM_VENV) $(SCAN_VENV) .aws-sam .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(SAM_VENV) $(SCAN_VENV) $(DEPLOYED_VENV) .aws-sam .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Called by `sam build`, which names the target after the function's logical id.
