@@ -5,7 +5,8 @@ Run by .venv-deployed's interpreter. Where it listens, and where the function's 
 
 - Policies and documents are created where the function looks for them: in Parameter Store and Systems Manager of the
   endpoint that also plays EC2, not in ministack's own.
-- AWS::SSM::Document is a type that ministack does not know.
+- AWS::SSM::Document is a type that ministack does not know, and an alarm on an expression one that it refuses; such an
+  alarm is created on the first metric of its expression.
 - The function's process sees the standard library and what was built, none of this environment's packages.
 - A minute of a rule's `rate(1 minute)` lasts ten seconds, and rules are looked at every second.
 """
@@ -71,6 +72,11 @@ def delete_document(name: str, _properties: Properties) -> None:
     boto3.client("ssm").delete_document(Name=name)
 
 
+def of_one_metric(alarm: Properties) -> Properties:
+    metrics = [each["MetricStat"]["Metric"] for each in alarm.get("Metrics", ()) if "MetricStat" in each]
+    return {**alarm, **metrics[0], "Metrics": None} if metrics else alarm
+
+
 def adapt() -> None:
     provisioners._RESOURCE_HANDLERS["AWS::SSM::Parameter"] = {
         "create": create_parameter,
@@ -82,6 +88,8 @@ def adapt() -> None:
         "update": update_document,
         "delete": delete_document,
     }
+    record_of: Callable[[str, Properties], Properties] = provisioners._cw_metric_alarm_record
+    provisioners._cw_metric_alarm_record = lambda name, alarm: record_of(name, of_one_metric(alarm))
     worker_of: Callable[[str], tuple[str, str]] = lambda_runtime._detect_runtime_binary
     lambda_runtime._detect_runtime_binary = lambda runtime: (
         worker_of(runtime)[0],
