@@ -1,4 +1,7 @@
-"""One stack's life: built, deployed, fired, updated, deleted, deployed again. Each stage is a fixture that says what was seen."""
+"""One stack's life: built, deployed, fired, updated, deleted, deployed again.
+
+Each stage is a fixture, which begins where the stage before it ended, and says what was seen.
+"""
 
 import time
 from dataclasses import dataclass
@@ -30,7 +33,7 @@ class World:
         found = self.account.ssm.get_parameters_by_path(Path="/auto-snapshots/policies/")["Parameters"]
         return {each["Name"].rpartition("/")[2]: each["Value"] for each in found}
 
-    def documents(self) -> dict[str, dict[str, Any]]:
+    def documents(self) -> dict[str, Any]:
         """Name to what Systems Manager says of the version that is used by default."""
         mine = self.account.ssm.list_documents(Filters=[{"Key": "Owner", "Values": ["Self"]}])["DocumentIdentifiers"]
         return {each["Name"]: self.account.ssm.describe_document(Name=each["Name"])["Document"] for each in mine}
@@ -91,8 +94,9 @@ def two_runs_that_found_something(cloud):
 def updated(world, fired):
     """The versions of all documents before and after an update that changes one of them."""
     before = world.documents()
-    changed = world.checkout.change("Freezes the XFS and ext4 file systems", "CHANGED: freezes file systems")
-    world.checkout.deploy(*EVERY_MINUTE, "--template-file", changed)
+    world.checkout.change("description: Freezes the XFS", "description: CHANGED, freezes the XFS")
+    world.checkout.sam("build")
+    world.checkout.deploy(*EVERY_MINUTE)
     return before, world.documents()
 
 

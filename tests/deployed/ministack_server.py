@@ -25,7 +25,9 @@ from ministack.services.cloudformation import provisioners
 
 Properties = dict[str, Any]
 SECONDS_OF_A_MINUTE = 10
-ONLY_WHAT_WAS_BUILT = "import sys; sys.path = [p for p in sys.path if not p.endswith(('site-packages', 'dist-packages'))]\n"
+ONLY_WHAT_WAS_BUILT = (
+    "import sys; sys.path = [p for p in sys.path if not p.endswith(('site-packages', 'dist-packages'))]\n"
+)
 
 
 def create_parameter(_logical_id: str, properties: Properties, _stack: str) -> tuple[str, Properties]:
@@ -52,7 +54,7 @@ def create_document(_logical_id: str, properties: Properties, _stack: str) -> tu
 
 
 def update_document(name: str, _old: Properties, new: Properties, _stack: str) -> tuple[str, Properties]:
-    """What CloudFormation does for UpdateMethod NewVersion; for Replace, its default, it fails on a document with a name."""
+    """What CloudFormation does for UpdateMethod NewVersion; Replace, its default, fails on a document with a name."""
     if new.get("UpdateMethod") != "NewVersion":
         raise ValueError(f"CloudFormation cannot update a custom-named resource when it requires replacing: {name}")
     ssm = boto3.client("ssm")

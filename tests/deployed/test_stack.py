@@ -53,7 +53,7 @@ def test_an_update_gives_the_changed_document_a_new_default_version_and_leaves_t
     assert {name: each["DefaultVersion"] for name, each in before.items()} == dict.fromkeys(before, "1")
     assert {name for name in after if after[name]["DefaultVersion"] != "1"} == {DOCUMENT}
     assert after[DOCUMENT]["DefaultVersion"] == after[DOCUMENT]["LatestVersion"] == "2"
-    assert after[DOCUMENT]["Description"].startswith("CHANGED")
+    assert after[DOCUMENT]["Description"].startswith("CHANGED, ")
 
 
 def test_deleting_the_stack_takes_what_it_runs_with(deleted):
