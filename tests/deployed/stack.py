@@ -106,7 +106,7 @@ class Checkout:
     def sam(self, *arguments: str) -> str:
         """What it printed; fails with that when it fails."""
         environment = {
-            **{name: os.environ[name] for name in ("PATH", "HOME", "PIP_INDEX_URL", "PIP_CERT") if name in os.environ},
+            **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
             **credentials(),
             "AWS_ENDPOINT_URL": self.address,
             "SAM_CLI_TELEMETRY": "0",
