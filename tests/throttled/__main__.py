@@ -14,16 +14,13 @@ import time
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
-from unittest import mock
-
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler
 
 from tests.endpoint import Rules, ec2_backend, endpoint
 from tests.run_command_endpoint import Agents, Reply, Sent
 from tests.throttled.buckets import Buckets
 from tests.throttled.clock import ServiceClock
 from tests.throttled.fleet import POLICY, Fleet, build
-from tests.throttled.layer import Latency, Layer
+from tests.throttled.layer import Latency, Layer, before_moto
 from tests.throttled.remote import Setting
 
 
@@ -95,18 +92,7 @@ def main() -> None:
     setting = Setting(**json.loads(sys.argv[1]))
     clock = ServiceClock(setting.factor, setting.epoch)
     made = _Endpoint(setting, clock)
-    layered = made.layer.around
-    original = DomainDispatcherApplication.__call__
-
-    def call(app: Any, environ: Any, start_response: Any) -> Any:
-        return layered(lambda *request: original(app, *request))(environ, start_response)
-
-    with (
-        mock.patch.object(DomainDispatcherApplication, "__call__", call),
-        # Head and body are sent apart; the body must not wait for the head's acknowledgement.
-        mock.patch.object(MotoRequestHandler, "disable_nagle_algorithm", True),
-        endpoint(made.rules) as (address, _),
-    ):
+    with before_moto(made.layer), endpoint(made.rules) as (address, _):
         made.build(Fleet(**json.loads(sys.argv[2])))
         print(json.dumps({"address": address}), flush=True)
         with contextlib.suppress(KeyboardInterrupt):

@@ -6,6 +6,7 @@ answer is part of it.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import threading
@@ -13,12 +14,15 @@ import time
 import urllib.parse
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
+from unittest import mock
 
 from moto.iam.models import get_account_id_from
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler
 
 from tests.throttled.buckets import Buckets
 from tests.throttled.clock import ServiceClock
@@ -30,7 +34,7 @@ REFUSED = (
     "<Message>Request limit exceeded.</Message></Error></Errors><RequestID>{}</RequestID></Response>"
 )
 CREDENTIAL = re.compile(r"Credential=([^/]+)/\d+/([^/]+)/([^/]+)/")
-CODE = re.compile(rb"<Code>(\w+)</Code>|\"__type\": ?\"(?:[^\"]*#)?(\w+)\"")
+CODE = re.compile(rb"<Code>([\w.]+)</Code>|\"__type\": ?\"(?:[^\"]*#)?(\w+)\"")
 
 Environ = dict[str, Any]
 App = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
@@ -109,9 +113,7 @@ class Layer:
             with self._lock:
                 self.counts.throttled[action] += 1
             self._wait_until(began + self.latency.refusal)
-            return _answer(
-                start_response, "503 Service Unavailable", "text/xml", REFUSED.format(uuid.uuid4()).encode()
-            )
+            return _answer(start_response, "503 Service Unavailable", "text/xml", REFUSED.format(uuid.uuid4()).encode())
         said: list[str] = []
 
         def begin(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
@@ -156,6 +158,22 @@ class Layer:
         left = (moment - self.clock.monotonic()) / self.clock.factor
         if left > 0:
             time.sleep(left)
+
+
+@contextmanager
+def before_moto(layer: Layer) -> Iterator[None]:
+    """Servers of moto that are started meanwhile, in this process, have this layer before them."""
+    original = DomainDispatcherApplication.__call__
+
+    def call(app: Any, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        return layer.around(functools.partial(original, app))(environ, start_response)
+
+    with (
+        mock.patch.object(DomainDispatcherApplication, "__call__", call),
+        # Head and body are sent apart; the body must not wait for the head's acknowledgement.
+        mock.patch.object(MotoRequestHandler, "disable_nagle_algorithm", True),
+    ):
+        yield
 
 
 def _answer(start_response: Callable[..., Any], status: str, kind: str, body: bytes) -> list[bytes]:
