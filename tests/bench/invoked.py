@@ -54,12 +54,10 @@ def measured(clock: ServiceClock, remote: Remote, work: Callable[[], dict[str, A
     wall_after, cpu_after = machine_seconds()
     stats = remote.ask("stats")
     busy_after, ticks_after = processor_ticks()
-    created_at = stats.pop("created_at")
     return {
         **stats,
         **outcome,
         "seconds": seconds,
-        "last_create": max(created_at) - min(created_at) if created_at else 0.0,
         "client_cpu": (cpu_after - cpu) / (wall_after - wall),
         "endpoint_cpu": stats.pop("cpu") / (wall_after - wall),
         "machine_cpu": (busy_after - busy) / max(ticks_after - ticks, 1),

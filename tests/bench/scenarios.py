@@ -35,7 +35,7 @@ class Scenario:
 
     @property
     def volumes(self) -> int:
-        return self.fleet["volumes"] * max(self.fleet.get("instances", 0), 1)
+        return self.fleet["volumes"] * max(self.fleet.get("instances", 0), 1) + self.fleet.get("plain", 0)
 
 
 def rate_floor(calls: int, left: float = 1.0) -> float:
@@ -74,15 +74,19 @@ def plain_loop(volumes: int) -> Scenario:
     )
 
 
-def pending(name: str, volumes: int, invocations: int) -> Scenario:
-    """The cap on pending snapshots decides: the first hundred at once, then a hundred each minute."""
-    waves = math.ceil(volumes / PENDING_CAP) - 1
+def pending(name: str, volumes: int, invocations: int = 1, others: int = 0) -> Scenario:
+    """The cap on pending snapshots decides: as many at once as there is room for, then as many each minute.
+
+    `others` is how many of the cap other tools hold all the time.
+    """
+    room = PENDING_CAP - others
     return Scenario(
         name=name,
         what=f"{volumes:,} volumes, at most {PENDING_CAP} pending for {PENDING_SECONDS:.0f} s each"
+        + (f", {others} of them of other tools" if others else "")
         + (f", in up to {invocations} invocations" if invocations > 1 else ""),
-        fleet={"volumes": volumes, "copies": 0},
-        floor=waves * PENDING_SECONDS,
+        fleet={"volumes": volumes, "foreign_pending": others},
+        floor=(math.ceil(volumes / room) - 1) * PENDING_SECONDS,
         calls=1 + math.ceil(volumes / 500) + 1 + volumes,
         most=1 / 0.95,
         setting={"pending_cap": PENDING_CAP, "pending_seconds": PENDING_SECONDS},
@@ -90,18 +94,22 @@ def pending(name: str, volumes: int, invocations: int) -> Scenario:
     )
 
 
-def hooks(instances: int) -> Scenario:
-    """Every stage takes its seconds; as many instances are frozen at once as the code allows."""
+def hooks(name: str, instances: int, plain: int = 0, factor: float = 1.0) -> Scenario:
+    """Every stage takes its seconds; as many instances are frozen at once as the code allows.
+
+    Beside them `plain` volumes want the same bucket's creates, and nobody may stay frozen for that.
+    """
     write = Setting(1, 0).write_seconds
     one = 2 * (write + ROUND_TRIP + STAGE_SECONDS) + write
     return Scenario(
-        name="hooks",
-        what=f"{instances} instances, hooks of {STAGE_SECONDS:.0f} s a stage, {MAX_FREEZES} at once",
-        fleet={"volumes": 1, "instances": instances},
-        floor=math.ceil(instances / MAX_FREEZES) * one,
+        name=name,
+        what=f"{instances} instances, hooks of {STAGE_SECONDS:.0f} s a stage, {MAX_FREEZES} at once"
+        + (f", beside {plain} volumes without" if plain else ""),
+        fleet={"volumes": 1, "instances": instances, "plain": plain},
+        floor=max(math.ceil(instances / MAX_FREEZES) * one, rate_floor(instances + plain)),
         most=1.2,
         setting={"stage_seconds": STAGE_SECONDS, "round_trip": ROUND_TRIP},
-        factor=1.0,
+        factor=factor,
     )
 
 
@@ -117,8 +125,9 @@ SCENARIOS = (
         calls=least_calls(500, 7) - 1,  # as the floor is told everywhere: EC2's calls alone
         most_calls=1.02,
     ),
-    pending("pending", 1500, 1),
-    pending("chain", 4000, 10),
+    pending("pending", 1500),
+    pending("pending-shared", 300, others=40),
+    pending("chain", 4000, invocations=11),
     Scenario(
         name="half",
         what="500 volumes, a create and a delete each, other tools using half of every bucket",
@@ -128,6 +137,7 @@ SCENARIOS = (
         most=1 / 0.9,
         setting={"others": 0.5},
     ),
-    hooks(200),
+    hooks("hooks", 200),
+    hooks("hooks-beside", 100, plain=400, factor=2.0),
     *(plain_loop(volumes) for volumes in SERIES),
 )

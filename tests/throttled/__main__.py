@@ -19,7 +19,7 @@ from tests.endpoint import Rules, ec2_backend, endpoint
 from tests.run_command_endpoint import Agents, Reply, Sent
 from tests.throttled.buckets import Buckets
 from tests.throttled.clock import ServiceClock
-from tests.throttled.fleet import POLICY, Fleet, build
+from tests.throttled.fleet import PLAIN, POLICY, Fleet, build
 from tests.throttled.layer import Latency, Layer, before_moto
 from tests.throttled.remote import Setting
 
@@ -41,7 +41,7 @@ class _Endpoint:
         self.layer = Layer(None, Latency(0, 0, 0), clock)
         self._latency = Latency(setting.write_seconds, setting.read_seconds, setting.refusal_seconds)
         self.layer.controls |= {"begin": self.begin, "stats": self.stats}
-        self._pending_most = 0
+        self._began = 0.0
 
     def build(self, fleet: Fleet) -> None:
         """While nothing is limited and no time is lost."""
@@ -78,7 +78,7 @@ class _Endpoint:
         }
 
     def _is_ours(self, snapshot: Any) -> bool:
-        return any(tag["value"] == POLICY for tag in snapshot.get_tags())
+        return any(tag["value"] in (POLICY, PLAIN) for tag in snapshot.get_tags())
 
     def _windows(self) -> list[float]:
         """Seconds from a freeze done to its thaw begun, as each instance sees it."""

@@ -11,6 +11,7 @@ from tests.endpoint import REGION, Account, Rules, ec2_backend
 
 KEY = "AUTO-SNAPSHOT"
 POLICY = "BENCH"
+PLAIN = "BENCH-PLAIN"
 DOCUMENT = "auto-snapshots-bench"
 DECLARED = ("command", "executionId", "volumeIds", "snapshotIds", "notAfter", "timeoutSeconds")
 
@@ -20,6 +21,7 @@ class Fleet:
     """`volumes` with `copies` older hourly snapshots each, of which the policy keeps `keep`.
 
     On `instances`, `volumes` is the number on each, and the policy names a hook document.
+    `plain` more volumes are detached, have no older snapshots and a policy without a hook.
     `foreign_pending` snapshots of other tools stay pending all the time.
     """
 
@@ -27,6 +29,7 @@ class Fleet:
     copies: int = 0
     keep: int = 1
     instances: int = 0
+    plain: int = 0
     foreign_pending: int = 0
 
 
@@ -36,7 +39,10 @@ def build(fleet: Fleet, rules: Rules) -> None:
     backend = ec2_backend()
     hook = {"hook_document": account.document(DOCUMENT, _document())} if fleet.instances else {}
     account.policy(POLICY, json.dumps({"hour": fleet.keep, **hook}))
-    volumes = [_volume(backend) for _ in range(fleet.volumes * max(fleet.instances, 1))]
+    account.policy(PLAIN, json.dumps({"hour": fleet.keep}))
+    for _ in range(fleet.plain):
+        _volume(backend, PLAIN)
+    volumes = [_volume(backend, POLICY) for _ in range(fleet.volumes * max(fleet.instances, 1))]
     for number in range(fleet.instances):
         instance = account.instance()
         for place, volume in enumerate(volumes[number * fleet.volumes : (number + 1) * fleet.volumes]):
@@ -51,9 +57,9 @@ def build(fleet: Fleet, rules: Rules) -> None:
         rules.held_pending.add(_snapshot(backend, foreign.id, now - timedelta(days=1)).id)
 
 
-def _volume(backend: Any) -> Any:
+def _volume(backend: Any, policy: str) -> Any:
     volume = backend.create_volume(size=8, zone_name=f"{REGION}a")
-    volume.add_tags({KEY: POLICY})
+    volume.add_tags({KEY: policy})
     return volume
 
 

@@ -54,15 +54,14 @@ class Latency:
 
 @dataclass
 class Counts:
-    """What was called since the last `clear`: answered and refused by API, error codes, moments of creates."""
+    """What was called since the last `clear`: answered and refused by API, error codes."""
 
     answered: Counter[str] = field(default_factory=Counter)
     throttled: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
-    created_at: list[float] = field(default_factory=list)
 
     def clear(self) -> None:
-        for each in (self.answered, self.throttled, self.errors, self.created_at):
+        for each in (self.answered, self.throttled, self.errors):
             each.clear()
 
     def as_json(self) -> dict[str, Any]:
@@ -70,7 +69,6 @@ class Counts:
             "answered": dict(self.answered),
             "throttled": dict(self.throttled),
             "errors_by_code": dict(self.errors),
-            "created_at": self.created_at,
         }
 
 
@@ -138,8 +136,6 @@ class Layer:
             if not status.startswith("2"):
                 code = CODE.search(b"".join(chunks))
                 self.counts.errors[(code[1] or code[2]).decode() if code else status] += 1
-            elif action in ("CreateSnapshot", "CreateSnapshots"):
-                self.counts.created_at.append(self.clock.time())
 
     def _invoke(self, body: bytes, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Lambda's queue: the benchmark takes what lies there and invokes the handler with it."""
