@@ -21,6 +21,7 @@ GOOD: dict[str, Any] = {
     "calls_ratio": 1.01,
     "most_calls": 1.02,
     "throttled": 0.02,
+    "most_throttled": 0.1,
     "megabytes": 90,
     "frozen_beyond": 0.3,
     "valid": True,
@@ -53,6 +54,10 @@ def test_what_is_not_as_it_must_be_is_told(change, said):
     assert verdict({**GOOD, **change}) == f"MISSED: {said}"
 
 
-@pytest.mark.parametrize(("change", "said"), [({}, "met"), ({"valid": False}, "invalid")])
-def test_a_target_counts_as_met_only_where_the_figure_is_valid(change, said):
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({}, "met"), ({"valid": False}, "invalid"), ({"most": None, "most_calls": None}, "")],
+    ids=["valid", "invalid", "nothing asked"],
+)
+def test_a_target_counts_as_met_only_where_there_is_one_and_the_figure_is_valid(change, said):
     assert verdict({**GOOD, **change}) == said

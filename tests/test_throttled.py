@@ -98,7 +98,14 @@ def test_service_time_runs_one_to_eight_times_as_fast(factor):
 
 
 def client(address: str, region: str) -> Any:
-    return boto3.client("ec2", region_name=region, endpoint_url=address, config=ONCE)
+    return boto3.client(
+        "ec2",
+        region_name=region,
+        endpoint_url=address,
+        aws_access_key_id="testing",
+        aws_secret_access_key="testing",
+        config=ONCE,
+    )
 
 
 def outcomes(call: Any, times: int) -> Counter[str]:

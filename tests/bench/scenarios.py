@@ -18,7 +18,8 @@ STAGE_SECONDS, ROUND_TRIP = 5.0, 2.0
 class Scenario:
     """`floor` is in seconds of service time; `most` what the measured time may be, as a multiple of it.
 
-    `calls` is the least number of AWS calls, `most_calls` the multiple of that which is allowed.
+    `calls` is the least number of AWS calls, `most_calls` the multiple of that which is allowed, and
+    `most_throttled` the part of all calls that may be refused for their rate.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Scenario:
     calls: int | None = None
     most: float | None = None
     most_calls: float | None = None
+    most_throttled: float | None = None
     setting: dict[str, Any] = field(default_factory=dict)
     factor: float = 8.0
     client: str = "invoked"
@@ -54,6 +56,7 @@ def turnover(volumes: int, **more: Any) -> Scenario:
         "name": f"turnover-{volumes}",
         "what": f"{volumes:,} volumes: a create and a delete each",
         "most": 1.05 if volumes >= 1000 else None,
+        "most_throttled": 0.1 if volumes >= 1000 else None,
         "factor": 2.0 if volumes <= 100 else 4.0 if volumes <= 250 else 8.0,
         **more,
     }
@@ -71,6 +74,7 @@ def plain_loop(volumes: int) -> Scenario:
         client="sequential",
         factor=4.0,  # it waits for every call, and what Python takes between two counts by the factor
         most=None,
+        most_throttled=None,
     )
 
 

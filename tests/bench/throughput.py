@@ -21,7 +21,6 @@ VALID_CPU = 0.7
 VALID_MACHINE = 0.9
 """Likewise of all processors together: somebody else is at work."""
 
-MOST_THROTTLED = 0.1
 MOST_MEGABYTES = 512
 MOST_FROZEN = 0.5
 """Seconds frozen beyond one create and one round trip."""
@@ -76,6 +75,7 @@ def judged(chosen: Scenario, factor: float, measured: dict[str, Any]) -> dict[st
         "least_calls": chosen.calls,
         "calls_ratio": chosen.calls and round(made / chosen.calls, 3),
         "most_calls": chosen.most_calls,
+        "most_throttled": chosen.most_throttled,
         "throttled": round(throttled / made, 4),
         "created": created,
         "exactly_once": measured["new_by_count"] == {"1": chosen.volumes},
@@ -112,8 +112,8 @@ def misses(result: dict[str, Any]) -> list[str]:
         found.append(f"more than {result['most']:.2f} times the floor")
     if result["most_calls"] and result["calls_ratio"] > result["most_calls"]:
         found.append(f"more than {result['most_calls']:.2f} times the calls")
-    if result["throttled"] > MOST_THROTTLED:
-        found.append(f"more than {MOST_THROTTLED:.0%} throttled")
+    if result["most_throttled"] and result["throttled"] > result["most_throttled"]:
+        found.append(f"more than {result['most_throttled']:.0%} throttled")
     if result["megabytes"] > MOST_MEGABYTES:
         found.append(f"more than {MOST_MEGABYTES} MB")
     if result["frozen_beyond"] is not None and result["frozen_beyond"] > MOST_FROZEN:
