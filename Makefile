@@ -91,8 +91,8 @@ format: install ## rewrite the code in the house's format
 schema: install ## write docs/*.schema.json from the policies' rules
 	$(BIN)/python -m lambda_function.shell.policy_schema
 
-bench: install ## planning, memory and cold start, measured
-	$(BIN)/python -m tests.bench
+bench: install ## what it takes and how fast it is, measured; ONLY="names", RECORD=yes for docs/performance.md
+	$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY)) $(if $(RECORD),--record)
 
 lock: ## resolve the requirements again (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes requirements/lambda.in -o lambda_function/requirements.txt

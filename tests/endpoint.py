@@ -15,6 +15,7 @@ import functools
 import itertools
 import os
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ import moto.ec2.utils
 import yaml
 from moto.backends import get_backend
 from moto.core.responses import ActionResult
+from moto.core.utils import method_names_from_class
 from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models.core import TaggedEC2Resource
 from moto.ec2.models.elastic_block_store import EBSBackend, Snapshot
@@ -55,6 +57,7 @@ class Rules:
     max_page: int = 1000
     failing_volumes: set[str] = field(default_factory=set)
     locked: set[str] = field(default_factory=set)
+    held_pending: set[str] = field(default_factory=set)
     hidden_for: timedelta = timedelta()
     calls: list[str] = field(default_factory=list)
     requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
@@ -67,12 +70,6 @@ class SnapshotRefusedError(EC2ClientError):
 
     def __init__(self, code: str, message: str):
         super().__init__(code, message)
-
-
-def _state(rules: Rules, snapshot: Snapshot) -> str:
-    if snapshot.status == "error" or snapshot.from_ami:
-        return str(snapshot.status)
-    return "pending" if rules.clock() < _started(snapshot) + rules.pending_for else "completed"
 
 
 def _started(snapshot: Snapshot) -> datetime:
@@ -91,24 +88,35 @@ class _Extension:
         self.original_delete = EBSBackend.delete_snapshot
         self.original_filter = moto.ec2.utils.is_filter_matching
         self.original_describe = EBSBackend.describe_snapshots
+        self.recent: dict[int, list[Snapshot]] = defaultdict(list)
 
-    def refresh(self, backend: Any) -> None:
-        for snapshot in backend.snapshots.values():
-            snapshot.status = _state(self.rules, snapshot)
+    def status(self, snapshot: Snapshot) -> str:
+        stored: str = vars(snapshot)["stored_status"]
+        if stored == "error" or snapshot.from_ami:
+            return stored
+        if snapshot.id in self.rules.held_pending:
+            return "pending"
+        return "pending" if self.rules.clock() < _started(snapshot) + self.rules.pending_for else "completed"
+
+    def still_recent(self, backend: Any) -> list[Snapshot]:
+        """What is pending or was created within the interval: the few of thousands that a create looks at."""
+        since = self.rules.clock() - self.rules.create_interval
+        there = (s for s in self.recent[id(backend)] if s.id in backend.snapshots and not s.from_ami)
+        self.recent[id(backend)] = [s for s in there if _started(s) > since or s.status == "pending"]
+        return self.recent[id(backend)]
 
     def create(self, backend: Any, volume_id: str, *args: Any, **kwargs: Any) -> Snapshot:
-        self.refresh(backend)
-        of_volume = [s for s in backend.snapshots.values() if s.volume.id == volume_id]
         now = self.rules.clock()
-        if any(now - _started(s) < self.rules.create_interval for s in of_volume if not s.from_ami):
+        recent = self.still_recent(backend)
+        if any(s.volume.id == volume_id and now - _started(s) < self.rules.create_interval for s in recent):
             raise SnapshotRefusedError("SnapshotCreationPerVolumeRateExceeded", "15 seconds between creates, please.")
-        if sum(s.status == "pending" for s in backend.snapshots.values()) >= self.rules.pending_cap:
+        if sum(s.status == "pending" for s in recent) >= self.rules.pending_cap:
             raise SnapshotRefusedError("PendingSnapshotLimitExceeded", "Too many pending snapshots.")
         if volume_id in self.rules.failing_volumes:
             raise SnapshotRefusedError("UnauthorizedOperation", "You are not authorized to use the volume's key.")
         snapshot = self.original_create(backend, volume_id, *args, **kwargs)
         snapshot.start_time = now.replace(tzinfo=None)
-        snapshot.status = _state(self.rules, snapshot)
+        self.recent[id(backend)].append(snapshot)
         return snapshot
 
     def create_set(self, backend: Any, instance_spec: dict[str, Any], description: str, tags: dict[str, str]) -> Any:
@@ -128,10 +136,15 @@ class _Extension:
             raise SnapshotRefusedError("SnapshotLocked", f"The snapshot {snapshot_id} is locked.")
         return self.original_delete(backend, snapshot_id)
 
-    def describe(self, backend: Any, *args: Any, **kwargs: Any) -> list[Snapshot]:
-        self.refresh(backend)
+    def describe(self, backend: Any, snapshot_ids: list[str] | None = None, filters: Any = None) -> list[Snapshot]:
         visible_from = self.rules.clock() - self.rules.hidden_for
-        found = self.original_describe(backend, *args, **kwargs)
+        named = (filters or {}).get("snapshot-id")
+        if named and not snapshot_ids:  # looked up: moto holds every pattern against every snapshot
+            rest = {name: values for name, values in filters.items() if name != "snapshot-id"}
+            there = [backend.snapshots[each] for each in named if each in backend.snapshots]
+            found = moto.ec2.utils.generic_filter(rest, there)
+        else:
+            found = self.original_describe(backend, snapshot_ids, filters)
         return [s for s in found if s.from_ami or _started(s) <= visible_from or not self.rules.hidden_for]
 
     def paged(self, original: Callable[[Any], ActionResult], key: str) -> Callable[[Any], ActionResult]:
@@ -163,6 +176,10 @@ class _Extension:
                 return original(response)
 
         return respond
+
+
+def _store_status(snapshot: Snapshot, status: str) -> None:
+    vars(snapshot)["stored_status"] = status
 
 
 def _tags_of(resource: Any) -> list[dict[str, str]]:
@@ -212,6 +229,9 @@ def endpoint(rules: Rules | None = None) -> Iterator[tuple[str, Rules]]:
             functools.cache(DomainDispatcherApplication.get_backend_for_host),
         ),
         mock.patch("moto.ec2.models.elastic_block_store.Volume.status", property(extension.volume_status)),
+        mock.patch.object(Snapshot, "status", property(extension.status, _store_status), create=True),
+        # moto lists a class's methods anew for every request.
+        mock.patch("moto.core.responses.method_names_from_class", functools.cache(method_names_from_class)),
         run_command(rules.agents, rules.clock),
         restoring(),
     ):
