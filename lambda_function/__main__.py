@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         errors.print(f"error: {error}", style="bold red", markup=False, highlight=False)
         return 2 if isinstance(error, ConfigurationError) else 1
     if isinstance(report, RunReport):
-        report = continue_or_conclude(report, {}, None)
+        report = continue_or_conclude(report, {}, datetime.now(UTC), None)
     # Redirected, a table is read by grep and mail: its lines are as long as they need to be.
     console = Console() if sys.stdout.isatty() else Console(width=240)
     if options.json:

@@ -41,7 +41,9 @@ def run_event(
     budget = TimeBudget(time_left, time.sleep, time.monotonic, clock)
     around = Surroundings(
         policies=ParameterStore(built.ssm, settings.policies_path),
-        ebs=Ec2Ebs(built.describing, built.creating, built.urgent, built.deleting, settings.keys),
+        ebs=Ec2Ebs(
+            built.describing, built.creating, built.urgent, built.deleting, settings.keys, built.paces.hold_back_creates
+        ),
         keys=settings.keys,
         policies_path=settings.policies_path,
         commands=RunCommand(built.ssm, budget),

@@ -24,7 +24,8 @@ logger = logging.getLogger(__name__)
 BATCH = 200
 """Values of one filter in one call (EC2: more give FilterLimitExceeded)."""
 
-WRITE_SECONDS = 10.0
+WRITE_SECONDS = 45.0
+"""No change is begun with less time left: its retries, and handing on what is left, need it."""
 
 STRAY_LOOKS = (0.0, 3.0, 10.0)
 """Seconds before each look at strays that are not visible yet."""

@@ -6,8 +6,9 @@ client each for describing, creating and changing, so that a full bucket of one 
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
@@ -15,6 +16,7 @@ from botocore.exceptions import BotoCoreError
 
 from lambda_function.concurrency import MAX_FREEZES, WORKERS
 from lambda_function.errors import ConfigurationError
+from lambda_function.pace import Pace, Paces
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
@@ -53,20 +55,29 @@ _COMMANDS = _CONFIG.merge(
 )
 
 
+# Invoke takes no client token: an attempt whose answer is lost, sent again, would be another run beside the first.
+_INVOKING = _CONFIG.merge(
+    Config(retries={"mode": "standard", "total_max_attempts": 1}, connect_timeout=2, read_timeout=8)
+)
+
+THROTTLED = ("RequestLimitExceeded", "Client.RequestLimitExceeded")
+
+
 @dataclass(frozen=True)
 class Clients:
-    """One session's clients; all are safe to use from several threads."""
+    """One session's clients, and the pace they keep together; all are safe to use from several threads."""
 
     describing: EC2Client
     creating: EC2Client
     urgent: EC2Client
     deleting: EC2Client
     ssm: SSMClient
+    paces: Paces
 
 
 def build_lambda_client(region: str | None) -> LambdaClient:
     """For a run that hands on what is left: built only then, since it costs time at a cold start."""
-    client: LambdaClient = boto3.Session(region_name=region or None).client("lambda", config=_COMMANDS)
+    client: LambdaClient = boto3.Session(region_name=region or None).client("lambda", config=_INVOKING)
     return client
 
 
@@ -79,12 +90,34 @@ def build_clients(region: str | None) -> Clients:
         session = boto3.Session(region_name=region or None)
         if not session.region_name:
             raise ConfigurationError("no AWS Region: set AWS_REGION")
-        return Clients(
+        paces = Paces.at(time.monotonic, time.sleep)
+        clients = Clients(
             describing=session.client("ec2", config=_CONFIG),
             creating=session.client("ec2", config=_CREATING),
             urgent=session.client("ec2", config=_URGENT),
             deleting=session.client("ec2", config=_CONFIG),
             ssm=session.client("ssm", config=_COMMANDS),
+            paces=paces,
         )
     except (BotoCoreError, ValueError) as error:
         raise ConfigurationError(f"no AWS clients: {error}; see AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL") from error
+    for client, is_urgent in ((clients.creating, False), (clients.urgent, True)):
+        _keep_pace(client, "CreateSnapshot", paces.create, urgent=is_urgent)
+        _keep_pace(client, "CreateSnapshots", paces.create_set, urgent=is_urgent)
+    _keep_pace(clients.deleting, "DeleteSnapshot", paces.delete)
+    _keep_pace(clients.deleting, "CreateTags", paces.tag)
+    return clients
+
+
+def _keep_pace(client: EC2Client, operation: str, pace: Pace, *, urgent: bool = False) -> None:
+    """Each attempt of botocore's, repetitions included, takes a token before it is sent, and tells of a refusal."""
+
+    def before_send(**_: Any) -> None:
+        pace.take(urgent=urgent)
+
+    def received(parsed_response: dict[str, Any] | None = None, **_: Any) -> None:
+        if parsed_response and parsed_response.get("Error", {}).get("Code") in THROTTLED:
+            pace.refused()
+
+    client.meta.events.register(f"before-send.ec2.{operation}", before_send)
+    client.meta.events.register(f"response-received.ec2.{operation}", received)

@@ -7,32 +7,40 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
-from lambda_function.errors import AutoSnapshotsError
 from lambda_function.model import ChangeOutcome, Outcome, RunReport
+from lambda_function.slots import in_slot
 
 MAX_CONTINUATIONS = 10
 """Lambda stops a function that goes on invoking itself after about 16 in a row."""
+
+BEGINS_WITHIN = timedelta(minutes=1)
+"""How long a continuation may wait in Lambda's queue; one that would begin after its slot is not sent."""
 
 HandOn = Callable[[dict[str, Any]], None]
 """Gives an event to another run. Raises AwsError."""
 
 
-def continue_or_conclude(report: RunReport, event: Mapping[str, Any], hand_on: HandOn | None) -> RunReport:
+def continue_or_conclude(
+    report: RunReport, event: Mapping[str, Any], now: datetime, hand_on: HandOn | None
+) -> RunReport:
     """The report as it is to be told: with what is left handed on, or among the failures with the reason why not.
 
-    A run that is handed on has not failed, whatever else went wrong in it: the next one finds that due as well, and
-    tells. `hand_on` is None where there is nobody to go on, as in a shell.
+    A run that is handed on has not failed: the next one finds due what failed in this one, and tells. Failures that it
+    would not find are told now, and nothing is handed on: Lambda's own repetition of the event goes on with the rest.
+    `hand_on` is None where there is nobody to go on, as in a shell.
     """
     if not report.left:
         return report
-    reason = _reason_to_stop(report, hand_on)
+    reason = _reason_to_stop(report, now, hand_on)
     if reason is None and hand_on is not None:
         try:
             hand_on(next_event(report, event))
-        except AutoSnapshotsError as error:
-            reason = f"it could not be handed on: {error}"
+        except Exception as error:
+            # Whatever it was, the report must not be lost to it.
+            reason = f"it could not be handed on, or that is not known: {error}"
         else:
             return replace(report, is_handed_on=True)
     return replace(report, failures=(*report.failures, *(f"{line} ({reason})" for line in report.left)))
@@ -44,10 +52,15 @@ def next_event(report: RunReport, event: Mapping[str, Any]) -> dict[str, Any]:
     return {**event, "time": request.time.isoformat(), "continuation": request.continuation + 1}
 
 
-def _reason_to_stop(report: RunReport, hand_on: HandOn | None) -> str | None:
+def _reason_to_stop(report: RunReport, now: datetime, hand_on: HandOn | None) -> str | None:
+    request = report.request
     if hand_on is None:
         return "the time allowed is over"
-    if report.request.continuation >= MAX_CONTINUATIONS:
+    if report.told_once:
+        return "not handed on, so that the failures above are told; a repetition of this event goes on"
+    if not in_slot(request.period, now + BEGINS_WITHIN, request.time):
+        return f"not handed on, since the {request.period} is over"
+    if request.continuation >= MAX_CONTINUATIONS:
         return f"not handed on after {MAX_CONTINUATIONS} continuations"
     if not _has_got_somewhere(report):
         return "not handed on, since this run achieved nothing"

@@ -6,7 +6,7 @@ two pages repeat once.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,10 @@ _STATES = {state.value: state for state in SnapshotState}
 _CONSISTENCIES = {consistency.value: consistency for consistency in Consistency}
 
 
+def _nothing_to_hold_back(creates: int) -> None:
+    """For clients that keep no pace."""
+
+
 @dataclass(frozen=True)
 class Ec2Ebs:
     """The Ebs port over four clients, so that a throttle on one kind of call does not slow the others."""
@@ -37,6 +41,10 @@ class Ec2Ebs:
     urgent: EC2Client
     deleting: EC2Client
     keys: TagKeys
+    hold_back_creates: Callable[[int], None] = _nothing_to_hold_back
+
+    def hold_back(self, creates: int) -> None:
+        self.hold_back_creates(creates)
 
     def list_volumes(self, volume_ids: Sequence[str] = ()) -> list[Volume]:
         filters: list[FilterTypeDef] = [{"Name": "tag-key", "Values": list(self.keys.searched())}]

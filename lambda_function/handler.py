@@ -53,7 +53,7 @@ def lambda_handler(event: object, context: LambdaContext) -> dict[str, Any]:
         observer=LogObserver(),
     )
     if isinstance(report, RunReport):
-        report = continue_or_conclude(report, cast("dict[str, Any]", event), hand_on)
+        report = continue_or_conclude(report, cast("dict[str, Any]", event), utc_now(), hand_on)
         log_summary(report)
         publish_metrics(report, Settings.from_env(os.environ).metrics_namespace)
     if report.failures and not (isinstance(report, RunReport) and report.is_handed_on):

@@ -68,8 +68,9 @@ class HookedCreator:
             held = self._freeze(group, plan)
         except (AwsError, OutOfTimeError) as error:
             # Nothing was frozen: no room, or no time for a freeze and its thaw. The next run begins with all of its
-            # time, unless not even that would do.
-            if isinstance(error, OutOfTimeError) and seconds_needed(plan) <= self._time_at_first:
+            # time, unless not even that would do; but a policy that is content with `crash` is not kept waiting.
+            next_run_may = isinstance(error, OutOfTimeError) and seconds_needed(plan) <= self._time_at_first
+            if next_run_may and group.policy.hook_on_failure == "skip":
                 return UnitOutcome(failures(group.plans, error))
             return self._without_hook(group, str(error), HookResult(group.instance_ids, group.policy_name, str(error)))
         return self._conclude(group, plan, held)

@@ -229,7 +229,8 @@ class HookCheckReport:
 class RunReport:
     """All a run decided and did. `failures` and `left` are empty exactly when everything due was done.
 
-    `left` is what time did not suffice for; `is_handed_on` says that another run goes on with it.
+    `left` is what time did not suffice for; `is_handed_on` says that another run goes on with it. `told_once` are those
+    of the failures that a repetition of the run would not find again.
 
     `misspelt_tags` is the number of volumes whose tag only resembles the key. `newest_age_seconds` is, of the
     volumes that have snapshots for the period, the greatest age of a volume's newest good one.
@@ -239,6 +240,7 @@ class RunReport:
     volumes: tuple[VolumeResult, ...] = ()
     changes: tuple[ChangeResult, ...] = ()
     failures: tuple[str, ...] = ()
+    told_once: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
     is_handed_on: bool = False
     warnings: tuple[str, ...] = ()

@@ -2,7 +2,8 @@
 
 The cap is not known beforehand, and a refused create costs a token of its rate. So after the first
 refusal the number of pending snapshots is taken as the cap, and from then on room is learnt by
-counting.
+counting. A count that was taken a moment too late, when some had just completed, is too small a cap:
+hence it is tried now and then whether there is more room, and a refusal lowers it by little.
 """
 
 from __future__ import annotations
@@ -12,7 +13,12 @@ from collections.abc import Callable
 
 from lambda_function.time_budget import TimeBudget
 
-POLL_SECONDS = 5.0
+POLL_SECONDS = 2.0
+REFUSED_SECONDS = 5.0
+"""Between looks at a full account, and after a refusal, whatever the count says."""
+
+TRY_AGAIN_SECONDS = 30.0
+"""After a refusal, how long the cap is believed before more than it is tried again."""
 
 
 class PendingRoom:
@@ -24,6 +30,8 @@ class PendingRoom:
         self._lock = threading.Lock()
         self._cap: int | None = None
         self._room = 0
+        self._refused_at = 0.0
+        self._step = 1
 
     def refused(self, reserve: float) -> None:
         """A create was refused: from now on creates wait for room, this one for a while in any case.
@@ -33,9 +41,11 @@ class PendingRoom:
         """
         with self._lock:
             pending = self._count_pending()
-            self._cap = max(pending, 1) if self._cap is None else max(min(self._cap, pending), 1)
+            self._cap = max(pending, 1) if self._cap is None else max(pending, self._cap - self._step, 1)
             self._room = 0
-        self._budget.wait(POLL_SECONDS, reserve)
+            self._step = 1
+            self._refused_at = self._budget.elapsed()
+        self._budget.wait(REFUSED_SECONDS, reserve)
 
     def enter(self, snapshots: int, reserve: float) -> None:
         """Return when `snapshots` more may be pending; at once until a create was refused.
@@ -48,9 +58,16 @@ class PendingRoom:
                 return
             while self._room < snapshots:
                 pending = self._count_pending()
-                self._cap = max(self._cap, pending)
-                self._room = self._cap - pending
+                self._room = self._cap_for(pending) - pending
                 if self._room >= snapshots or pending == 0:
                     break
                 self._budget.wait(POLL_SECONDS, reserve)
             self._room -= snapshots
+
+    def _cap_for(self, pending: int) -> int:
+        """The cap as it is believed now that so many are pending: a full account without refusals may hold more."""
+        self._cap = max(self._cap or 1, pending)
+        if pending == self._cap and self._budget.elapsed() - self._refused_at >= TRY_AGAIN_SECONDS:
+            self._cap += self._step
+            self._step *= 2
+        return self._cap

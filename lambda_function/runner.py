@@ -72,6 +72,8 @@ class _Run:
         self._hooks: list[HookResult] = []
         self._unserved: list[str] = []
         self._left: list[str] = []
+        self._told_once: list[str] = []
+        self._frozen_to_come = 0
         self._serving: dict[str, Snapshot] = {}
         self._failures: list[str] = []
         self._sharing: dict[str, VolumePlan] = {}
@@ -102,7 +104,9 @@ class _Run:
         try:
             return {instance.id: instance for instance in self._around.ebs.list_instances(sorted(ids))}
         except AwsError as error:
-            self._fail(f"instances could not be described, so volumes were taken one by one: {error}")
+            text = f"instances could not be described, so volumes were taken one by one: {error}"
+            self._fail(text)
+            self._told_once.append(text)
             return {}
 
     def _arrange(self, due: Sequence[VolumePlan]) -> _Arrangement:
@@ -134,13 +138,18 @@ class _Run:
             *sorted(arranged.groups, key=_newest),
             *sorted(arranged.units, key=_newest),
         ]
+        self._frozen_to_come = len(arranged.groups)
+        around.ebs.hold_back(min(self._frozen_to_come, MAX_FREEZES))
         around.observer.stage("creating", sum(len(job.plans) for job in jobs))
         for outcome in in_parallel(create, jobs, WORKERS + min(len(arranged.groups), MAX_FREEZES)):
             self._take_unit(outcome, changes)
             strays += outcome.strays
+        around.ebs.hold_back(0)
         if strays:
             for change in delete_strays(around.ebs, strays, around.budget):
                 self._note(change)
+                if change.outcome is ChangeOutcome.FAILED:
+                    self._told_once.append(f"{change.snapshot_id} of {change.volume_id}: {change.reason}")
 
     def _take_unit(self, outcome: UnitOutcome, changes: ChangeStream | None) -> None:
         for creation in outcome.creations:
@@ -150,6 +159,9 @@ class _Run:
         for hook in outcome.hooks:
             self._hooks.append(hook)
             self._around.observer.hook(hook)
+        if outcome.hooks:
+            self._frozen_to_come -= 1
+            self._around.ebs.hold_back(min(self._frozen_to_come, MAX_FREEZES))
         self._around.observer.advance(len(outcome.creations))
         if changes is not None:
             for result in changes.results():
@@ -252,6 +264,9 @@ class _Run:
         self._around.observer.volume(result)
         if result.outcome is Outcome.FAILED:
             self._unserved.append(f"{result.volume_id}: {result.reason}")
+            if result.snapshot_id is not None:
+                # The slot is served, so no other run would look at it: its hook's failure is told here or never.
+                self._told_once.append(f"{result.volume_id}: {result.reason}")
         elif result.outcome is Outcome.LEFT:
             self._left.append(f"{result.volume_id}: {result.reason}")
 
@@ -287,6 +302,7 @@ class _Run:
             volumes=tuple(results),
             changes=tuple(sorted(self._changes, key=lambda change: change.volume_id)),
             failures=(*self._failures, *sorted(self._unserved)),
+            told_once=tuple(self._told_once),
             left=tuple(sorted(self._left)),
             warnings=(*self._warnings, *unknown, *own),
             hooks=tuple(sorted(self._hooks, key=lambda hook: hook.instance_ids)),

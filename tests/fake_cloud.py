@@ -236,6 +236,9 @@ class FakeCloud:
                 made.append(self._create(volume_id, description, {**copied, **tags}))
             return made
 
+    def hold_back(self, creates):
+        self.held_back = creates
+
     def set_keepers(self, snapshot_id: str, keepers: Collection[str]) -> None:
         with self._call("CreateTags", snapshot_id):
             if snapshot_id not in self.snapshots:

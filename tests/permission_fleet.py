@@ -58,7 +58,7 @@ class Record:
     @contextmanager
     def listening(self, clients: Clients, lambda_client: Any) -> Iterator[None]:
         """Take down what these clients ask for meanwhile."""
-        emitters = [getattr(clients, each.name).meta.events for each in fields(Clients)]
+        emitters = [getattr(clients, each.name).meta.events for each in fields(Clients) if each.name != "paces"]
         emitters.append(lambda_client.meta.events)
         for emitter in emitters:
             emitter.register("before-parameter-build", self._before)

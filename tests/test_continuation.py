@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -50,7 +51,7 @@ class Queue:
 
 def test_what_is_left_is_handed_on_as_the_same_event_for_the_same_slot_with_a_counter():
     queue = Queue()
-    concluded = continue_or_conclude(report(CREATED, LEFT), EVENT, queue)
+    concluded = continue_or_conclude(report(CREATED, LEFT), EVENT, NOW, queue)
     assert queue.events == [{"period": "hour", "time": "2026-03-02T00:05:00+00:00", "continuation": 1}]
     assert concluded.is_handed_on
     assert concluded.failures == ()
@@ -64,7 +65,7 @@ def test_what_is_left_is_handed_on_as_the_same_event_for_the_same_slot_with_a_co
 
 def test_the_rest_of_the_event_goes_along():
     queue = Queue()
-    continue_or_conclude(report(CREATED, LEFT), {"period": "hour", "force": True, "policies": ["P"]}, queue)
+    continue_or_conclude(report(CREATED, LEFT), {"period": "hour", "force": True, "policies": ["P"]}, NOW, queue)
     assert queue.events[0]["force"] is True
     assert queue.events[0]["policies"] == ["P"]
 
@@ -72,13 +73,13 @@ def test_the_rest_of_the_event_goes_along():
 def test_a_run_that_leaves_nothing_hands_on_nothing_and_is_told_as_it_was():
     queue = Queue()
     whole = report(CREATED)
-    assert continue_or_conclude(whole, EVENT, queue) is whole
+    assert continue_or_conclude(whole, EVENT, NOW, queue) is whole
     assert queue.events == []
 
 
 def test_failures_of_a_run_that_is_handed_on_are_for_the_next_one_which_finds_them_due():
     failed = VolumeResult("vol-3", "P", Outcome.FAILED, "refused")
-    concluded = continue_or_conclude(report(CREATED, LEFT, failed, failures=("vol-3: refused",)), EVENT, Queue())
+    concluded = continue_or_conclude(report(CREATED, LEFT, failed, failures=("vol-3: refused",)), EVENT, NOW, Queue())
     assert concluded.failures == ("vol-3: refused",)
     assert summary(concluded)["volumes_failed"] == 0
 
@@ -94,13 +95,13 @@ def test_failures_of_a_run_that_is_handed_on_are_for_the_next_one_which_finds_th
         pytest.param(
             report(CREATED, LEFT),
             Queue(AwsError("Invoke", "AccessDeniedException", "no")),
-            "it could not be handed on: Invoke: AccessDeniedException: no",
+            "it could not be handed on, or that is not known: Invoke: AccessDeniedException: no",
             id="handing on fails",
         ),
     ],
 )
 def test_what_is_not_handed_on_fails_by_name_with_the_reason(given, queue, reason):
-    concluded = continue_or_conclude(given, EVENT, queue)
+    concluded = continue_or_conclude(given, EVENT, NOW, queue)
     assert not concluded.is_handed_on
     (failure,) = concluded.failures
     assert failure.startswith("vol-2: not begun: 40 s left")
@@ -112,7 +113,7 @@ def test_what_is_not_handed_on_fails_by_name_with_the_reason(given, queue, reaso
 def test_deletions_are_progress_too():
     deleted = ChangeResult("snap-1", "vol-1", Change.DELETE, ChangeOutcome.DONE, "why")
     queue = Queue()
-    assert continue_or_conclude(report(LEFT, changes=(deleted,)), EVENT, queue).is_handed_on
+    assert continue_or_conclude(report(LEFT, changes=(deleted,)), EVENT, NOW, queue).is_handed_on
 
 
 def test_a_continuation_that_comes_when_its_slot_is_over_says_so():
@@ -136,7 +137,7 @@ def chain(cloud, seconds):
         request = parse_event(event, cloud.clock.now)
         assert isinstance(request, RunRequest)
         ran = cloud.run("day", seconds=seconds, time=request.time, continuation=request.continuation)
-        reports.append(continue_or_conclude(ran, event, queue))
+        reports.append(continue_or_conclude(ran, event, cloud.clock.now, queue))
         event = queue.events[0] if queue.events else None
     return reports
 
@@ -160,3 +161,42 @@ def test_a_chain_ends_with_a_failure_that_names_what_remains():
     remaining = 40 - sum(each.count(Outcome.CREATED) for each in reports)
     assert len(reports[-1].failures) == remaining > 0
     assert "after 10 continuations" in reports[-1].failures[0]
+
+
+def test_when_the_slot_is_about_to_end_what_remains_is_named_now_while_the_names_are_known():
+    queue = Queue()
+    late = NOW.replace(minute=59, second=30)
+    concluded = continue_or_conclude(report(CREATED, LEFT), EVENT, late, queue)
+    assert queue.events == []
+    assert "since the hour is over" in concluded.failures[0]
+
+
+def test_a_failure_that_no_other_run_would_find_is_told_at_once_and_nothing_is_handed_on():
+    cloud = FakeCloud(policies={"P": '{"hour": 1}'}, pending_cap=5, pending_for=timedelta(hours=1))
+    for n in range(4):
+        cloud.volume(n, instance="i-1")
+    for n in range(4, 12):
+        cloud.volume(n)
+
+    def refuse(called, target):
+        if called == "DescribeInstances":
+            raise AwsError(called, "InternalError", "no")
+
+    cloud.before = refuse
+    ran = cloud.run("hour", seconds=120)
+    assert ran.left
+    queue = Queue()
+    concluded = continue_or_conclude(ran, EVENT, cloud.clock.now, queue)
+    assert queue.events == []
+    assert "could not be described" in concluded.failures[0]
+    assert "a repetition of this event goes on" in concluded.failures[-1]
+
+
+def test_a_snapshot_whose_thaw_failed_is_told_at_once_since_its_slot_is_served():
+    after = VolumeResult("vol-1", "P", Outcome.FAILED, "snap-1 was made, but hook failed", "snap-1")
+    given = replace(report(CREATED, LEFT, after, failures=("vol-1: hook failed",)), told_once=("vol-1: hook failed",))
+    queue = Queue()
+    concluded = continue_or_conclude(given, EVENT, NOW, queue)
+    assert queue.events == []
+    assert not concluded.is_handed_on
+    assert concluded.failures[0] == "vol-1: hook failed"

@@ -543,7 +543,7 @@ def test_no_stage_is_begun_that_no_run_s_time_could_also_undo(cloud, on_failure,
         assert "s left" in report.left[0]
 
 
-def test_a_freeze_that_only_this_run_has_no_time_left_for_is_left_to_the_next(cloud, on_failure):
+def test_a_freeze_that_only_this_run_has_no_time_for_is_left_to_the_next_unless_crash_will_do(cloud, on_failure):
     lenient(cloud, on_failure)
     cloud.policies["Q"] = cloud.policies["P"]
     # Two policies on one instance: one freeze after the other.
@@ -556,6 +556,9 @@ def test_a_freeze_that_only_this_run_has_no_time_left_for_is_left_to_the_next(cl
     cloud.ssm.before = late
     report = cloud.run("hour", seconds=900)
     outcomes = [result.outcome for result in report.volumes]
+    if on_failure == "continue":  # a crash-consistent one now is better than one that may never come
+        assert outcomes == [Outcome.CREATED] * 2
+        return
     assert outcomes.count(Outcome.LEFT) == 1
     assert len(report.left) == 1
     cloud.ssm.before = lambda called, target: None

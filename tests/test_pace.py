@@ -1,0 +1,148 @@
+"""Calls no faster than EC2 allows: the bucket as it is believed to be, by a clock of the test's own."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from lambda_function.pace import BURST, CREATES_PER_SECOND, SLOWEST, Pace, Paces
+
+
+class Clock:
+    def __init__(self):
+        self.now = 1000.0
+        self.slept = 0.0
+
+    def __call__(self):
+        return self.now
+
+    def sleep(self, seconds):
+        assert seconds > 0
+        self.slept += seconds
+        self.now += seconds
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def pace(clock):
+    return Pace(5.0, clock, clock.sleep)
+
+
+def take(pace, count, **how):
+    for _ in range(count):
+        pace.take(**how)
+
+
+def test_the_burst_is_free_and_the_rest_takes_as_long_as_ec2_refills(pace, clock):
+    take(pace, int(BURST))
+    assert clock.slept == 0
+    take(pace, 900)
+    assert clock.slept == pytest.approx(900 / CREATES_PER_SECOND, rel=0.001)
+
+
+def test_an_idle_bucket_fills_up_to_the_burst_and_no_further(pace, clock):
+    take(pace, 100)
+    clock.now += 3600
+    take(pace, 100)
+    assert clock.slept == 0
+    pace.take()
+    assert clock.slept > 0
+
+
+def test_what_is_held_back_is_for_urgent_calls(pace, clock):
+    pace.hold_back(40)
+    take(pace, 60)
+    assert clock.slept == 0
+    take(pace, 40, urgent=True)
+    assert clock.slept == 0
+    pace.take()
+    assert clock.slept == pytest.approx(41 / 5)
+
+
+def test_set_free_it_is_for_all(pace, clock):
+    pace.hold_back(40)
+    take(pace, 60)
+    pace.hold_back(0)
+    take(pace, 40)
+    assert clock.slept == 0
+
+
+def test_a_refusal_empties_the_bucket_and_slows_the_pace(pace, clock):
+    pace.refused()
+    pace.take()
+    assert clock.slept == pytest.approx(1 / 4, rel=0.05)
+
+
+def test_refusals_of_calls_under_way_together_count_once(pace, clock):
+    for _ in range(16):
+        pace.refused()
+    pace.take()
+    assert clock.slept == pytest.approx(1 / 4, rel=0.05)
+
+
+def test_the_pace_never_falls_below_its_least_and_rises_to_the_published_rate_again(pace, clock):
+    for _ in range(100):
+        clock.now += 1
+        pace.refused()
+    pace.take()
+    assert clock.slept <= 1 / (5 * SLOWEST) + 0.01
+    clock.now += 200
+    take(pace, 100)
+    before = clock.slept
+    take(pace, 50)
+    assert clock.slept - before == pytest.approx(10, rel=0.01)
+
+
+@pytest.mark.parametrize(("share", "most_refused"), [(0.5, 0.1), (0.2, 0.2)])
+def test_where_others_use_the_bucket_too_most_of_what_is_left_is_used_and_few_calls_are_refused(
+    clock, pace, share, most_refused
+):
+    # EC2's own bucket, of which this one believes to have all.
+    tokens, seen, refused, made = BURST * share, clock.now, 0, 0
+    began = clock.now
+    while made < 500:
+        pace.take()
+        tokens, seen = min(BURST * share, tokens + (clock.now - seen) * 5 * share), clock.now
+        if tokens >= 1:
+            tokens -= 1
+            made += 1
+        else:
+            refused += 1
+            pace.refused()
+    least = (500 - BURST * share) / (5 * share)
+    assert clock.now - began < least * 1.11
+    assert refused / (made + refused) < most_refused
+
+
+def test_many_threads_together_take_no_more_than_the_bucket_has():
+    taken: list[int] = []
+    pace = Pace(5.0, lambda: 0.0, lambda seconds: None)
+
+    def take_six():
+        for _ in range(6):
+            pace.take()
+            taken.append(1)
+
+    threads = [threading.Thread(target=take_six) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert len(taken) == 96
+    assert pace._tokens == pytest.approx(BURST - 96)
+
+
+def test_each_api_has_a_bucket_of_its_own_and_both_creates_hold_back(clock):
+    paces = Paces.at(clock, clock.sleep)
+    paces.hold_back_creates(100)
+    take(paces.delete, 100)
+    take(paces.tag, 100)
+    assert clock.slept == 0
+    take(paces.create, 100, urgent=True)
+    take(paces.create_set, 100, urgent=True)
+    assert clock.slept == 0
