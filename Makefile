@@ -60,14 +60,6 @@ test-system: install system-packages ## the shipped documents on real file syste
 test-long: install system-packages ## the same copies and restarts twenty times (root, apt)
 	ROUNDS=20 $(BIN)/python -m pytest tests/system -k adds_up
 
-$(DEPLOYED_VENV)/.installed: requirements/deployed.txt
-	$(PYTHON) -m venv $(DEPLOYED_VENV)
-	$(DEPLOYED_VENV)/bin/python -m pip install --quiet --require-hashes --no-deps -r requirements/deployed.txt
-	@touch $@
-
-test-deployed: install $(SAM_VENV)/.installed $(DEPLOYED_VENV)/.installed ## sam build and sam deploy to a local endpoint, whose rules run the built function
-	$(BIN)/python -m pytest tests/deployed
-
 check: install $(SAM_VENV)/.installed ## lint, format, layers, types and template; changes nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
