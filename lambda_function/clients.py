@@ -90,7 +90,8 @@ def build_clients(region: str | None) -> Clients:
         session = boto3.Session(region_name=region or None)
         if not session.region_name:
             raise ConfigurationError("no AWS Region: set AWS_REGION")
-        paces = Paces.at(time.monotonic, time.sleep)
+        # The wall clock: Lambda stops a machine between invocations, and EC2's buckets fill meanwhile.
+        paces = Paces.at(time.time, time.sleep)
         clients = Clients(
             describing=session.client("ec2", config=_CONFIG),
             creating=session.client("ec2", config=_CREATING),
