@@ -119,5 +119,17 @@ def _event(options: argparse.Namespace) -> dict[str, object]:
     return {"period": options.command, "dry_run": options.dry_run, "force": options.force, **given}
 
 
+def _main_for_people() -> int:
+    """`main`, with what the terminal itself may do told in a line."""
+    try:
+        return main()
+    except KeyboardInterrupt:
+        sys.stderr.write("\ninterrupted: what was begun may be done; status says how every volume stands\n")
+        return 130
+    except OSError as error:
+        sys.stderr.write(f"error: the output could not be written: {error}\n")
+        return 1
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(_main_for_people())

@@ -167,13 +167,17 @@ class _Run:
             for result in changes.results():
                 self._take_change(result)
 
-    def _foretell(self, groups: Sequence[HookGroup], readiness: HookReadiness) -> None:
-        """In a dry run: which hooks are known to fail, found by reading only."""
+    def _foretell(self, groups: Sequence[HookGroup], readiness: HookReadiness) -> dict[str, str]:
+        """In a dry run: which hooks are known to fail, found by reading only; by volume, where it costs a snapshot."""
+        failing: dict[str, str] = {}
         for group in groups:
             try:
                 readiness.plan(group, self._request.period)
             except HookError as error:
                 self._hooks.append(HookResult(group.instance_ids, group.policy_name, str(error)))
+                if group.policy.hook_on_failure == "skip":
+                    failing |= {plan.volume.id: f"its hook would fail: {error}" for plan in group.plans}
+        return failing
 
     def _carry_out(self, to_create: Sequence[VolumePlan], to_share: Sequence[VolumePlan]) -> None:
         """Create, join and let go, side by side; a volume whose candidate vanished gets a snapshot of its own."""
@@ -224,9 +228,12 @@ class _Run:
 
     def _pretend(self, arranged: _Arrangement, to_share: Sequence[VolumePlan]) -> None:
         """A dry run: the same plan with its results assumed, and nothing written."""
-        self._foretell(arranged.groups, arranged.readiness)
+        failing = self._foretell(arranged.groups, arranged.readiness)
         for unit in (*(unit for group in arranged.groups for unit in group.units), *arranged.units):
             for plan in unit.plans:
+                if plan.volume.id in failing:
+                    self._settle(plan, Outcome.FAILED, failing[plan.volume.id])
+                    continue
                 together = f"; in one instant with the others of {unit.instance_id}" if unit.is_set else ""
                 assumed = Snapshot(
                     "(new)", plan.volume.id, self._request.time, SnapshotState.PENDING, (self._request.period.value,)

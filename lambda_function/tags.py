@@ -51,7 +51,9 @@ class TagKeys:
     def near_misses(self) -> tuple[str, ...]:
         """Other spellings that a person may have typed: case, and what stands between the words."""
         spellings: dict[str, None] = {}
-        for key in (self.selection, self.plural):
+        # Who took the old script's plural for the key itself may well have volumes with the singular.
+        singular = [self.selection[:-1]] if self.selection[-1:] in ("S", "s") and len(self.selection) > 1 else []
+        for key in (self.selection, self.plural, *singular):
             words = re.split("[-_ ]", key)
             for case in (str, str.lower, str.upper, str.title):
                 for separator in ("-", "_", "", " "):

@@ -716,3 +716,17 @@ def test_a_pre_of_which_nothing_is_known_is_cancelled_before_post(cloud):
     assert [step.split(":")[0] for step in journal(report)] == [
         "pre-script i-1", "cancel i-1", "pre-script i-1", "post-script i-1", "post-script i-1",
     ]  # fmt: skip
+
+
+def test_a_dry_run_foretells_a_snapshot_that_a_hook_will_cost(cloud, on_failure):
+    lenient(cloud, on_failure)
+    cloud.policies["P"] = cloud.policies["P"].replace("DOC", "nosuch")
+    cloud.volume(1, instance="i-1")
+    report = cloud.run("hour", dry_run=True)
+    (result,) = report.volumes
+    if on_failure == "skip":
+        assert result.outcome is Outcome.FAILED
+        assert "its hook would fail" in report.failures[0]
+    else:
+        assert result.outcome is Outcome.WOULD_CREATE
+    assert cloud.writes() == []

@@ -116,3 +116,10 @@ def test_at_fifty_tags_ours_the_selection_and_the_name_win_and_the_rest_is_repor
 def test_ec2_may_copy_tags_itself_only_without_collision_and_within_fifty(volume, possible):
     own = own_tags(KEYS, Period.HOUR, Consistency.CRASH, ("i-1",))
     assert set_can_copy(volume, own, KEYS) is possible
+
+
+def test_who_takes_the_plural_for_the_key_is_told_of_volumes_with_the_singular():
+    keys = TagKeys("AUTO-SNAPSHOTS")
+    assert near_miss({"AUTO-SNAPSHOT": "P"}, keys) == "AUTO-SNAPSHOT"
+    assert "AUTO-SNAPSHOT" in keys.searched()
+    assert "AUTO-SNAPSHO" not in TagKeys("AUTO-SNAPSHOT").searched()

@@ -105,7 +105,7 @@ def _plan_write(path: Path, content: Content, known: Content | None, present: Po
     if path.exists():
         faulty = any(fault.path == path for fault in present.faults)
         says_the_same = known is not None and not faulty and _is_same(content, known)
-        if says_the_same or path.read_bytes() == text.encode():
+        if says_the_same or (path.is_file() and path.read_bytes() == text.encode()):
             pull.unchanged.append(path)
             return
         pull.differing.append(path)
