@@ -9,7 +9,7 @@ from lambda_function.change_stream import ChangeStream
 from lambda_function.changes import Changer, PlannedChange, delete_strays, kept_for, plan_join, plan_prune
 from lambda_function.concurrency import MAX_FREEZES, WORKERS, in_parallel
 from lambda_function.creation import Creator
-from lambda_function.creation_outcome import Creation, UnitOutcome, failures
+from lambda_function.creation_outcome import UnitOutcome, failures
 from lambda_function.errors import AwsError, HookError
 from lambda_function.grouping import CreateUnit, HookGroup, arrange, arrange_hooked
 from lambda_function.hook_readiness import HookReadiness, look
@@ -28,8 +28,9 @@ from lambda_function.model import (
     Stray,
     VolumeResult,
 )
-from lambda_function.plan import RunPlan, VolumePlan, greatest_newest_age, plan_run
+from lambda_function.plan import RunPlan, VolumePlan, plan_run
 from lambda_function.policy import PolicySet
+from lambda_function.run_record import RunRecord
 from lambda_function.surroundings import Surroundings, policy_faults, read_policies
 
 
@@ -47,9 +48,6 @@ def run(request: RunRequest, around: Surroundings) -> RunReport:
     return _Run(request, around, policies, plan).execute()
 
 
-_UNSERVED = (Outcome.FAILED, Outcome.LEFT, Outcome.VOLUME_GONE)
-
-
 @dataclass(frozen=True)
 class _Arrangement:
     """The create calls for the volumes due, those under a freeze apart, and what was read to arrange them."""
@@ -61,40 +59,28 @@ class _Arrangement:
 
 
 class _Run:
-    """The execution of one plan: its outcomes gather here."""
+    """The execution of one plan."""
 
     def __init__(self, request: RunRequest, around: Surroundings, policies: PolicySet, plan: RunPlan) -> None:
         self._request = request
         self._around = around
         self._plan = plan
-        self._results: dict[str, VolumeResult] = {}
-        self._changes: list[ChangeResult] = []
-        self._hooks: list[HookResult] = []
-        self._unserved: list[str] = []
-        self._left: list[str] = []
-        self._told_once: list[str] = []
+        self._record = RunRecord(request, plan, around.observer, policy_faults(policies, request.policies))
         self._frozen_to_come = 0
-        self._serving: dict[str, Snapshot] = {}
-        self._failures: list[str] = []
         self._sharing: dict[str, VolumePlan] = {}
         self._instead: list[VolumePlan] = []
-        for text in (*policy_faults(policies, request.policies), *plan.missing):
-            self._fail(text)
-        self._warnings = (*plan.warnings, *(f"{each} is in state error" for each in plan.failed_snapshots))
-        for text in self._warnings:
-            around.observer.warning(text)
 
     def execute(self) -> RunReport:
         to_create = [plan for plan in self._plan.volumes if plan.outcome is Outcome.WOULD_CREATE]
         to_share = [plan for plan in self._plan.volumes if plan.outcome is Outcome.WOULD_SHARE]
         for plan in self._plan.volumes:
             if plan.outcome not in (Outcome.WOULD_CREATE, Outcome.WOULD_SHARE):
-                self._settle(plan, plan.outcome, plan.reason, plan.serving)
+                self._record.settle(plan, plan.outcome, plan.reason, plan.serving)
         if self._request.dry_run:
             self._pretend(self._arrange(to_create), to_share)
         else:
             self._carry_out(to_create, to_share)
-        return self._report()
+        return self._record.report()
 
     def _describe_instances(self, due: Sequence[VolumePlan]) -> dict[str, Instance]:
         """Instances of the volumes due. Without them snapshots are still taken, singly and as `crash`."""
@@ -104,9 +90,7 @@ class _Run:
         try:
             return {instance.id: instance for instance in self._around.ebs.list_instances(sorted(ids))}
         except AwsError as error:
-            text = f"instances could not be described, so volumes were taken one by one: {error}"
-            self._fail(text)
-            self._told_once.append(text)
+            self._record.fail_once(f"instances could not be described, so volumes were taken one by one: {error}")
             return {}
 
     def _arrange(self, due: Sequence[VolumePlan]) -> _Arrangement:
@@ -147,18 +131,15 @@ class _Run:
         around.ebs.hold_back(0)
         if strays:
             for change in delete_strays(around.ebs, strays, around.budget):
-                self._note(change)
-                if change.outcome is ChangeOutcome.FAILED:
-                    self._told_once.append(f"{change.snapshot_id} of {change.volume_id}: {change.reason}")
+                self._record.change(change, is_told_once=True)
 
     def _take_unit(self, outcome: UnitOutcome, changes: ChangeStream | None) -> None:
         for creation in outcome.creations:
-            self._take(creation)
+            self._record.take(creation)
             if changes is not None:
                 changes.add(self._prune(creation.plan))
         for hook in outcome.hooks:
-            self._hooks.append(hook)
-            self._around.observer.hook(hook)
+            self._record.hook(hook)
         if outcome.hooks:
             self._frozen_to_come -= 1
             self._around.ebs.hold_back(min(self._frozen_to_come, MAX_FREEZES))
@@ -174,7 +155,7 @@ class _Run:
             try:
                 readiness.plan(group, self._request.period)
             except HookError as error:
-                self._hooks.append(HookResult(group.instance_ids, group.policy_name, str(error)))
+                self._record.foretold_hook(HookResult(group.instance_ids, group.policy_name, str(error)))
                 if group.policy.hook_on_failure == "skip":
                     failing |= {plan.volume.id: f"its hook would fail: {error}" for plan in group.plans}
         return failing
@@ -198,27 +179,26 @@ class _Run:
             self._create(self._arrange(self._instead))
 
     def _take_change(self, result: ChangeResult) -> None:
-        self._note(result)
+        self._record.change(result)
         if result.change is not Change.JOIN:
             return
         plan = self._sharing[result.volume_id]
         if result.outcome is ChangeOutcome.DONE:
-            self._settle(plan, Outcome.SHARED, plan.reason, plan.serving)
+            self._record.settle(plan, Outcome.SHARED, plan.reason, plan.serving)
         elif result.outcome is ChangeOutcome.FAILED:
-            self._settle(plan, Outcome.FAILED, result.reason)
+            self._record.settle(plan, Outcome.FAILED, result.reason)
         elif result.outcome is ChangeOutcome.NO_TIME:
-            self._settle(plan, Outcome.LEFT, result.reason)
+            self._record.settle(plan, Outcome.LEFT, result.reason)
         else:
             reason = f"{result.snapshot_id}, which was to be shared, is {result.outcome}"
             self._instead.append(replace(plan, outcome=Outcome.WOULD_CREATE, reason=reason))
 
     def _prune(self, plan: VolumePlan) -> list[PlannedChange]:
         """What becomes of this volume's snapshots: nothing where it failed, or the period is not its policy's."""
-        result = self._results.get(plan.volume.id)
-        if plan.count is None or (result is not None and result.outcome in _UNSERVED):
+        if plan.count is None or self._record.is_unserved(plan.volume.id):
             return []
         known = {snapshot.id: snapshot for snapshot in plan.snapshots}
-        serving = self._serving.get(plan.volume.id, plan.serving)
+        serving = self._record.serving(plan)
         if serving is not None:
             known[serving.id] = kept_for(serving, self._request.period)
         serving_id = serving.id if serving else None
@@ -232,92 +212,25 @@ class _Run:
         for unit in (*(unit for group in arranged.groups for unit in group.units), *arranged.units):
             for plan in unit.plans:
                 if plan.volume.id in failing:
-                    self._settle(plan, Outcome.FAILED, failing[plan.volume.id])
+                    self._record.settle(plan, Outcome.FAILED, failing[plan.volume.id])
                     continue
                 together = f"; in one instant with the others of {unit.instance_id}" if unit.is_set else ""
                 assumed = Snapshot(
                     "(new)", plan.volume.id, self._request.time, SnapshotState.PENDING, (self._request.period.value,)
                 )
-                self._serving[plan.volume.id] = assumed
-                self._record(
-                    VolumeResult(
-                        plan.volume.id,
-                        plan.policy_name,
-                        Outcome.WOULD_CREATE,
-                        plan.reason + together,
-                        consistency=unit.consistency,
-                    )
+                result = VolumeResult(
+                    plan.volume.id,
+                    plan.policy_name,
+                    Outcome.WOULD_CREATE,
+                    plan.reason + together,
+                    consistency=unit.consistency,
                 )
+                self._record.assume(result, assumed)
         for plan in to_share:
-            self._settle(plan, Outcome.WOULD_SHARE, plan.reason, plan.serving)
+            self._record.settle(plan, Outcome.WOULD_SHARE, plan.reason, plan.serving)
         for plan in self._plan.volumes:
             for change in self._prune(plan):
-                self._note(change.result(ChangeOutcome.PLANNED))
-
-    def _fail(self, text: str) -> None:
-        self._failures.append(text)
-        self._around.observer.failure(text)
-
-    def _take(self, creation: Creation) -> None:
-        self._record(creation.result)
-        if creation.snapshot is not None:
-            self._serving[creation.plan.volume.id] = creation.snapshot
-
-    def _settle(self, plan: VolumePlan, outcome: Outcome, reason: str, serving: Snapshot | None = None) -> None:
-        self._record(VolumeResult(plan.volume.id, plan.policy_name, outcome, reason, serving.id if serving else None))
-
-    def _record(self, result: VolumeResult) -> None:
-        self._results[result.volume_id] = result
-        self._around.observer.volume(result)
-        if result.outcome is Outcome.FAILED:
-            self._unserved.append(f"{result.volume_id}: {result.reason}")
-            if result.snapshot_id is not None:
-                # The slot is served, so no other run would look at it: its hook's failure is told here or never.
-                self._told_once.append(f"{result.volume_id}: {result.reason}")
-        elif result.outcome is Outcome.LEFT:
-            self._left.append(f"{result.volume_id}: {result.reason}")
-
-    def _note(self, result: ChangeResult) -> None:
-        self._changes.append(result)
-        self._around.observer.change(result)
-        line = f"{result.snapshot_id} of {result.volume_id}: {result.reason}"
-        if result.change is Change.JOIN:
-            return  # told of its volume
-        if result.outcome is ChangeOutcome.FAILED:
-            self._unserved.append(line)
-        elif result.outcome is ChangeOutcome.NO_TIME:
-            self._left.append(line)
-
-    def _finally_serving(self) -> dict[str, Snapshot]:
-        """The snapshots that serve the slot, by volume: a candidate that could not be joined does not."""
-        unserved = {volume_id for volume_id, result in self._results.items() if result.outcome in _UNSERVED}
-        joined = {
-            plan.volume.id: plan.serving
-            for plan in self._plan.volumes
-            if plan.serving is not None and plan.volume.id not in unserved
-        }
-        return {**joined, **self._serving}
-
-    def _report(self) -> RunReport:
-        results = [self._results[volume_id] for volume_id in sorted(self._results)]
-        unknown = [
-            f"{result.volume_id}: {result.reason}" for result in results if result.outcome is Outcome.UNKNOWN_POLICY
-        ]
-        own = [f"{result.volume_id}: {warning}" for result in results for warning in result.warnings]
-        return RunReport(
-            request=self._request,
-            volumes=tuple(results),
-            changes=tuple(sorted(self._changes, key=lambda change: change.volume_id)),
-            failures=(*self._failures, *sorted(self._unserved)),
-            told_once=tuple(self._told_once),
-            left=tuple(sorted(self._left)),
-            warnings=(*self._warnings, *unknown, *own),
-            hooks=tuple(sorted(self._hooks, key=lambda hook: hook.instance_ids)),
-            failed_snapshots=self._plan.failed_snapshots,
-            orphaned_snapshots=self._plan.orphaned,
-            misspelt_tags=len(self._plan.warnings),
-            newest_age_seconds=greatest_newest_age(self._plan.volumes, self._finally_serving(), self._request.time),
-        )
+                self._record.change(change.result(ChangeOutcome.PLANNED))
 
 
 def _newest(job: CreateUnit | HookGroup) -> float:
