@@ -10,7 +10,7 @@ export SAM_CLI_TELEMETRY := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-deployed test-system test-long system-packages check scan format schema bench lock clean build-AutoSnapshotsFunction
+.PHONY: help install run test test-deployed test-system test-long test-nightly system-packages check scan format schema bench lock clean build-AutoSnapshotsFunction
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -59,6 +59,9 @@ test-system: install system-packages ## the shipped documents on real file syste
 
 test-long: install system-packages ## the same copies and restarts twenty times (root, apt)
 	ROUNDS=20 $(BIN)/python -m pytest tests/system -k adds_up
+
+test-nightly: install ## the long campaigns whole: 100,000 inputs made up, two simulated years with faults
+	CAMPAIGN=nightly $(BIN)/python -m pytest -n auto tests/test_fuzz_*.py tests/test_long_run.py
 
 check: install $(SAM_VENV)/.installed ## lint, format, layers, types and template; changes nothing
 	$(BIN)/ruff check .
