@@ -18,10 +18,11 @@ from datetime import UTC, datetime
 from rich.console import Console
 
 from lambda_function.app import run_event
-from lambda_function.clients import build_clients
+from lambda_function.clients import build_clients, build_clients_in
 from lambda_function.continuation import continue_or_conclude
 from lambda_function.errors import AutoSnapshotsError, ConfigurationError
 from lambda_function.model import RunReport
+from lambda_function.reach import Reach
 from lambda_function.report import check_answer, whole_report
 from lambda_function.shell.arguments import HOOKS, POLICIES, STATUS, parse_arguments
 from lambda_function.shell.policies_command import Desk, run_policies
@@ -48,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 _event(options),
                 environ=os.environ,
                 clients=lambda: build_clients(os.environ.get("AWS_REGION")),
+                reach=Reach(lambda target: build_clients_in(target, os.environ.get("AWS_REGION"))),
                 clock=lambda: datetime.now(UTC),
                 time_left=lambda: began + PATIENCE_SECONDS - time.monotonic(),
                 observer=observer,

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any, cast
 
 from lambda_function.clients import Clients
 from lambda_function.ebs import Ec2Ebs
+from lambda_function.errors import AwsError, RunFailedError
 from lambda_function.event import parse_event
+from lambda_function.fan_out import is_for_all_targets
 from lambda_function.hook_check import check_hooks
-from lambda_function.model import HookCheckReport, HookCheckRequest, RunReport
+from lambda_function.model import HookCheckReport, HookCheckRequest, RunReport, RunRequest
 from lambda_function.parameter_store import ParameterStore
 from lambda_function.ports import Observer
+from lambda_function.reach import Reach, target_failure, with_targets
 from lambda_function.run_command import RunCommand
 from lambda_function.runner import run
 from lambda_function.settings import Settings
@@ -26,31 +30,65 @@ def run_event(
     *,
     environ: Mapping[str, str],
     clients: Callable[[], Clients],
+    reach: Reach,
     clock: Callable[[], datetime],
     time_left: Callable[[], float],
     observer: Observer,
 ) -> RunReport | HookCheckReport:
     """One run, or one check of hooks, for one event, from the check of the settings to the report.
 
-    `clients` is called only after settings and event were found to be in order. Raises what `run` raises.
+    `clients` are those of the function's own account and Region, called only after settings and event were found to be
+    in order. Raises what `run` raises, and RunFailedError where a target could not be served at all.
     """
     began = time.monotonic()
     settings = Settings.from_env(environ)
     request = parse_event(event, clock())
-    built = clients()
+    own = clients()
     budget = TimeBudget(time_left, time.sleep, time.monotonic, clock)
-    around = Surroundings(
-        policies=ParameterStore(built.ssm, settings.policies_path),
-        ebs=Ec2Ebs(
-            built.describing, built.creating, built.urgent, built.deleting, settings.keys, built.paces.hold_back_creates
-        ),
-        keys=settings.keys,
-        policies_path=settings.policies_path,
-        commands=RunCommand(built.ssm, budget),
-        budget=budget,
-        observer=observer,
-    )
-    if isinstance(request, HookCheckRequest):
-        return check_hooks(request, around)
-    report = run(request, around)
-    return replace(report, duration_seconds=time.monotonic() - began)
+    serving = _Serving(request, own, settings, budget, observer)
+    if request.target is not None:
+        target = reach.target(request.target, own, settings)
+        try:
+            report = serving.by(reach.clients_in(target))
+        except AwsError as error:
+            raise RunFailedError(target_failure(target, error)) from error
+    elif isinstance(request, RunRequest) and is_for_all_targets(request):
+        # An event that is a request is a mapping. The targets first: a fault here must not cost them their runs.
+        outcome = reach.start_targets(request, cast("Mapping[str, Any]", event), own, settings, observer)
+        report = with_targets(cast("RunReport", serving.by(own)), outcome)
+    else:
+        report = serving.by(own)
+    return replace(report, duration_seconds=time.monotonic() - began) if isinstance(report, RunReport) else report
+
+
+@dataclass(frozen=True)
+class _Serving:
+    """What is asked for, to be done by any account's and Region's clients; the policies are the function's own."""
+
+    request: RunRequest | HookCheckRequest
+    own: Clients
+    settings: Settings
+    budget: TimeBudget
+    observer: Observer
+
+    def by(self, clients: Clients) -> RunReport | HookCheckReport:
+        settings = self.settings
+        around = Surroundings(
+            policies=ParameterStore(self.own.ssm, settings.policies_path),
+            ebs=Ec2Ebs(
+                clients.describing,
+                clients.creating,
+                clients.urgent,
+                clients.deleting,
+                settings.keys,
+                clients.paces.hold_back_creates,
+            ),
+            keys=settings.keys,
+            policies_path=settings.policies_path,
+            commands=RunCommand(clients.ssm, self.budget),
+            budget=self.budget,
+            observer=self.observer,
+        )
+        if isinstance(self.request, HookCheckRequest):
+            return check_hooks(self.request, around)
+        return run(self.request, around)

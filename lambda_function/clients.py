@@ -7,6 +7,7 @@ client each for describing, creating and changing, so that a full bucket of one 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,10 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 
+from lambda_function.aws_errors import translated
 from lambda_function.concurrency import MAX_FREEZES, WORKERS
 from lambda_function.errors import ConfigurationError
+from lambda_function.model import Target
 from lambda_function.pace import Pace, Paces
 
 if TYPE_CHECKING:
@@ -60,6 +63,9 @@ _INVOKING = _CONFIG.merge(
     Config(retries={"mode": "standard", "total_max_attempts": 1}, connect_timeout=2, read_timeout=8)
 )
 
+# For targets a second run beside the first costs a few reads; one that was never started costs a backup.
+_STARTING = _INVOKING.merge(Config(retries={"mode": "standard", "total_max_attempts": 4}, max_pool_connections=WORKERS))
+
 THROTTLED = ("RequestLimitExceeded", "Client.RequestLimitExceeded")
 
 
@@ -81,13 +87,49 @@ def build_lambda_client(region: str | None) -> LambdaClient:
     return client
 
 
+def build_starting_client(region: str | None) -> LambdaClient:
+    """For a run that starts those of other accounts and Regions, several at once."""
+    client: LambdaClient = boto3.Session(region_name=region or None).client("lambda", config=_STARTING)
+    return client
+
+
 def build_clients(region: str | None) -> Clients:
     """Clients for this Region, or for boto3's default one.
 
     Raises ConfigurationError where boto3 finds no Region or an endpoint it cannot use.
     """
+    return _clients_of(lambda: boto3.Session(region_name=region or None))
+
+
+def build_clients_in(target: Target, region: str | None) -> Clients:
+    """Clients for the target's Region with its role's credentials, which last for an hour.
+
+    The role is asked for in `region`, the function's own: what a Region's own STS gives is valid in every Region.
+    Raises AwsError where the role is not given, and ConfigurationError as `build_clients` does.
+    """
+    session = boto3.Session(region_name=region or None)
+    # No partition but the function's own can be reached with its credentials.
+    partition = session.get_partition_for_region(session.region_name or target.region)
+    asked = {"ExternalId": target.external_id} if target.external_id else {}
+    with translated("AssumeRole"):
+        given = session.client("sts", config=_CONFIG).assume_role(
+            RoleArn=f"arn:{partition}:iam::{target.account}:role/{target.role}",
+            RoleSessionName=f"auto-snapshots-{target.region}",
+            **asked,
+        )["Credentials"]
+    return _clients_of(
+        lambda: boto3.Session(
+            aws_access_key_id=given["AccessKeyId"],
+            aws_secret_access_key=given["SecretAccessKey"],
+            aws_session_token=given["SessionToken"],
+            region_name=target.region,
+        )
+    )
+
+
+def _clients_of(make_session: Callable[[], boto3.Session]) -> Clients:
     try:
-        session = boto3.Session(region_name=region or None)
+        session = make_session()
         if not session.region_name:
             raise ConfigurationError("no AWS Region: set AWS_REGION")
         # The wall clock: Lambda stops a machine between invocations, and EC2's buckets fill meanwhile.

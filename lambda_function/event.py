@@ -12,7 +12,7 @@ from pydantic_core import SchemaValidator, ValidationError
 
 from lambda_function.errors import ConfigurationError, shown
 from lambda_function.model import HookCheckRequest, Period, RunRequest
-from lambda_function.schema import closed_object
+from lambda_function.schema import ACCOUNT, REGION, closed_object
 from lambda_function.slots import in_slot
 
 PERIODS_ALLOWED = ", ".join(f'"{period}"' for period in Period)
@@ -24,7 +24,8 @@ _ALLOWED = {
     "policies": "a list of policy names, at least one, or leave it out",
     "volumes": 'a list of volume ids such as "vol-0123456789abcdef0", at least one, or leave it out',
     "continuation": "a whole number, set by the function itself when it hands on what it had no time for",
-    "check_hooks": "true, and then only policies and volumes beside it",
+    "check_hooks": "true, and then only policies, volumes and target beside it",
+    "target": 'an account and its Region such as "111122223333/eu-west-1", one of the targets under TARGETS_PATH',
     "time": 'an ISO 8601 time such as "2026-01-31T00:15:00Z" (UTC where no offset is given)',
 }
 
@@ -39,6 +40,7 @@ _VOLUMES = {
     "min_length": 1,
     "items_schema": {"type": "str", "pattern": r"^vol-[0-9a-f]{8,17}$"},
 }
+_TARGET = {"type": "str", "pattern": f"^{ACCOUNT}/{REGION}$"}
 
 _SCHEMA = SchemaValidator(
     closed_object(
@@ -50,6 +52,7 @@ _SCHEMA = SchemaValidator(
             "volumes": _VOLUMES,
             "time": {"type": "str"},
             "continuation": {"type": "int", "ge": 1, "le": 100},
+            "target": _TARGET,
         },
         required=("period",),
     )
@@ -58,7 +61,12 @@ _SCHEMA = SchemaValidator(
 
 _CHECK_SCHEMA = SchemaValidator(
     closed_object(
-        {"check_hooks": {"type": "literal", "expected": [True]}, "policies": _POLICIES, "volumes": _VOLUMES},
+        {
+            "check_hooks": {"type": "literal", "expected": [True]},
+            "policies": _POLICIES,
+            "volumes": _VOLUMES,
+            "target": _TARGET,
+        },
     )
 )
 
@@ -80,18 +88,18 @@ def parse_event(event: object, now: datetime) -> RunRequest | HookCheckRequest:
         )
     if "check_hooks" in event:
         asked = _validated(_CHECK_SCHEMA, event)
-        return HookCheckRequest(_names(asked, "policies"), _names(asked, "volumes"))
+        return HookCheckRequest(_names(asked, "policies"), _names(asked, "volumes"), asked.get("target"))
     parsed = _validated(_SCHEMA, event)
     period, dry_run = Period(parsed["period"]), parsed.get("dry_run", False)
-    continuation = parsed.get("continuation", 0)
     return RunRequest(
         period=period,
-        continuation=continuation,
-        time=_moment(parsed["time"], period, dry_run, now, continuation) if "time" in parsed else now.astimezone(UTC),
+        continuation=parsed.get("continuation", 0),
+        time=_moment(parsed, period, now) if "time" in parsed else now.astimezone(UTC),
         dry_run=dry_run,
         force=parsed.get("force", False),
         policies=_names(parsed, "policies"),
         volumes=_names(parsed, "volumes"),
+        target=parsed.get("target"),
     )
 
 
@@ -108,7 +116,8 @@ def _names(parsed: Mapping[str, Any], name: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(parsed.get(name, ())))
 
 
-def _moment(text: str, period: Period, dry_run: bool, now: datetime, continuation: int) -> datetime:
+def _moment(parsed: Mapping[str, Any], period: Period, now: datetime) -> datetime:
+    text = parsed["time"]
     fault = f'event field "time": {shown(text)}: must be '
     # isoparse reads a bare number as a year; a time without a date part is surely a mistake.
     if not re.match(r"^\d{4}-?\d{2}-?\d{2}", text):
@@ -121,17 +130,18 @@ def _moment(text: str, period: Period, dry_run: bool, now: datetime, continuatio
         in_range = False
     if not in_range:
         raise ConfigurationError(fault + _ALLOWED["time"]) from None
-    if continuation and not in_slot(period, now, moment):
+    if parsed.get("dry_run") or in_slot(period, now, moment):
+        return moment
+    queued = [f"{name} {parsed[name]}" for name in ("continuation", "target") if name in parsed]
+    if queued:
         raise ConfigurationError(
-            f"continuation {continuation}: the {period} of {moment.isoformat(timespec='minutes')} is over, and not all "
+            f"{', '.join(queued)}: the {period} of {moment.isoformat(timespec='minutes')} is over, and not all "
             f"that was due in it was done; what is due in the present {period} is for its own rule"
         )
-    if not dry_run and not in_slot(period, now, moment):
-        raise ConfigurationError(
-            fault + f"within the current {period} (now is {now.astimezone(UTC).isoformat(timespec='seconds')}), "
-            "or set dry_run"
-        )
-    return moment
+    raise ConfigurationError(
+        fault + f"within the current {period} (now is {now.astimezone(UTC).isoformat(timespec='seconds')}), "
+        "or set dry_run"
+    )
 
 
 def _fault(detail: Any) -> str:

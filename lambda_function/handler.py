@@ -8,18 +8,20 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from lambda_function.app import run_event
-from lambda_function.clients import Clients, build_clients, build_lambda_client
+from lambda_function.clients import Clients, build_clients, build_clients_in, build_lambda_client, build_starting_client
 from lambda_function.console import console_answer
 from lambda_function.continuation import continue_or_conclude
 from lambda_function.errors import RunFailedError
-from lambda_function.model import RunReport
+from lambda_function.model import RunReport, place_name
 from lambda_function.observability import LogObserver, log_summary, logger, publish_metrics
+from lambda_function.reach import Reach
 from lambda_function.report import check_answer, failure_message
 from lambda_function.self_invocation import invoke_self
 from lambda_function.settings import Settings
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
+    from mypy_boto3_lambda import LambdaClient
 
 
 def utc_now() -> datetime:
@@ -33,6 +35,12 @@ def clients() -> Clients:
     return build_clients(os.environ.get("AWS_REGION"))
 
 
+@cache
+def starting_client() -> LambdaClient:
+    """Built by the first invocation that starts runs of targets, and shared by its threads."""
+    return build_starting_client(os.environ.get("AWS_REGION"))
+
+
 def lambda_handler(event: object, context: LambdaContext) -> dict[str, Any]:
     """One run for `{"period": "hour"}` and the like; see `event.py` for what else an event may say.
 
@@ -40,14 +48,25 @@ def lambda_handler(event: object, context: LambdaContext) -> dict[str, Any]:
     everything was attempted, so that alarms, retries and the console all see a failure.
     """
 
-    def hand_on(next_event: dict[str, Any]) -> None:
-        invoke_self(build_lambda_client(os.environ.get("AWS_REGION")), context.invoked_function_arn, next_event)
+    region = os.environ.get("AWS_REGION")
 
-    logger.append_keys(request_id=context.aws_request_id)
+    def hand_on(next_event: dict[str, Any]) -> None:
+        invoke_self(build_lambda_client(region), context.invoked_function_arn, next_event)
+
+    def start(event_of_target: dict[str, Any]) -> None:
+        invoke_self(starting_client(), context.invoked_function_arn, event_of_target)
+
+    def own_place() -> str:
+        _, _, _, its_region, account, *_ = context.invoked_function_arn.split(":")
+        return place_name(account, its_region)
+
+    target = event.get("target") if isinstance(event, dict) else None
+    logger.append_keys(request_id=context.aws_request_id, target=target)
     report = run_event(
         event,
         environ=os.environ,
         clients=clients,
+        reach=Reach(lambda target: build_clients_in(target, region), own_place, start),
         clock=utc_now,
         time_left=lambda: context.get_remaining_time_in_millis() / 1000,
         observer=LogObserver(),
@@ -55,7 +74,8 @@ def lambda_handler(event: object, context: LambdaContext) -> dict[str, Any]:
     if isinstance(report, RunReport):
         report = continue_or_conclude(report, cast("dict[str, Any]", event), utc_now(), hand_on)
         log_summary(report)
-        publish_metrics(report, Settings.from_env(os.environ).metrics_namespace)
+        settings = Settings.from_env(os.environ)
+        publish_metrics(report, settings.metrics_namespace, own_place() if settings.targets_path else None)
     if report.failures and not (isinstance(report, RunReport) and report.is_handed_on):
         raise RunFailedError(failure_message(report))
     return console_answer(report) if isinstance(report, RunReport) else check_answer(report)

@@ -109,11 +109,32 @@ class Stray:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An account's Region that the function serves beside its own, and the role that lets it."""
+
+    account: str
+    region: str
+    role: str
+    external_id: str | None = None
+
+    @property
+    def name(self) -> str:
+        """As events and reports call it."""
+        return place_name(self.account, self.region)
+
+
+def place_name(account: str, region: str) -> str:
+    """An account's Region in one word."""
+    return f"{account}/{region}"
+
+
 @dataclass(frozen=True)
 class RunRequest:
     """What one run is asked to do; `time` is the moment for which the plan is made (UTC).
 
     `continuation` is 0 for an event from outside, and counts the runs that handed on what they had no time for.
+    `target` names the account and Region to serve; None for the function's own.
     """
 
     period: Period
@@ -123,14 +144,16 @@ class RunRequest:
     policies: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
     continuation: int = 0
+    target: str | None = None
 
 
 @dataclass(frozen=True)
 class HookCheckRequest:
-    """What one check of hooks is asked to cover; empty means all."""
+    """What one check of hooks is asked to cover; empty means all. `target` is as in `RunRequest`."""
 
     policies: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
+    target: str | None = None
 
 
 class Outcome(StrEnum):
@@ -230,7 +253,8 @@ class RunReport:
     """All a run decided and did. `failures` and `left` are empty exactly when everything due was done.
 
     `left` is what time did not suffice for; `is_handed_on` says that another run goes on with it. `told_once` are those
-    of the failures that a repetition of the run would not find again.
+    of the failures that a repetition of the run would not find again. `targets` are those for which this run started
+    one of their own.
 
     `misspelt_tags` is the number of volumes whose tag only resembles the key. `newest_age_seconds` is, of the
     volumes that have snapshots for the period, the greatest age of a volume's newest good one.
@@ -243,6 +267,7 @@ class RunReport:
     told_once: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
     is_handed_on: bool = False
+    targets: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     hooks: tuple[HookResult, ...] = ()
     failed_snapshots: tuple[str, ...] = ()

@@ -29,6 +29,9 @@ COUNTS = {
 }
 """Metric name to the summary's count: published without dimension, and only when it is not 0."""
 
+COUNTS_BY_PLACE = ("SnapshotsCreated", "SnapshotsDeleted", "SnapshotsFailed")
+"""Those of them that are told of each account and Region as well, where the function serves several."""
+
 RUNS_COMPLETED = "RunsCompleted"
 NEWEST_SNAPSHOT_AGE = "NewestSnapshotAge"
 FREEZE_TIME = "FreezeTime"
@@ -88,16 +91,30 @@ def log_summary(report: RunReport) -> None:
     logger.info(headline(report), extra={**facts, "summary": summary(report)})
 
 
-def publish_metrics(report: RunReport, namespace: str) -> None:
+def publish_metrics(report: RunReport, namespace: str, own_place: str | None = None) -> None:
     """What CloudWatch is told of a run, through the log (embedded metric format).
 
     CloudWatch bills a metric for each hour in which it was sent anything (docs/costs.md): hence no zeros, and
     a dimension, `Period`, only where each period has an alarm of its own. A dry run tells nothing, and a run for some
     policies or volumes only, or one that another goes on with, does not count as the period's.
+
+    `own_place` is the function's own account and Region where it serves others too: then a few counts are told by
+    `Account` and `Region` as well. A target's run does not count as the period's, for it must not hide that the run
+    which starts them all is missing.
     """
     request = report.request
     if request.dry_run:
         return
+    counts_as_run = not (request.policies or request.volumes or report.is_handed_on)
+    _publish_totals(report, namespace)
+    place = request.target or own_place
+    if place is not None:
+        _publish_place(place, report, namespace, counts_as_run)
+    if counts_as_run:
+        _publish_period(report, namespace)
+
+
+def _publish_totals(report: RunReport, namespace: str) -> None:
     counts = summary(report)
     totals = Metrics(namespace=namespace)
     for name, key in COUNTS.items():
@@ -106,13 +123,33 @@ def publish_metrics(report: RunReport, namespace: str) -> None:
     for hook in report.hooks:
         if hook.freeze_ms is not None:
             totals.add_metric(FREEZE_TIME, MetricUnit.Milliseconds, hook.freeze_ms)
-    if totals.metric_set:
-        totals.flush_metrics()
-    if request.policies or request.volumes or report.is_handed_on:
-        return
+    _flush(totals)
+
+
+def _publish_place(place: str, report: RunReport, namespace: str, counts_as_run: bool) -> None:
+    counts = summary(report)
+    account, _, region = place.partition("/")
+    of_place = Metrics(namespace=namespace)
+    of_place.add_dimension("Account", account)
+    of_place.add_dimension("Region", region)
+    for name in COUNTS_BY_PLACE:
+        if counts[COUNTS[name]]:
+            of_place.add_metric(name, MetricUnit.Count, counts[COUNTS[name]])
+    if counts_as_run:
+        of_place.add_metric(RUNS_COMPLETED, MetricUnit.Count, 1)
+    _flush(of_place)
+
+
+def _publish_period(report: RunReport, namespace: str) -> None:
     of_period = Metrics(namespace=namespace)
-    of_period.add_dimension("Period", request.period.value)
-    of_period.add_metric(RUNS_COMPLETED, MetricUnit.Count, 1)
+    of_period.add_dimension("Period", report.request.period.value)
+    if report.request.target is None:
+        of_period.add_metric(RUNS_COMPLETED, MetricUnit.Count, 1)
     if report.newest_age_seconds is not None:
         of_period.add_metric(NEWEST_SNAPSHOT_AGE, MetricUnit.Seconds, report.newest_age_seconds)
-    of_period.flush_metrics()
+    _flush(of_period)
+
+
+def _flush(metrics: Metrics) -> None:
+    if metrics.metric_set:
+        metrics.flush_metrics()

@@ -7,16 +7,16 @@ field, which value, and what is allowed.
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 from pydantic_core import SchemaValidator, ValidationError
 
 from lambda_function.errors import shown
 from lambda_function.model import Period
 from lambda_function.schema import closed_object
+from lambda_function.strict_json import read_json
 
 _ALLOWED = {
     **{period.value: "an integer, 0 or more, or leave it out" for period in Period},
@@ -139,11 +139,7 @@ def parse_policy(parameter: Parameter) -> Policy | tuple[Fault, ...]:
     if parameter.error is not None:
         return (Fault(parameter.name, None, None, parameter.error),)
     try:
-        content = json.loads(
-            parameter.value.removeprefix("\ufeff"),
-            object_pairs_hook=_object_without_duplicates,
-            parse_constant=_refuse_constant,
-        )
+        content = read_json(parameter.value)
     except (ValueError, RecursionError) as error:
         return (Fault(parameter.name, None, None, f"must be one JSON object: {error}"),)
     return parse_content(content, parameter)
@@ -161,19 +157,6 @@ def parse_content(content: object, parameter: Parameter) -> Policy | tuple[Fault
         wanted = "names no period: give at least one of " + ", ".join(Period)
         return (Fault(parameter.name, None, None, wanted),)
     return policy
-
-
-def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f'the key "{twice}" stands twice')
-    return content
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _fault(detail: Any, parameter: Parameter) -> Fault:

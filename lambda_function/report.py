@@ -60,6 +60,7 @@ def whole_report(report: RunReport) -> dict[str, Any]:
         "failures": list(report.failures),
         "left": list(report.left),
         "is_handed_on": report.is_handed_on,
+        "targets": list(report.targets),
         "warnings": list(report.warnings),
         "volumes": [volume_line(result) for result in report.volumes],
         "changes": [change_line(result) for result in report.changes],
@@ -130,7 +131,8 @@ def headline(report: RunReport) -> str:
         words = {"created": "to create", "shared": "to share", "already_done": "already done", "deleted": "to delete"}
     else:
         words = {"created": "created", "shared": "shared", "already_done": "already done", "deleted": "deleted"}
-    text = f"{report.request.period}: " + ", ".join(f"{counts[key]} {word}" for key, word in words.items())
+    place = f" in {report.request.target}" if report.request.target else ""
+    text = f"{report.request.period}{place}: " + ", ".join(f"{counts[key]} {word}" for key, word in words.items())
     for key, word in (
         ("released", "released"),
         ("refused", "deletions refused"),
@@ -140,6 +142,8 @@ def headline(report: RunReport) -> str:
             text += f", {counts[key]} {word}"
     if report.left:
         text += f", {counts['left']} LEFT for want of time" + (", handed on" if report.is_handed_on else "")
+    if report.targets:
+        text += f", {len(report.targets)} targets started"
     return text + (f", {counts['failed']} FAILED" if report.failures else "")
 
 

@@ -1,4 +1,4 @@
-"""The form of the schemas that events and policies are checked against by pydantic-core.
+"""The form of the schemas that events, policies and targets are checked against by pydantic-core.
 
 pydantic-core is Pydantic's validation engine. Its schemas are plain dictionaries, and using them
 without Pydantic's classes on top saves a good part of a cold start (docs/decisions).
@@ -11,6 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pydantic_core import CoreSchema
+
+
+ACCOUNT = "[0-9]{12}"
+REGION = "[a-z]{2}(?:-[a-z]+)+-[0-9]{1,2}"
+"""Patterns of an account's id and a Region's name. Which Regions there are is for AWS to say: their number grows."""
 
 
 def closed_object(fields: Mapping[str, Mapping[str, Any]], required: Collection[str] = ()) -> CoreSchema:

@@ -14,7 +14,7 @@ DEFAULT_TAG_KEY = "AUTO-SNAPSHOT"
 DEFAULT_POLICIES_PATH = "/auto-snapshots/policies/"
 DEFAULT_METRICS_NAMESPACE = "AutoSnapshots"
 
-_NAMES = ("TAG_KEY", "POLICIES_PATH", "METRICS_NAMESPACE")
+_NAMES = ("TAG_KEY", "POLICIES_PATH", "TARGETS_PATH", "METRICS_NAMESPACE")
 
 # Room for "-CONSISTENCY" under EC2's limit of 127; no characters that a filter reads as a wildcard.
 _TAG_KEY = re.compile(r"[A-Za-z0-9+=._:/@-][A-Za-z0-9 +=._:/@-]{0,113}[A-Za-z0-9+=._:/@-]|[A-Za-z0-9+=._:/@-]")
@@ -25,11 +25,12 @@ _PATH = re.compile(r"(/[A-Za-z0-9_.-]+){1,14}/?")
 
 @dataclass(frozen=True)
 class Settings:
-    """`policies_path` begins and ends with a slash."""
+    """Paths begin and end with a slash; `targets_path` is None where only the own account and Region are served."""
 
     keys: TagKeys
     policies_path: str
     metrics_namespace: str = DEFAULT_METRICS_NAMESPACE
+    targets_path: str | None = None
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
@@ -42,11 +43,12 @@ class Settings:
                 f"environment variable TAG_KEY: {shown(key)}: must be a tag key of 1 to 115 letters, digits, spaces "
                 "or + - = . _ : / @, not beginning with aws:"
             )
-        path = environ.get("POLICIES_PATH", DEFAULT_POLICIES_PATH)
-        if not _PATH.fullmatch(path) or re.match(r"/(aws|ssm)", path, re.IGNORECASE):
+        policies_path = _path("POLICIES_PATH", environ.get("POLICIES_PATH", DEFAULT_POLICIES_PATH))
+        targets = environ.get("TARGETS_PATH")
+        targets_path = _path("TARGETS_PATH", targets) if targets else None
+        if targets_path == policies_path:
             raise ConfigurationError(
-                f"environment variable POLICIES_PATH: {shown(path)}: must be a parameter path such as "
-                f"{DEFAULT_POLICIES_PATH}, of letters, digits, _ . - between slashes, not beginning with /aws or /ssm"
+                f"environment variable TARGETS_PATH: {shown(targets)}: must be another path than POLICIES_PATH"
             )
         namespace = environ.get("METRICS_NAMESPACE", DEFAULT_METRICS_NAMESPACE)
         if not _NAMESPACE.fullmatch(namespace):
@@ -54,7 +56,16 @@ class Settings:
                 f"environment variable METRICS_NAMESPACE: {shown(namespace)}: must be 1 to 255 letters, digits or "
                 ". - _ / # :, not beginning with AWS/"
             )
-        return cls(TagKeys(key), path.rstrip("/") + "/", namespace)
+        return cls(TagKeys(key), policies_path, namespace, targets_path)
+
+
+def _path(name: str, path: str) -> str:
+    if not _PATH.fullmatch(path) or re.match(r"/(aws|ssm)", path, re.IGNORECASE):
+        raise ConfigurationError(
+            f"environment variable {name}: {shown(path)}: must be a parameter path such as "
+            f"{DEFAULT_POLICIES_PATH}, of letters, digits, _ . - between slashes, not beginning with /aws or /ssm"
+        )
+    return path.rstrip("/") + "/"
 
 
 def _refuse_near_miss(name: str) -> None:

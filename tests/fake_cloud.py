@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from lambda_function.errors import (
     AwsError,
@@ -121,7 +122,7 @@ class FakeCloud:
         request = RunRequest(period=Period(period), **fields)  # type: ignore[arg-type]
         return run(request, self._around(seconds))
 
-    def check_hooks(self, **fields: tuple[str, ...]) -> HookCheckReport:
+    def check_hooks(self, **fields: Any) -> HookCheckReport:
         return check_hooks(HookCheckRequest(**fields), self._around(900))
 
     def _around(self, seconds: float) -> Surroundings:

@@ -16,6 +16,7 @@ from lambda_function.errors import AwsError, HookError, RequestRejectedError, Ru
 from lambda_function.hook_command import HookPlan, check_parameters
 from lambda_function.model import RunReport
 from lambda_function.ports import Silent
+from lambda_function.reach import Reach
 from lambda_function.report import failure_message, whole_report
 from lambda_function.run_command import POLL_SECONDS, RunCommand
 from lambda_function.time_budget import TimeBudget
@@ -280,6 +281,7 @@ def invoke(rules):
         {"period": "hour"},
         environ={},
         clients=handler.clients,
+        reach=Reach(lambda target: handler.clients()),
         clock=handler.utc_now,
         time_left=lambda: 900.0,
         observer=Silent(),

@@ -1,0 +1,324 @@
+"""Runs in other accounts and Regions: the real handler, STS and several accounts of moto's server, over HTTP."""
+
+from __future__ import annotations
+
+import io
+import json
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import boto3
+import pytest
+
+from lambda_function import handler
+from lambda_function.clients import build_clients_in
+from lambda_function.errors import AwsError, ConfigurationError, RunFailedError
+from lambda_function.model import Outcome, RunReport, VolumeResult
+from lambda_function.observability import logger
+from tests.endpoint import ACCOUNT, REGION, Account, Rules, as_list, endpoint
+
+MEMBER, OTHER = "222222222222", "333333333333"
+FAR = "us-east-1"
+OWN = f"{ACCOUNT}/{REGION}"
+PATH = "/auto-snapshots/targets/"
+ARN = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:auto-snapshots"
+
+
+class Now:
+    def __init__(self):
+        self.moment = datetime(2026, 3, 2, 0, 5, tzinfo=UTC)
+
+    def __call__(self):
+        return self.moment
+
+
+@pytest.fixture
+def now(monkeypatch):
+    clock = Now()
+    monkeypatch.setattr(handler, "utc_now", clock)
+    return clock
+
+
+@pytest.fixture
+def home(now):
+    with endpoint(Rules(clock=now)):
+        handler.clients.cache_clear()
+        account = Account()
+        account.policy("P", '{"hour": 1}')
+        yield account
+        handler.clients.cache_clear()
+
+
+@pytest.fixture
+def queue(monkeypatch):
+    """What the function gives itself to do."""
+    events: list[dict[str, str]] = []
+    monkeypatch.setattr(handler, "invoke_self", lambda client, arn, event: events.append(event))
+    return events
+
+
+@pytest.fixture
+def log(monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setattr(logger.registered_handler, "stream", stream)
+    return lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+@pytest.fixture(autouse=True)
+def targets_path(monkeypatch):
+    monkeypatch.setenv("TARGETS_PATH", PATH)
+
+
+def list_targets(home, *targets, name="all"):
+    home.ssm.put_parameter(Name=PATH + name, Value=json.dumps(list(targets)), Type="String", Overwrite=True)
+
+
+def member(account=MEMBER, *regions, **more):
+    return {"account": account, "regions": list(regions or [REGION]), **more}
+
+
+def ec2_in(account, region=REGION):
+    """EC2 as somebody of that account sees it."""
+    role = f"arn:aws:iam::{account}:role/somebody"
+    given = boto3.client("sts").assume_role(RoleArn=role, RoleSessionName="somebody")["Credentials"]
+    return boto3.client(
+        "ec2",
+        region_name=region,
+        aws_access_key_id=given["AccessKeyId"],
+        aws_secret_access_key=given["SecretAccessKey"],
+        aws_session_token=given["SessionToken"],
+    )
+
+
+def volume_in(ec2):
+    tags = [{"ResourceType": "volume", "Tags": as_list({"AUTO-SNAPSHOT": "P"})}]
+    return ec2.create_volume(Size=8, AvailabilityZone=f"{ec2.meta.region_name}a", TagSpecifications=tags)["VolumeId"]
+
+
+def of(volume, ec2):
+    """Hours at which the volume's snapshots were started, oldest first."""
+    found = ec2.describe_snapshots(OwnerIds=["self"], Filters=[{"Name": "volume-id", "Values": [volume]}])["Snapshots"]
+    return sorted(each["StartTime"].hour for each in found)
+
+
+def invoke(event, seconds=900):
+    context = SimpleNamespace(
+        aws_request_id="request", get_remaining_time_in_millis=lambda: seconds * 1000, invoked_function_arn=ARN
+    )
+    return handler.lambda_handler(event, context)  # type: ignore[arg-type]  # all of it that is used
+
+
+def run_all(event, queue):
+    """The event, and then what it put into the queue; the answers."""
+    answers = [invoke(event)]
+    while queue:
+        answers.append(invoke(queue.pop(0)))
+    return answers
+
+
+def test_every_account_and_region_is_served_by_the_home_account_s_policies_and_pruned_there(home, queue, now):
+    list_targets(home, member(MEMBER, REGION, FAR), member(OTHER, FAR))
+    places = [home.ec2, ec2_in(MEMBER), ec2_in(MEMBER, FAR), ec2_in(OTHER, FAR)]
+    volumes = [(volume_in(ec2), ec2) for ec2 in places]
+    for _ in range(3):
+        answers = run_all({"period": "hour"}, queue)
+        now.moment += timedelta(hours=1)
+    assert [of(*each) for each in volumes] == [[2]] * 4
+    names = [f"{MEMBER}/{REGION}", f"{MEMBER}/{FAR}", f"{OTHER}/{FAR}"]
+    done = "1 created, 0 shared, 0 already done, 1 deleted"
+    assert answers[0]["message"] == f"hour: {done}, 3 targets started"
+    assert answers[0]["targets_started"] == sorted(names)
+    assert sorted(answer["message"] for answer in answers[1:]) == sorted(f"hour in {name}: {done}" for name in names)
+
+
+def test_without_the_path_nothing_is_started_and_no_further_metric_is_told(home, queue, monkeypatch, capsys):
+    list_targets(home, member())
+    monkeypatch.delenv("TARGETS_PATH")
+    assert "targets_started" not in invoke({"period": "hour"})
+    assert queue == []
+    assert "Account" not in capsys.readouterr().out
+
+
+def test_a_target_without_the_role_fails_alone_and_says_what_to_look_at(home, queue, monkeypatch):
+    list_targets(home, member(MEMBER), member(OTHER))
+    volume, ec2 = volume_in(home.ec2), ec2_in(OTHER)
+    theirs = volume_in(ec2)
+
+    def refuse(target, region):
+        if target.account == MEMBER:
+            raise AwsError("AssumeRole", "AccessDenied", "not authorized to perform: sts:AssumeRole")
+        return build_clients_in(target, region)
+
+    monkeypatch.setattr(handler, "build_clients_in", refuse)
+    invoke({"period": "hour"})
+    by_target = {event["target"]: event for event in queue}
+    with pytest.raises(
+        RunFailedError, match=rf"target {MEMBER}/{REGION}: AssumeRole: .*is the member template deployed"
+    ):
+        invoke(by_target[f"{MEMBER}/{REGION}"])
+    invoke(by_target[f"{OTHER}/{REGION}"])
+    assert of(volume, home.ec2) == of(theirs, ec2) == [0]
+
+
+def test_a_region_that_is_not_enabled_is_asked_about(home, queue, monkeypatch):
+    list_targets(home, member(MEMBER))
+    invoke({"period": "hour"})
+
+    def refuse(request, around):
+        raise AwsError("DescribeVolumes", "AuthFailure", "AWS was not able to validate the provided access credentials")
+
+    monkeypatch.setattr("lambda_function.app.run", refuse)
+    with pytest.raises(RunFailedError, match=r"AuthFailure.*is the Region enabled in that account\?"):
+        invoke(queue[0])
+
+
+def test_what_cannot_be_started_fails_the_home_run_which_has_done_its_own_work(home, queue, log):
+    list_targets(home, member(MEMBER), {"account": "1", "regions": [REGION]})
+    volume = volume_in(home.ec2)
+    with pytest.raises(RunFailedError, match=r'targets/all: target 2: field "account": "1"'):
+        invoke({"period": "hour"})
+    assert of(volume, home.ec2) == [0]
+    assert [event["target"] for event in queue] == [f"{MEMBER}/{REGION}"]
+    assert next(line["message"] for line in log() if line["level"] == "ERROR").startswith(f"{PATH}all: target 2")
+
+
+def test_targets_that_cannot_be_read_fail_the_home_run_which_has_done_its_own_work(home, queue, monkeypatch):
+    volume = volume_in(home.ec2)
+    read = handler.clients().ssm.meta.events
+
+    def refuse(params, **_):
+        if params["Path"] == PATH.rstrip("/"):
+            raise AwsError("GetParametersByPath", "AccessDeniedException", "no")
+
+    read.register("before-parameter-build.ssm.GetParametersByPath", refuse)
+    with pytest.raises(RunFailedError, match=rf"no target is served: {PATH} could not be read: .*AccessDenied"):
+        invoke({"period": "hour"})
+    assert of(volume, home.ec2) == [0]
+
+
+def test_targets_are_started_although_the_home_account_cannot_be_listed(home, queue, monkeypatch):
+    list_targets(home, member(MEMBER))
+
+    def refuse(request, around):
+        raise AwsError("DescribeVolumes", "UnauthorizedOperation", "no")
+
+    monkeypatch.setattr("lambda_function.app.run", refuse)
+    with pytest.raises(AwsError):
+        invoke({"period": "hour"})
+    assert [event["target"] for event in queue] == [f"{MEMBER}/{REGION}"]
+
+
+def test_a_run_for_named_volumes_and_a_continuation_start_no_targets(home, queue, now):
+    list_targets(home, member(MEMBER))
+    invoke({"period": "hour", "volumes": [volume_in(home.ec2)]})
+    invoke({"period": "hour", "time": now.moment.isoformat(), "continuation": 1})
+    invoke({"check_hooks": True})
+    assert queue == []
+
+
+def test_what_a_target_s_run_has_no_time_for_is_handed_on_for_the_same_target(home, queue, monkeypatch):
+    list_targets(home, member(MEMBER))
+    invoke({"period": "hour"})
+    event = queue.pop()
+    done = VolumeResult("vol-1", "P", Outcome.CREATED, "why", "snap-1")
+    monkeypatch.setattr(
+        "lambda_function.app.run", lambda request, around: RunReport(request, volumes=(done,), left=("vol-2: no time",))
+    )
+    answer = invoke(event)
+    assert answer["handed_on"] == ["vol-2: no time"]
+    assert queue == [{**event, "continuation": 1}]
+
+
+def test_a_forced_event_delivered_twice_adds_nothing_in_a_target(home, queue, now):
+    list_targets(home, member(MEMBER))
+    ec2 = ec2_in(MEMBER)
+    volume = volume_in(ec2)
+    invoke({"period": "hour", "force": True})
+    (event,) = queue
+    now.moment += timedelta(minutes=1)
+    invoke(event)
+    now.moment += timedelta(minutes=1)
+    assert invoke(event)["message"].endswith("1 already done, 0 deleted")
+    assert of(volume, ec2) == [0]
+
+
+def test_a_target_s_run_that_begins_in_the_next_slot_says_what_was_not_done(home, queue, now):
+    list_targets(home, member(MEMBER))
+    invoke({"period": "hour"})
+    now.moment += timedelta(hours=1)
+    with pytest.raises(ConfigurationError, match=rf"target {MEMBER}/{REGION}: the hour of 2026-03-02T00:05.* is over"):
+        invoke(queue[0])
+
+
+def test_a_target_is_served_by_hand_and_one_that_is_not_listed_is_an_error_that_names_those_that_are(home, monkeypatch):
+    list_targets(home, member(MEMBER))
+    ec2 = ec2_in(MEMBER)
+    volume = volume_in(ec2)
+    answer = invoke({"period": "hour", "dry_run": True, "target": f"{MEMBER}/{REGION}"})
+    assert answer["done"] == [f"{volume}: would create (offline): none started in this hour yet"]
+    with pytest.raises(
+        ConfigurationError, match=rf"target {OTHER}/{FAR} does not exist \(there is {MEMBER}/{REGION}\)"
+    ):
+        invoke({"period": "hour", "target": f"{OTHER}/{FAR}"})
+    monkeypatch.delenv("TARGETS_PATH")
+    with pytest.raises(ConfigurationError, match="no targets are set up; see TARGETS_PATH"):
+        invoke({"period": "hour", "target": f"{MEMBER}/{REGION}"})
+
+
+def test_metrics_are_told_by_account_and_region_too_and_a_target_s_run_is_not_the_period_s(home, queue, capsys):
+    list_targets(home, member(MEMBER))
+    volume_in(home.ec2)
+    volume_in(ec2_in(MEMBER))
+    invoke({"period": "hour"})
+    own = told(capsys.readouterr().out)
+    invoke(queue[0])
+    theirs = told(capsys.readouterr().out)
+    place = {"Account": ACCOUNT, "Region": REGION}
+    assert ({**place}, {"SnapshotsCreated": [1], "RunsCompleted": [1]}) in own
+    assert ({}, {"SnapshotsCreated": [1]}) in own
+    assert ({"Period": "hour"}, {"RunsCompleted": [1], "NewestSnapshotAge": [0]}) in own
+    assert ({"Account": MEMBER, "Region": REGION}, {"SnapshotsCreated": [1], "RunsCompleted": [1]}) in theirs
+    assert ({"Period": "hour"}, {"NewestSnapshotAge": [0]}) in theirs
+
+
+def told(text):
+    """Dimensions and values of each set of metrics in what was printed."""
+    found = []
+    for line in filter(lambda line: '"_aws"' in line, text.splitlines()):
+        values = json.loads(line)
+        (metrics,) = values.pop("_aws")["CloudWatchMetrics"]
+        (dimensions,) = metrics["Dimensions"]
+        found.append(({name: values.pop(name) for name in dimensions}, values))
+    return found
+
+
+def test_every_line_of_a_target_s_run_says_whose_it_is(home, queue, log):
+    list_targets(home, member(MEMBER))
+    volume_in(ec2_in(MEMBER))
+    invoke({"period": "hour"})
+    assert {line.get("target") for line in log()} == {None}
+    before = len(log())
+    invoke(queue[0])
+    assert {line.get("target") for line in log()[before:]} == {f"{MEMBER}/{REGION}"}
+
+
+def test_the_external_id_and_the_role_of_the_list_are_what_sts_is_asked_with(home, queue, monkeypatch):
+    list_targets(home, member(MEMBER, role="team/backup", external_id="an-external-id"))
+    asked = []
+    session = boto3.Session
+
+    def recording(*args, **kwargs):
+        made = session(*args, **kwargs)
+        made.events.register("provide-client-params.sts.AssumeRole", lambda params, **_: asked.append(params))
+        return made
+
+    monkeypatch.setattr("lambda_function.clients.boto3.Session", recording)
+    invoke({"period": "hour"})
+    invoke(queue[0])
+    assert asked == [
+        {
+            "RoleArn": f"arn:aws:iam::{MEMBER}:role/team/backup",
+            "RoleSessionName": f"auto-snapshots-{REGION}",
+            "ExternalId": "an-external-id",
+        }
+    ]

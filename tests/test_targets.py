@@ -1,0 +1,142 @@
+"""Targets: JSON text to accounts, Regions and roles, every fault named, and none that harms another."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lambda_function.errors import ConfigurationError
+from lambda_function.model import Target
+from lambda_function.policy import Parameter
+from lambda_function.targets import DEFAULT_ROLE, parse_targets
+
+PATH = "/auto-snapshots/targets/"
+ONE = '{"account": "111122223333", "regions": ["eu-west-1"]}'
+
+
+def parse(*values, **fields):
+    return parse_targets([Parameter(f"{PATH}{n}", value, **fields) for n, value in enumerate(values)], PATH)
+
+
+def test_a_target_is_an_account_with_its_regions_a_role_and_an_external_id():
+    text = json.dumps(
+        {
+            "account": "111122223333",
+            "role": "/backup/reader",
+            "external_id": "an-id",
+            "regions": ["eu-west-1", "us-gov-west-1", "eu-west-1"],
+        }
+    )
+    found = parse(text)
+    assert found.faults == ()
+    assert list(found.valid.values()) == [
+        Target("111122223333", "eu-west-1", "backup/reader", "an-id"),
+        Target("111122223333", "us-gov-west-1", "backup/reader", "an-id"),
+    ]
+
+
+def test_account_and_regions_are_enough_and_the_role_is_then_the_member_template_s():
+    assert parse(ONE).valid == {"111122223333/eu-west-1": Target("111122223333", "eu-west-1", DEFAULT_ROLE)}
+
+
+def test_a_parameter_may_list_several_and_there_may_be_several_parameters():
+    found = parse(
+        f'[{ONE}, {{"account": "222233334444", "regions": ["eu-west-1"]}}]',
+        '\ufeff{"account": "222233334444", "regions": ["ap-southeast-2"]}',
+    )
+    assert found.faults == ()
+    assert list(found.valid) == ["111122223333/eu-west-1", "222233334444/ap-southeast-2", "222233334444/eu-west-1"]
+
+
+@pytest.mark.parametrize(
+    ("value", "fault"),
+    [
+        pytest.param("", "0: must be a target or a list of targets in JSON", id="empty text"),
+        pytest.param("{", "0: must be a target or a list of targets in JSON", id="broken JSON"),
+        pytest.param("3", "0: 3: must be an object such as", id="a number"),
+        pytest.param('["eu-west-1"]', '0: target 1: "eu-west-1": must be an object such as', id="a list of texts"),
+        pytest.param("{}", 'field "account": is missing; must be an account id of 12 digits, as text', id="empty"),
+        pytest.param(
+            '{"account": 111122223333, "regions": ["eu-west-1"]}',
+            'field "account": 111122223333: must be an account id of 12 digits, as text',
+            id="account as a number",
+        ),
+        pytest.param('{"account": "111122223333"}', 'field "regions": is missing', id="no Regions"),
+        pytest.param('{"account": "111122223333", "regions": []}', 'field "regions": []: must be a list', id="none"),
+        pytest.param(
+            '{"account": "111122223333", "regions": ["eu-west-1", "Frankfurt"]}',
+            'field "regions.1": "Frankfurt": must be a list of Regions',
+            id="a Region by another name",
+        ),
+        pytest.param(
+            '{"account": "111122223333", "regions": ["eu-west-1"], "role": "arn:aws:iam::1:role/x"}',
+            'field "role": "arn:aws:iam::1:role/x": must be the name of a role',
+            id="a role's ARN",
+        ),
+        pytest.param(
+            '{"account": "111122223333", "region": ["eu-west-1"], "regions": ["eu-west-1"]}',
+            'field "region": unknown field; known are account, role, external_id, regions',
+            id="unknown field",
+        ),
+        pytest.param(
+            '{"account": "111122223333", "account": "222233334444", "regions": ["eu-west-1"]}',
+            'the key "account" stands twice',
+            id="a key twice",
+        ),
+        pytest.param('[{"account": "1"}]', '0: target 1: field "account": "1": must be', id="in a list, by position"),
+    ],
+)
+def test_a_fault_names_the_parameter_the_field_the_value_and_what_is_allowed_and_harms_no_other(value, fault):
+    found = parse(value, '{"account": "222233334444", "regions": ["eu-west-1"]}')
+    assert list(found.valid) == ["222233334444/eu-west-1"]
+    assert any(each.startswith(PATH + "0") and fault in each for each in found.faults), found.faults
+
+
+def test_a_bad_entry_of_a_list_costs_the_others_nothing():
+    found = parse(f'[{ONE}, {{"account": "2"}}]')
+    assert list(found.valid) == ["111122223333/eu-west-1"]
+    assert len(found.faults) == 2
+
+
+def test_the_same_target_twice_is_one_and_with_another_role_a_fault_that_leaves_the_first():
+    found = parse(ONE, ONE, '{"account": "111122223333", "regions": ["eu-west-1"], "role": "other"}')
+    assert found.valid["111122223333/eu-west-1"].role == DEFAULT_ROLE
+    (fault,) = found.faults
+    assert fault == f"{PATH}2: 111122223333/eu-west-1 is listed with another role or external id already"
+
+
+def test_a_path_without_any_target_is_a_fault_for_it_may_be_a_typo():
+    assert parse().faults == (f"no target under {PATH}: put one parameter per target there, or leave TARGETS_PATH out",)
+
+
+def test_an_external_id_is_not_shown_nor_anything_of_a_secure_string():
+    shown = parse('{"account": "111122223333", "regions": ["eu-west-1"], "external_id": "my secret"}').faults
+    assert "my secret" not in str(shown)
+    assert 'field "external_id": (not shown): must be' in shown[0]
+    assert "s3cret" not in str(parse('{"account": "s3cret", "regions": ["eu-west-1"]}', '"s3cret"', secure=True).faults)
+
+
+def test_a_parameter_that_could_not_be_read_is_a_fault_of_its_own():
+    found = parse_targets([Parameter(f"{PATH}a", error="could not be read"), Parameter(f"{PATH}b", ONE)], PATH)
+    assert list(found.valid) == ["111122223333/eu-west-1"]
+    assert found.faults == (f"{PATH}a: could not be read",)
+
+
+def test_a_name_that_is_not_there_is_told_with_those_that_are_and_with_the_faults():
+    with pytest.raises(ConfigurationError, match=r"x/y does not exist \(there is 111122223333/eu-west-1\); .*1: "):
+        parse(ONE, "{").named("x/y")
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(), lambda each: st.lists(each) | st.dictionaries(st.text(), each)
+)
+
+
+@given(VALUES)
+def test_whatever_json_is_there_becomes_targets_or_faults(content):
+    found = parse(json.dumps(content), ONE)
+    assert list(found.valid) == ["111122223333/eu-west-1"]
+    assert bool(found.faults) == (content != [])
