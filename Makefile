@@ -63,12 +63,12 @@ test-long: install system-packages ## the same copies and restarts twenty times 
 test-nightly: install ## the long campaigns whole: 100,000 inputs made up, two simulated years with faults
 	CAMPAIGN=nightly $(BIN)/python -m pytest -n auto tests/test_fuzz_*.py tests/test_long_run.py
 
-check: install $(SAM_VENV)/.installed ## lint, format, layers, types and template; changes nothing
+check: install $(SAM_VENV)/.installed ## lint, format, layers, types and templates; changes nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
-	$(SAM_VENV)/bin/cfn-lint template.yaml
+	$(SAM_VENV)/bin/cfn-lint template.yaml template-member.yaml
 	AWS_DEFAULT_REGION=eu-west-1 $(SAM) validate --lint --template template.yaml
 
 $(SCAN_VENV)/.installed: requirements/scan.txt
@@ -76,8 +76,8 @@ $(SCAN_VENV)/.installed: requirements/scan.txt
 	$(SCAN_VENV)/bin/python -m pip install --quiet --require-hashes --no-deps -r requirements/scan.txt
 	@touch $@
 
-scan: $(SCAN_VENV)/.installed ## the template before a security scanner; what it is told to pass over stands there with the reason
-	$(SCAN_VENV)/bin/checkov --framework cloudformation --file template.yaml --skip-download --compact --quiet
+scan: $(SCAN_VENV)/.installed ## the templates before a security scanner; what it is told to pass over stands there with the reason
+	$(SCAN_VENV)/bin/checkov --framework cloudformation --file template.yaml template-member.yaml --skip-download --compact --quiet
 
 format: install ## rewrite the code in the house's format
 	$(BIN)/ruff check --fix .

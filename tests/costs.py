@@ -21,6 +21,9 @@ DAYS = 30
 HOURS = 24 * DAYS
 RUNS_A_DAY = {Period.HOUR: 24, Period.DAY: 1, Period.WEEK: 1, Period.MONTH: 1, Period.YEAR: 1}
 
+TARGET_METRICS = 3
+"""Sent each hour by each target's run: RunsCompleted, created, deleted."""
+
 HOURLY_METRICS = 2 + 2
 """Sent each hour by a fleet in order: RunsCompleted and NewestSnapshotAge of the hour, created, deleted."""
 
@@ -91,6 +94,11 @@ def log_cost(fleet: Fleet) -> float:
 def stack_cost(fleet: Fleet) -> float:
     """All but the snapshots."""
     return lambda_cost(fleet) + metrics_cost() + alarms_cost() + log_cost(fleet)
+
+
+def target_cost(fleet: Fleet) -> float:
+    """One more account or Region, with this fleet."""
+    return lambda_cost(fleet) + METRIC_MONTH * TARGET_METRICS + log_cost(fleet)
 
 
 def tables() -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import fnmatch
 import functools
 import itertools
+import json
 import os
 import threading
 from collections import defaultdict
@@ -35,6 +36,7 @@ from moto.ec2.models.elastic_block_store import EBSBackend, Snapshot
 from moto.ec2.responses.elastic_block_store import ElasticBlockStore
 from moto.ec2.responses.instances import InstanceResponse
 from moto.ec2.responses.tags import TagResponse
+from moto.iam.models import ManagedPolicy
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication
 from moto.server import ThreadedMotoServer
 
@@ -187,6 +189,17 @@ def _tags_of(resource: Any) -> list[dict[str, str]]:
     return [{"resource_id": resource.id, "key": key, "value": value} for key, value in list(held.items())]
 
 
+_made_by_a_stack = ManagedPolicy.create_from_cloudformation_json
+
+
+def _managed_policy(name: str, cloudformation_json: dict[str, Any], *args: Any, **kwargs: Any) -> ManagedPolicy:
+    """A document may be an object or its text; moto takes the text for a string and finds it malformed."""
+    properties = dict(cloudformation_json["Properties"])
+    if isinstance(properties["PolicyDocument"], str):
+        properties["PolicyDocument"] = json.loads(properties["PolicyDocument"])
+    return _made_by_a_stack(name, {**cloudformation_json, "Properties": properties}, *args, **kwargs)
+
+
 def _method(function: Callable[..., Any]) -> Callable[..., Any]:
     """A plain function, which Python binds to the backend as moto's own method was."""
     return lambda backend, *args, **kwargs: function(backend, *args, **kwargs)  # noqa: PLW0108
@@ -215,6 +228,7 @@ def endpoint(rules: Rules | None = None) -> Iterator[tuple[str, Rules]]:
         ),
         mock.patch.multiple(ElasticBlockStore, **counted),
         mock.patch.object(TaggedEC2Resource, "get_tags", _tags_of),
+        mock.patch.object(ManagedPolicy, "create_from_cloudformation_json", _managed_policy),
         mock.patch.object(
             InstanceResponse,
             "describe_instances",

@@ -1,4 +1,4 @@
-"""The role's statements as a deployment would have them: the template's intrinsic functions evaluated.
+"""The roles' statements as a deployment would have them: the template's intrinsic functions evaluated.
 
 Only what the role uses is known here; anything else is an error, so that no statement is passed over.
 """
@@ -9,14 +9,15 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from tests.template import load
+from tests.template import MEMBER_PATH, PATH, load
 
 ACCOUNT = "123456789012"
 REGION = "eu-west-1"
 STACK = "aws-automatic-snapshots"
-ROLE = "FunctionRole"
+ROLES = {PATH: "FunctionRole", MEMBER_PATH: "MemberRole"}
 
 PSEUDO = {
     "AWS::AccountId": ACCOUNT,
@@ -33,9 +34,19 @@ EVERYTHING_ON = {
     "PoliciesKmsKeyArn": KEY_ARN,
     "HookDocuments": "our-hooks-*",
     "Tracing": "Active",
+    "TargetsPath": "/auto-snapshots/targets/",
     "HookDocumentArns": f"{SHARED},arn:aws:ssm:{REGION}::document/AWS-Freeze",
 }
 """Template parameters with which the role has every statement that it can have."""
+
+MEMBER_EVERYTHING_ON = {
+    "FunctionRoleArn": f"arn:aws:iam::{ACCOUNT}:role/{STACK}-FunctionRole-1ABCDEFGHIJKL",
+    "ExternalId": "an-external-id",
+    "Regions": REGION,
+    "HookDocuments": "our-hooks-*",
+    "HookDocumentArns": SHARED,
+}
+"""The same for the member template's role, in one Region."""
 
 _NOTHING = object()
 """What `AWS::NoValue` leaves; lists and maps drop it."""
@@ -63,20 +74,27 @@ class Statement:
         return {key for _, key, _ in self.conditions}
 
 
-def documents(parameters: Mapping[str, str] | None = None) -> dict[str, dict[str, Any]]:
+def role_of(parameters: Mapping[str, str] | None = None, path: Path = PATH) -> dict[str, Any]:
+    """The role's properties with these parameters, the others at their defaults."""
+    template = load(path)
+    role: dict[str, Any] = _Resolver(template, parameters or {})(template["Resources"][ROLES[path]]["Properties"])
+    return role
+
+
+def documents(parameters: Mapping[str, str] | None = None, path: Path = PATH) -> dict[str, dict[str, Any]]:
     """The role's policy documents with these parameters, the others at their defaults, each by its policy's name."""
-    template = load()
+    template = load(path)
     resolve = _Resolver(template, parameters or {})
-    role = resolve(template["Resources"][ROLE]["Properties"])
+    role = role_of(parameters, path)
     found = {policy["PolicyName"]: policy["PolicyDocument"] for policy in role.get("Policies", ())}
     for name in role.get("ManagedPolicyArns", ()):
         found[name] = resolve(template["Resources"][name]["Properties"]["PolicyDocument"])
     return {name: json.loads(each) if isinstance(each, str) else each for name, each in found.items()}
 
 
-def statements(parameters: Mapping[str, str] | None = None) -> list[Statement]:
-    """Everything that the function's role is granted."""
-    return [_statement(raw) for document in documents(parameters).values() for raw in document["Statement"]]
+def statements(parameters: Mapping[str, str] | None = None, path: Path = PATH) -> list[Statement]:
+    """Everything that the role of this template is granted."""
+    return [_statement(raw) for document in documents(parameters, path).values() for raw in document["Statement"]]
 
 
 def granted(of: Iterable[Statement]) -> set[str]:
@@ -113,9 +131,11 @@ class _Resolver:
         self._values: dict[str, Any] = dict(PSEUDO)
         for name, parameter in declared.items():
             value = str(parameters.get(name, parameter.get("Default", "")))
-            if "AllowedPattern" in parameter and not re.fullmatch(parameter["AllowedPattern"], value):
-                raise ValueError(f"parameter {name}: {value!r}: CloudFormation would refuse it")
-            self._values[name] = value
+            is_list = parameter["Type"] == "CommaDelimitedList"
+            for each in value.split(",") if is_list else [value]:
+                if "AllowedPattern" in parameter and not re.fullmatch(parameter["AllowedPattern"], each):
+                    raise ValueError(f"parameter {name}: {each!r}: CloudFormation would refuse it")
+            self._values[name] = value.split(",") if is_list else value
 
     def __call__(self, value: Any) -> Any:
         if isinstance(value, list):
@@ -161,6 +181,9 @@ class _Resolver:
     def _split(self, argument: Any) -> list[str]:
         return str(self(argument[1])).split(argument[0])
 
+    def _join(self, argument: Any) -> str:
+        return str(argument[0]).join(map(str, self(argument[1])))
+
     def _condition(self, name: str) -> bool:
         return bool(self(self._conditions[name]))
 
@@ -172,9 +195,13 @@ class _Resolver:
         one, other = self(argument)
         return bool(one == other)
 
+    def _or(self, argument: Any) -> bool:
+        return any(self(argument))
+
     def _not(self, argument: Any) -> bool:
         return not self(argument)[0]
 
 
 DEFAULT = statements()
 FULL = statements(EVERYTHING_ON)
+MEMBER = statements(MEMBER_EVERYTHING_ON, MEMBER_PATH)

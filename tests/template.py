@@ -1,4 +1,4 @@
-"""template.yaml as data, its CloudFormation tags tolerated."""
+"""The templates as data, their CloudFormation tags tolerated."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 PATH = Path(__file__).parent.parent / "template.yaml"
+MEMBER_PATH = PATH.with_name("template-member.yaml")
 
 
 class _Loader(yaml.SafeLoader):
@@ -27,9 +28,9 @@ def _intrinsic(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> Any:
 _Loader.add_multi_constructor("!", _intrinsic)
 
 
-def load() -> dict[str, Any]:
+def load(path: Path = PATH) -> dict[str, Any]:
     """The whole template."""
-    return yaml.load(PATH.read_text(), _Loader)
+    return yaml.load(path.read_text(encoding="utf-8"), _Loader)
 
 
 def defaults() -> dict[str, Any]:

