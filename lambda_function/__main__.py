@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 _event(options),
                 environ=os.environ,
                 clients=lambda: build_clients(os.environ.get("AWS_REGION")),
-                reach=Reach(lambda target: build_clients_in(target, os.environ.get("AWS_REGION"))),
+                reach=Reach(build_clients_in),
                 clock=lambda: datetime.now(UTC),
                 time_left=lambda: began + PATIENCE_SECONDS - time.monotonic(),
                 observer=observer,

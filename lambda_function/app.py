@@ -49,7 +49,7 @@ def run_event(
     if request.target is not None:
         target = reach.target(request.target, own, settings)
         try:
-            report = serving.by(reach.clients_in(target))
+            report = serving.by(reach.clients_in(target, own))
         except AwsError as error:
             raise RunFailedError(target_failure(target, error)) from error
     elif isinstance(request, RunRequest) and is_for_all_targets(request):

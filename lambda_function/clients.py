@@ -7,7 +7,8 @@ client each for describing, creating and changing, so that a full bucket of one 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -71,8 +72,12 @@ THROTTLED = ("RequestLimitExceeded", "Client.RequestLimitExceeded")
 
 @dataclass(frozen=True)
 class Clients:
-    """One session's clients, and the pace they keep together; all are safe to use from several threads."""
+    """One session's clients, and the pace they keep together; all are safe to use from several threads.
 
+    The session itself is not: clients are built of it before threads begin.
+    """
+
+    session: boto3.Session
     describing: EC2Client
     creating: EC2Client
     urgent: EC2Client
@@ -98,52 +103,61 @@ def build_clients(region: str | None) -> Clients:
 
     Raises ConfigurationError where boto3 finds no Region or an endpoint it cannot use.
     """
-    return _clients_of(lambda: boto3.Session(region_name=region or None))
+    with _configuration_faults():
+        session = boto3.Session(region_name=region or None)
+        if not session.region_name:
+            raise ConfigurationError("no AWS Region: set AWS_REGION")
+        return _clients_of(session)
 
 
-def build_clients_in(target: Target, region: str | None) -> Clients:
+def build_clients_in(target: Target, own: Clients) -> Clients:
     """Clients for the target's Region with its role's credentials, which last for an hour.
 
-    The role is asked for in `region`, the function's own: what a Region's own STS gives is valid in every Region.
-    Raises AwsError where the role is not given, and ConfigurationError as `build_clients` does.
+    The role is asked for in the own Region: what a Region's own STS gives is valid in every Region. Raises AwsError
+    where the role is not given, and ConfigurationError as `build_clients` does.
     """
-    session = boto3.Session(region_name=region or None)
+    session = own.session
     # No partition but the function's own can be reached with its credentials.
-    partition = session.get_partition_for_region(session.region_name or target.region)
-    asked = {"ExternalId": target.external_id} if target.external_id else {}
-    with translated("AssumeRole"):
+    partition = session.get_partition_for_region(session.region_name)
+    external_id = {"ExternalId": target.external_id} if target.external_id else {}
+    with _configuration_faults(), translated("AssumeRole"):
         given = session.client("sts", config=_CONFIG).assume_role(
             RoleArn=f"arn:{partition}:iam::{target.account}:role/{target.role}",
             RoleSessionName=f"auto-snapshots-{target.region}",
-            **asked,
+            **external_id,
         )["Credentials"]
-    return _clients_of(
-        lambda: boto3.Session(
+    with _configuration_faults():
+        # Of one session, since another would read botocore's models again: 0.4 s of CPU and 30 MB.
+        return _clients_of(
+            session,
+            region_name=target.region,
             aws_access_key_id=given["AccessKeyId"],
             aws_secret_access_key=given["SecretAccessKey"],
             aws_session_token=given["SessionToken"],
-            region_name=target.region,
         )
-    )
 
 
-def _clients_of(make_session: Callable[[], boto3.Session]) -> Clients:
+@contextmanager
+def _configuration_faults() -> Iterator[None]:
     try:
-        session = make_session()
-        if not session.region_name:
-            raise ConfigurationError("no AWS Region: set AWS_REGION")
-        # The wall clock: Lambda stops a machine between invocations, and EC2's buckets fill meanwhile.
-        paces = Paces.at(time.time, time.sleep)
-        clients = Clients(
-            describing=session.client("ec2", config=_CONFIG),
-            creating=session.client("ec2", config=_CREATING),
-            urgent=session.client("ec2", config=_URGENT),
-            deleting=session.client("ec2", config=_CONFIG),
-            ssm=session.client("ssm", config=_COMMANDS),
-            paces=paces,
-        )
+        yield
     except (BotoCoreError, ValueError) as error:
         raise ConfigurationError(f"no AWS clients: {error}; see AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL") from error
+
+
+def _clients_of(session: boto3.Session, **place: Any) -> Clients:
+    """New clients; `place` is their Region and credentials where they are not the session's."""
+    # The wall clock: Lambda stops a machine between invocations, and EC2's buckets fill meanwhile.
+    paces = Paces.at(time.time, time.sleep)
+    clients = Clients(
+        session=session,
+        describing=session.client("ec2", config=_CONFIG, **place),
+        creating=session.client("ec2", config=_CREATING, **place),
+        urgent=session.client("ec2", config=_URGENT, **place),
+        deleting=session.client("ec2", config=_CONFIG, **place),
+        ssm=session.client("ssm", config=_COMMANDS, **place),
+        paces=paces,
+    )
     for client, is_urgent in ((clients.creating, False), (clients.urgent, True)):
         _keep_pace(client, "CreateSnapshot", paces.create, urgent=is_urgent)
         _keep_pace(client, "CreateSnapshots", paces.create_set, urgent=is_urgent)

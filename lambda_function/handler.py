@@ -66,7 +66,7 @@ def lambda_handler(event: object, context: LambdaContext) -> dict[str, Any]:
         event,
         environ=os.environ,
         clients=clients,
-        reach=Reach(lambda target: build_clients_in(target, region), own_place, start),
+        reach=Reach(build_clients_in, own_place, start),
         clock=utc_now,
         time_left=lambda: context.get_remaining_time_in_millis() / 1000,
         observer=LogObserver(),

@@ -27,13 +27,13 @@ _HINTS = (
 
 @dataclass(frozen=True)
 class Reach:
-    """`clients_in` gives a target's clients or raises AwsError.
+    """`clients_in` gives a target's clients, by way of the function's own, or raises AwsError.
 
     `own` names the function's own account and Region, and `start` queues an event for the function; both are None in a
     shell, which has no queue.
     """
 
-    clients_in: Callable[[Target], Clients]
+    clients_in: Callable[[Target, Clients], Clients]
     own: Callable[[], str] | None = None
     start: Callable[[dict[str, Any]], None] | None = None
 

@@ -143,7 +143,7 @@ def headline(report: RunReport) -> str:
     if report.left:
         text += f", {counts['left']} LEFT for want of time" + (", handed on" if report.is_handed_on else "")
     if report.targets:
-        text += f", {len(report.targets)} targets started"
+        text += f", {len(report.targets)} target{'s' if len(report.targets) > 1 else ''} started"
     return text + (f", {counts['failed']} FAILED" if report.failures else "")
 
 

@@ -342,5 +342,21 @@ class Account:
         return sorted(mine, key=lambda snapshot: (snapshot["StartTime"], snapshot["SnapshotId"]))
 
 
+def ec2_of(account: str, region: str = REGION) -> Any:
+    """EC2 as somebody of another account sees it; moto makes the account when it is first used."""
+    role = f"arn:aws:iam::{account}:role/somebody"
+    given = boto3.client("sts").assume_role(RoleArn=role, RoleSessionName="somebody")["Credentials"]
+    session: Any = boto3.Session(given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"], region)
+    return session.client("ec2")
+
+
+def selected_volume(ec2: Any, policy: str) -> str:
+    """A detached volume there, tagged with the policy's name."""
+    tags = [{"ResourceType": "volume", "Tags": as_list({"AUTO-SNAPSHOT": policy})}]
+    zone = f"{ec2.meta.region_name}a"
+    volume_id: str = ec2.create_volume(Size=8, AvailabilityZone=zone, TagSpecifications=tags)["VolumeId"]
+    return volume_id
+
+
 def as_list(tags: dict[str, str] | None) -> Any:
     return [{"Key": key, "Value": value} for key, value in (tags or {}).items()]

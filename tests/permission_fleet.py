@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
+from botocore.client import BaseClient
 from moto.awslambda.responses import LambdaResponse
 from moto.backends import get_backend
 from moto.core.authorization import enable_iam_authentication
@@ -58,7 +59,7 @@ class Record:
     @contextmanager
     def listening(self, clients: Clients, lambda_client: Any) -> Iterator[None]:
         """Take down what these clients ask for meanwhile."""
-        emitters = [getattr(clients, each.name).meta.events for each in fields(Clients) if each.name != "paces"]
+        emitters = [each.meta.events for each in vars(clients).values() if isinstance(each, BaseClient)]
         emitters.append(lambda_client.meta.events)
         for emitter in emitters:
             emitter.register("before-parameter-build", self._before)

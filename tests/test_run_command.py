@@ -281,7 +281,7 @@ def invoke(rules):
         {"period": "hour"},
         environ={},
         clients=handler.clients,
-        reach=Reach(lambda target: handler.clients()),
+        reach=Reach(lambda target, own: own),
         clock=handler.utc_now,
         time_left=lambda: 900.0,
         observer=Silent(),

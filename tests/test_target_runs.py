@@ -6,8 +6,8 @@ import io
 import json
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
+from typing import Any
 
-import boto3
 import pytest
 
 from lambda_function import handler
@@ -15,7 +15,7 @@ from lambda_function.clients import build_clients_in
 from lambda_function.errors import AwsError, ConfigurationError, RunFailedError
 from lambda_function.model import Outcome, RunReport, VolumeResult
 from lambda_function.observability import logger
-from tests.endpoint import ACCOUNT, REGION, Account, Rules, as_list, endpoint
+from tests.endpoint import ACCOUNT, REGION, Account, Rules, ec2_of, endpoint, selected_volume
 
 MEMBER, OTHER = "222222222222", "333333333333"
 FAR = "us-east-1"
@@ -77,22 +77,8 @@ def member(account=MEMBER, *regions, **more):
     return {"account": account, "regions": list(regions or [REGION]), **more}
 
 
-def ec2_in(account, region=REGION):
-    """EC2 as somebody of that account sees it."""
-    role = f"arn:aws:iam::{account}:role/somebody"
-    given = boto3.client("sts").assume_role(RoleArn=role, RoleSessionName="somebody")["Credentials"]
-    return boto3.client(
-        "ec2",
-        region_name=region,
-        aws_access_key_id=given["AccessKeyId"],
-        aws_secret_access_key=given["SecretAccessKey"],
-        aws_session_token=given["SessionToken"],
-    )
-
-
 def volume_in(ec2):
-    tags = [{"ResourceType": "volume", "Tags": as_list({"AUTO-SNAPSHOT": "P"})}]
-    return ec2.create_volume(Size=8, AvailabilityZone=f"{ec2.meta.region_name}a", TagSpecifications=tags)["VolumeId"]
+    return selected_volume(ec2, "P")
 
 
 def of(volume, ec2):
@@ -118,7 +104,7 @@ def run_all(event, queue):
 
 def test_every_account_and_region_is_served_by_the_home_account_s_policies_and_pruned_there(home, queue, now):
     list_targets(home, member(MEMBER, REGION, FAR), member(OTHER, FAR))
-    places = [home.ec2, ec2_in(MEMBER), ec2_in(MEMBER, FAR), ec2_in(OTHER, FAR)]
+    places = [home.ec2, ec2_of(MEMBER), ec2_of(MEMBER, FAR), ec2_of(OTHER, FAR)]
     volumes = [(volume_in(ec2), ec2) for ec2 in places]
     for _ in range(3):
         answers = run_all({"period": "hour"}, queue)
@@ -141,13 +127,13 @@ def test_without_the_path_nothing_is_started_and_no_further_metric_is_told(home,
 
 def test_a_target_without_the_role_fails_alone_and_says_what_to_look_at(home, queue, monkeypatch):
     list_targets(home, member(MEMBER), member(OTHER))
-    volume, ec2 = volume_in(home.ec2), ec2_in(OTHER)
+    volume, ec2 = volume_in(home.ec2), ec2_of(OTHER)
     theirs = volume_in(ec2)
 
-    def refuse(target, region):
+    def refuse(target, own):
         if target.account == MEMBER:
             raise AwsError("AssumeRole", "AccessDenied", "not authorized to perform: sts:AssumeRole")
-        return build_clients_in(target, region)
+        return build_clients_in(target, own)
 
     monkeypatch.setattr(handler, "build_clients_in", refuse)
     invoke({"period": "hour"})
@@ -231,7 +217,7 @@ def test_what_a_target_s_run_has_no_time_for_is_handed_on_for_the_same_target(ho
 
 def test_a_forced_event_delivered_twice_adds_nothing_in_a_target(home, queue, now):
     list_targets(home, member(MEMBER))
-    ec2 = ec2_in(MEMBER)
+    ec2 = ec2_of(MEMBER)
     volume = volume_in(ec2)
     invoke({"period": "hour", "force": True})
     (event,) = queue
@@ -252,7 +238,7 @@ def test_a_target_s_run_that_begins_in_the_next_slot_says_what_was_not_done(home
 
 def test_a_target_is_served_by_hand_and_one_that_is_not_listed_is_an_error_that_names_those_that_are(home, monkeypatch):
     list_targets(home, member(MEMBER))
-    ec2 = ec2_in(MEMBER)
+    ec2 = ec2_of(MEMBER)
     volume = volume_in(ec2)
     answer = invoke({"period": "hour", "dry_run": True, "target": f"{MEMBER}/{REGION}"})
     assert answer["done"] == [f"{volume}: would create (offline): none started in this hour yet"]
@@ -268,7 +254,7 @@ def test_a_target_is_served_by_hand_and_one_that_is_not_listed_is_an_error_that_
 def test_metrics_are_told_by_account_and_region_too_and_a_target_s_run_is_not_the_period_s(home, queue, capsys):
     list_targets(home, member(MEMBER))
     volume_in(home.ec2)
-    volume_in(ec2_in(MEMBER))
+    volume_in(ec2_of(MEMBER))
     invoke({"period": "hour"})
     own = told(capsys.readouterr().out)
     invoke(queue[0])
@@ -294,7 +280,7 @@ def told(text):
 
 def test_every_line_of_a_target_s_run_says_whose_it_is(home, queue, log):
     list_targets(home, member(MEMBER))
-    volume_in(ec2_in(MEMBER))
+    volume_in(ec2_of(MEMBER))
     invoke({"period": "hour"})
     assert {line.get("target") for line in log()} == {None}
     before = len(log())
@@ -304,15 +290,9 @@ def test_every_line_of_a_target_s_run_says_whose_it_is(home, queue, log):
 
 def test_the_external_id_and_the_role_of_the_list_are_what_sts_is_asked_with(home, queue, monkeypatch):
     list_targets(home, member(MEMBER, role="team/backup", external_id="an-external-id"))
-    asked = []
-    session = boto3.Session
-
-    def recording(*args, **kwargs):
-        made = session(*args, **kwargs)
-        made.events.register("provide-client-params.sts.AssumeRole", lambda params, **_: asked.append(params))
-        return made
-
-    monkeypatch.setattr("lambda_function.clients.boto3.Session", recording)
+    asked: list[Any] = []
+    events = handler.clients().session.events
+    events.register("provide-client-params.sts.AssumeRole", lambda params, **_: asked.append(params))
     invoke({"period": "hour"})
     invoke(queue[0])
     assert asked == [

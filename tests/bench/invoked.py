@@ -1,7 +1,8 @@
 """The real handler, invoked as Lambda would, on service time; prints what came of it as JSON.
 
 `python -m tests.bench.invoked '{"factor": 8, "epoch": ..., "seconds": 900, "address": ...}'`, with the environment of
-`tests.throttled.remote`. What it leaves in Lambda's queue is invoked in turn, at most `invocations` times in all.
+`tests.throttled.remote`. What it leaves in Lambda's queue is invoked in turn, at most `invocations` times in all; or
+at once, `side_by_side`, in threads of this process: no process of its own and no memory of its own are shown so.
 """
 
 from __future__ import annotations
@@ -9,8 +10,11 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import resource
 import sys
+import threading
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +23,8 @@ from unittest import mock
 
 from tests.throttled.clock import ServiceClock, machine_seconds
 from tests.throttled.remote import Remote
+
+TARGETS_PATH = "/auto-snapshots/targets/"
 
 
 class Context:
@@ -74,6 +80,8 @@ def main() -> None:
     from lambda_function.errors import AutoSnapshotsError  # noqa: PLC0415
     from lambda_function.observability import logger  # noqa: PLC0415
 
+    if asked["side_by_side"]:
+        os.environ["TARGETS_PATH"] = TARGETS_PATH
     remote = Remote(asked["address"])
     log, errors = io.StringIO(), list[str]()
 
@@ -82,6 +90,17 @@ def main() -> None:
             handler.lambda_handler(event, cast("Any", Context(clock, asked["seconds"])))
         except AutoSnapshotsError as error:
             errors.append(str(error)[:500])
+
+    def side_by_side() -> dict[str, Any]:
+        """As Lambda does, which takes from its queue whatever lies there."""
+        threads = [threading.Thread(target=invoke, args=({"period": "hour"},))]
+        threads[0].start()
+        while any(thread.is_alive() for thread in threads):
+            for event in remote.ask("invocations"):
+                threads.append(threading.Thread(target=invoke, args=(event,)))
+                threads[-1].start()
+            time.sleep(0.1)
+        return {"invoked": len(threads)}
 
     def invocations() -> dict[str, Any]:
         queue, invoked = [{"period": "hour"}], 0
@@ -97,7 +116,7 @@ def main() -> None:
         contextlib.redirect_stdout(log),
     ):
         handler.clients()
-        result = measured(clock, remote, invocations)
+        result = measured(clock, remote, side_by_side if asked["side_by_side"] else invocations)
     print(json.dumps({**result, "errors": errors, **_told(log.getvalue())}))
 
 

@@ -18,8 +18,9 @@ STAGE_SECONDS, ROUND_TRIP = 5.0, 2.0
 class Scenario:
     """`floor` is in seconds of service time; `most` what the measured time may be, as a multiple of it.
 
-    `calls` is the least number of AWS calls, `most_calls` the multiple of that which is allowed, and
-    `most_throttled` the part of all calls that may be refused for their rate.
+    `elsewhere` are volumes of other accounts and Regions, whose runs go on `side_by_side`; `broken` of those fail, and
+    say one of the `expected` words. `calls` is the least number of AWS calls, `most_calls` the multiple of that which
+    is allowed, and `most_throttled` the part of all calls that may be refused for their rate.
     """
 
     name: str
@@ -34,10 +35,15 @@ class Scenario:
     factor: float = 8.0
     client: str = "invoked"
     invocations: int = 1
+    side_by_side: bool = False
+    elsewhere: int = 0
+    expected: tuple[str, ...] = ()
+    broken: int = 0
 
     @property
     def volumes(self) -> int:
-        return self.fleet["volumes"] * max(self.fleet.get("instances", 0), 1) + self.fleet.get("plain", 0)
+        own = self.fleet["volumes"] * max(self.fleet.get("instances", 0), 1) + self.fleet.get("plain", 0)
+        return own + self.elsewhere
 
 
 def rate_floor(calls: int, left: float = 1.0) -> float:
@@ -118,6 +124,27 @@ def hooks(name: str, instances: int, plain: int = 0, factor: float = 1.0) -> Sce
     )
 
 
+def accounts_and_regions(accounts: int, regions: int, slowest: int) -> Scenario:
+    """Each account's Region has buckets of its own: all are served in the time of the one with most volumes.
+
+    The last account has no role, and the one before it lacks one Region.
+    """
+    in_each, broken = 5, regions + 1
+    return Scenario(
+        name="accounts",
+        what=f"{accounts} accounts x {regions} Regions, {in_each} volumes each, {slowest} in one; "
+        f"{broken} of them without role or not enabled",
+        fleet={"volumes": in_each, "accounts": accounts, "in_each": in_each, "in_slowest": slowest},
+        elsewhere=in_each * (accounts * regions - broken - 1) + slowest,
+        floor=rate_floor(slowest),
+        most=1.1,
+        factor=1.0,
+        side_by_side=True,
+        expected=("AssumeRole: AccessDenied", "AuthFailure"),
+        broken=broken,
+    )
+
+
 SERIES = (100, 250, 500, 1000)
 
 SCENARIOS = (
@@ -146,5 +173,6 @@ SCENARIOS = (
     ),
     hooks("hooks", 200),
     hooks("hooks-beside", 100, plain=400, factor=2.0),
+    accounts_and_regions(20, 4, slowest=400),
     *(plain_loop(volumes) for volumes in SERIES),
 )

@@ -43,6 +43,7 @@ def run(chosen: Scenario, factor: float | None = None) -> dict[str, Any]:
             "epoch": epoch,
             "seconds": INVOCATION_SECONDS,
             "invocations": chosen.invocations,
+            "side_by_side": chosen.side_by_side,
             "address": remote.address,
         }
         done = subprocess.run(
@@ -62,6 +63,7 @@ def judged(chosen: Scenario, factor: float, measured: dict[str, Any]) -> dict[st
     made = answered + throttled
     created = sum(int(times) * volumes for times, volumes in measured["new_by_count"].items())
     windows = sorted(measured["windows"])
+    errors = [each for each in measured["errors"] if not any(word in each for word in chosen.expected)]
     return {
         "name": chosen.name,
         "what": chosen.what,
@@ -79,9 +81,11 @@ def judged(chosen: Scenario, factor: float, measured: dict[str, Any]) -> dict[st
         "throttled": round(throttled / made, 4),
         "created": created,
         "exactly_once": measured["new_by_count"] == {"1": chosen.volumes},
-        "failed": len(measured["errors"]) and measured["summary"].get("failed", len(measured["errors"])),
-        "first_error": next(iter(measured["errors"]), "")[:200],
+        "failed": len(errors) and measured["summary"].get("failed", len(errors)),
+        "expected": len(measured["errors"]) - len(errors),
+        "first_error": next(iter(errors), "")[:200],
         "invoked": measured["invoked"],
+        "broken": chosen.broken,
         "window_median": windows[len(windows) // 2] if windows else None,
         "frozen_beyond": round(windows[len(windows) // 2] - ROUND_TRIP - Setting(1, 0).write_seconds, 3)
         if windows
@@ -106,6 +110,8 @@ def misses(result: dict[str, Any]) -> list[str]:
     found = []
     if result["failed"]:
         found.append(f"{result['failed']} failed")
+    if result["expected"] != result.get("broken", 0):
+        found.append(f"{result['expected']} of {result['broken']} broken targets told")
     if not result["exactly_once"]:
         found.append(f"{result['created']} created for {result['volumes']} volumes")
     if result["most"] and result["ratio"] > result["most"]:

@@ -3,6 +3,7 @@
 Each stage is a fixture, which begins where the stage before it ended, and says what was seen.
 """
 
+import json
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,11 +12,13 @@ from typing import Any
 import pytest
 
 from tests.deployed.stack import STACK, Checkout, Cloud, eventually, ministack
-from tests.endpoint import Account, Rules, endpoint
+from tests.endpoint import Account, Rules, ec2_of, endpoint, selected_volume
 
 EVERY_MINUTE = ("--parameter-overrides", "HourSchedule='rate(1 minute)'")
 EDITED = '{"hour": 24, "day": 7, "month": 12}'  # the README's
 DOCUMENT = f"auto-snapshots-{STACK}-filesystem"
+TARGETS_PATH = "/auto-snapshots/targets/"
+MEMBER, MEMBER_REGION = "222222222222", "us-east-1"
 SECONDS_NEEDED = 180  # from the first firing to the last
 
 
@@ -130,9 +133,19 @@ class Again:
     answer: dict[str, Any]
     created: int
     policies: dict[str, str]
+    in_the_member: list[dict[str, Any]]
 
 
 @pytest.fixture(scope="package")
 def deployed_again(world, deleted):
-    world.checkout.deploy("--parameter-overrides", "CreateExamplePolicies=false")
-    return Again(world.cloud.invoke("hour.json"), world.created(), world.policies())
+    """With targets this time: another account's Region has a run of its own, out of Lambda's queue."""
+    world.checkout.deploy("--parameter-overrides", "CreateExamplePolicies=false", f"TargetsPath={TARGETS_PATH}")
+    created = world.created()
+    member = ec2_of(MEMBER, MEMBER_REGION)
+    volume = selected_volume(member, "CRITICAL")
+    listed = [{"account": MEMBER, "external_id": "an-external-id", "regions": [MEMBER_REGION]}]
+    world.account.ssm.put_parameter(Name=f"{TARGETS_PATH}all", Value=json.dumps(listed), Type="String")
+    answer = world.cloud.invoke("hour.json")
+    own = [{"Name": "volume-id", "Values": [volume]}]
+    there = eventually(lambda: member.describe_snapshots(OwnerIds=["self"], Filters=own)["Snapshots"])
+    return Again(answer, created, world.policies(), there)

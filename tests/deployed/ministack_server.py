@@ -1,7 +1,7 @@
 """ministack, an AWS endpoint on this machine, with what the template needs of it and it does not have.
 
-Run by .venv-deployed's interpreter. Where it listens, and where the function's EC2 and SSM are, is said by environment
-(`GATEWAY_PORT`, `AWS_ENDPOINT_URL_EC2`, `AWS_ENDPOINT_URL_SSM`), which the function's process inherits.
+Run by .venv-deployed's interpreter. Where it listens, and where the function's EC2, SSM and STS are, is said by
+environment (`GATEWAY_PORT`, `AWS_ENDPOINT_URL_EC2` and so on), which the function's process inherits.
 
 - Policies and documents are created where the function looks for them: in Parameter Store and Systems Manager of the
   endpoint that also plays EC2, not in ministack's own.

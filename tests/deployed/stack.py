@@ -51,6 +51,7 @@ def ministack(ec2_and_ssm: str, log: Path) -> Iterator[str]:
         "SFTP_ENABLED": "0",
         "AWS_ENDPOINT_URL_EC2": ec2_and_ssm,
         "AWS_ENDPOINT_URL_SSM": ec2_and_ssm,
+        "AWS_ENDPOINT_URL_STS": ec2_and_ssm,  # whose credentials name the account that EC2 is asked of
         **credentials(),
     }
     with log.open("wb") as output:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.deployed.conftest import DOCUMENT, EDITED
+from tests.deployed.conftest import DOCUMENT, EDITED, MEMBER, MEMBER_REGION
 from tests.deployed.stack import STACK
 
 
@@ -70,6 +70,14 @@ def test_deleting_the_stack_leaves_the_policies_as_they_were_edited_and_the_snap
 
 
 def test_deployed_again_over_the_kept_policies_the_hour_is_found_done(deleted, deployed_again):
-    assert deployed_again.answer["message"] == "hour: 0 created, 0 shared, 1 already done, 0 deleted"
+    done = "hour: 0 created, 0 shared, 1 already done, 0 deleted"
+    assert deployed_again.answer["message"] == f"{done}, 1 target started"
     assert deployed_again.created == 1
     assert deployed_again.policies == deleted.policies
+
+
+def test_another_account_s_region_is_served_by_the_same_function_out_of_lambda_s_queue(deployed_again):
+    assert deployed_again.answer["targets_started"] == [f"{MEMBER}/{MEMBER_REGION}"]
+    (snapshot,) = deployed_again.in_the_member
+    assert snapshot["OwnerId"] == MEMBER
+    assert {"Key": "AUTO-SNAPSHOT-PERIOD", "Value": "hour"} in snapshot["Tags"]

@@ -15,6 +15,8 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from moto.backends import get_backend
+
 from tests.endpoint import Rules, ec2_backend, endpoint
 from tests.run_command_endpoint import Agents, Reply, Sent
 from tests.throttled.buckets import Buckets
@@ -46,6 +48,7 @@ class _Endpoint:
     def build(self, fleet: Fleet) -> None:
         """While nothing is limited and no time is lost."""
         build(fleet, self.rules)
+        self.layer.broken = fleet.broken
         if self._stage_seconds:
             for reservation in ec2_backend().reservations.values():
                 self.agents.scripts |= {each.id: self._slowly for each in reservation.instances}
@@ -64,7 +67,8 @@ class _Endpoint:
         return {}
 
     def stats(self, _: Any) -> Any:
-        snapshots = [each for each in ec2_backend().snapshots.values() if self._is_ours(each)]
+        backends = [backend for regions in get_backend("ec2").values() for backend in regions.values()]
+        snapshots = [each for backend in backends for each in backend.snapshots.values() if self._is_ours(each)]
         by_volume: dict[str, int] = {}
         for each in snapshots:
             if each.description != "older":

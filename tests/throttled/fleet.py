@@ -6,13 +6,19 @@ import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from unittest import mock
+
+from moto.backends import get_backend
 
 from tests.endpoint import REGION, Account, Rules, ec2_backend
+from tests.throttled.layer import Broken
 
 KEY = "AUTO-SNAPSHOT"
 POLICY = "BENCH"
 PLAIN = "BENCH-PLAIN"
 DOCUMENT = "auto-snapshots-bench"
+TARGETS_PATH = "/auto-snapshots/targets/"
+REGIONS = ("eu-west-1", "eu-central-1", "us-east-1", "ap-southeast-2")
 DECLARED = ("command", "executionId", "volumeIds", "snapshotIds", "notAfter", "timeoutSeconds")
 
 
@@ -23,6 +29,9 @@ class Fleet:
     On `instances`, `volumes` is the number on each, and the policy names a hook document.
     `plain` more volumes are detached, have no older snapshots and a policy without a hook.
     `foreign_pending` snapshots of other tools stay pending all the time.
+
+    `accounts` are further ones, in each of which the function serves all of REGIONS: `in_each` volumes there, but
+    `in_slowest` in the first account's first. The last account has no role, the one before it lacks the last Region.
     """
 
     volumes: int
@@ -31,6 +40,20 @@ class Fleet:
     instances: int = 0
     plain: int = 0
     foreign_pending: int = 0
+    accounts: int = 0
+    in_each: int = 0
+    in_slowest: int = 0
+
+    @property
+    def account_ids(self) -> tuple[str, ...]:
+        return tuple(f"2{number:011d}" for number in range(self.accounts))
+
+    @property
+    def broken(self) -> Broken:
+        if not self.accounts:
+            return Broken()
+        *_, without_a_region, without_role = self.account_ids
+        return Broken(frozenset((without_role,)), frozenset((f"{without_a_region}/{REGIONS[-1]}",)))
 
 
 def build(fleet: Fleet, rules: Rules) -> None:
@@ -55,10 +78,24 @@ def build(fleet: Fleet, rules: Rules) -> None:
     foreign = backend.create_volume(size=8, zone_name=f"{REGION}a")
     for _ in range(fleet.foreign_pending):
         rules.held_pending.add(_snapshot(backend, foreign.id, now - timedelta(days=1)).id)
+    # An account's own images would take half a second for each of its Regions.
+    with mock.patch("moto.settings.ec2_load_default_amis", return_value=False):
+        for account_id in fleet.account_ids:
+            _build_member(account, account_id, fleet)
+
+
+def _build_member(home: Account, account_id: str, fleet: Fleet) -> None:
+    listed = json.dumps({"account": account_id, "regions": REGIONS})
+    home.ssm.put_parameter(Name=f"{TARGETS_PATH}{account_id}", Value=listed, Type="String")
+    for region in REGIONS:
+        is_slowest = (account_id, region) == (fleet.account_ids[0], REGIONS[0])
+        backend = get_backend("ec2")[account_id][region]
+        for _ in range(fleet.in_slowest if is_slowest else fleet.in_each):
+            _volume(backend, POLICY)
 
 
 def _volume(backend: Any, policy: str) -> Any:
-    volume = backend.create_volume(size=8, zone_name=f"{REGION}a")
+    volume = backend.create_volume(size=8, zone_name=f"{backend.region_name}a")
     volume.add_tags({KEY: policy})
     return volume
 

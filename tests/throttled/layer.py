@@ -33,6 +33,13 @@ REFUSED = (
     '<?xml version="1.0" encoding="UTF-8"?><Response><Errors><Error><Code>RequestLimitExceeded</Code>'
     "<Message>Request limit exceeded.</Message></Error></Errors><RequestID>{}</RequestID></Response>"
 )
+NOT_ENABLED = REFUSED.replace("RequestLimitExceeded", "AuthFailure").replace(
+    "Request limit exceeded.", "AWS was not able to validate the provided access credentials"
+)
+NO_ROLE = (
+    "<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>User is not authorized to perform: "
+    "sts:AssumeRole</Message></Error><RequestId>{}</RequestId></ErrorResponse>"
+)
 CREDENTIAL = re.compile(r"Credential=([^/]+)/\d+/([^/]+)/([^/]+)/")
 CODE = re.compile(rb"<Code>([\w.]+)</Code>|\"__type\": ?\"(?:[^\"]*#)?(\w+)\"")
 
@@ -50,6 +57,14 @@ class Latency:
 
     def of(self, action: str) -> float:
         return self.read if action.startswith(("Describe", "List", "Get")) else self.write
+
+
+@dataclass(frozen=True)
+class Broken:
+    """Accounts without the member role, and accounts' Regions that are not enabled (`ACCOUNT/REGION`)."""
+
+    without_role: frozenset[str] = frozenset()
+    not_enabled: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -80,6 +95,7 @@ class Layer:
         self.latency = latency
         self.clock = clock
         self.counts = Counts()
+        self.broken = Broken()
         self.invocations: list[Any] = []
         self.controls: dict[str, Callable[[Any], Any]] = {"invocations": self._take_invocations}
         self._lock = threading.Lock()
@@ -107,6 +123,10 @@ class Layer:
         target = environ.get("HTTP_X_AMZ_TARGET")
         asked = {} if target else dict(urllib.parse.parse_qsl(body.decode(), keep_blank_values=True))
         action = target.rpartition(".")[2] if target else asked.get("Action", "?")
+        refusal = None if target else self._refusal(environ, action, asked)
+        if refusal is not None:
+            self._wait_until(began + self.latency.refusal)
+            return _answer(start_response, "403 Forbidden", "text/xml", refusal.format(uuid.uuid4()).encode())
         if not target and not self._admits(environ, action, asked):
             with self._lock:
                 self.counts.throttled[action] += 1
@@ -122,6 +142,13 @@ class Layer:
         self._count(action, said[0], chunks)
         self._wait_until(began + self.latency.of(action))
         return chunks
+
+    def _refusal(self, environ: Environ, action: str, asked: dict[str, str]) -> str | None:
+        if action == "AssumeRole":
+            return NO_ROLE if asked["RoleArn"].split(":")[4] in self.broken.without_role else None
+        found = CREDENTIAL.search(environ.get("HTTP_AUTHORIZATION", ""))
+        place = f"{get_account_id_from(found[1])}/{found[2]}" if found else ""
+        return NOT_ENABLED if place in self.broken.not_enabled else None
 
     def _admits(self, environ: Environ, action: str, asked: dict[str, str]) -> bool:
         if self.buckets is None:
