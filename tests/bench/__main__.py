@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tests.bench.cold_start import PAIRS, environment, measure
+from tests.bench.memory_sizes import measured_sizes
 from tests.bench.record import COLUMNS, Row, cells, record
 from tests.bench.scenarios import SCENARIOS
 from tests.bench.throughput import misses, run
@@ -96,6 +97,7 @@ SECTIONS: dict[str, Callable[[], Iterator[Row]]] = {
     "cold-starts": cold_starts,
     "freezes": freezes,
     "calls": calls,
+    "memory-sizes": measured_sizes,
 }
 
 

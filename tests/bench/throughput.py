@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from tests.bench.scenarios import ROUND_TRIP, SCENARIOS, Scenario
@@ -33,8 +34,8 @@ def scenario(name: str) -> Scenario:
     return found
 
 
-def run(chosen: Scenario, factor: float | None = None) -> dict[str, Any]:
-    """One run of the scenario, in fresh processes."""
+def run(chosen: Scenario, factor: float | None = None, prefix: Sequence[str] = ()) -> dict[str, Any]:
+    """One run of the scenario, in fresh processes; `prefix` is put before the client's command."""
     factor = factor or chosen.factor
     epoch = time.time()
     with running(Setting(factor=factor, epoch=epoch, **chosen.setting), chosen.fleet) as remote:
@@ -47,7 +48,7 @@ def run(chosen: Scenario, factor: float | None = None) -> dict[str, Any]:
             "address": remote.address,
         }
         done = subprocess.run(
-            [sys.executable, "-m", f"tests.bench.{chosen.client}", json.dumps(asked)],
+            [*prefix, sys.executable, "-m", f"tests.bench.{chosen.client}", json.dumps(asked)],
             env=remote.environment(),
             cwd=ROOT,
             stdout=subprocess.PIPE,
