@@ -56,8 +56,9 @@ def translated(operation: str) -> Iterator[None]:
         raise _type_for(code, operation, status)(operation, code, details.get("Message", "no message")) from error
     except (BotoCoreError, ResponseParserError) as error:
         raise NoAnswerError(operation, type(error).__name__, str(error)) from error
-    except (KeyError, TypeError, ValueError) as error:
-        # The call was made; its answer is not of the form that the API promises.
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        # The call was made; its answer is not of the form that the API promises. botocore takes a body that is
+        # no JSON for an empty answer, and stumbles with an AttributeError over JSON that is no object.
         raise NoAnswerError(operation, "UnexpectedAnswer", repr(error)) from error
 
 
