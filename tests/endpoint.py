@@ -272,7 +272,7 @@ class Account:
     def __init__(self) -> None:
         self.ec2 = boto3.client("ec2")
         self.ssm = boto3.client("ssm")
-        self._devices = (f"/dev/sd{letter}{digit}" for letter, digit in itertools.product("fghijklmnop", "123456789"))
+        self._devices = itertools.cycle(f"/dev/sd{letter}{digit}" for letter in "fghijklmnop" for digit in "123456789")
         self._image = next(iter(ec2_backend().amis))
 
     def policy(self, name: str, value: str, path: str = "/auto-snapshots/policies/", kind: Any = "String") -> None:
