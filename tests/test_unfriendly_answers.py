@@ -115,6 +115,15 @@ def test_an_error_whose_body_cannot_be_read_is_an_error_all_the_same(edge, opera
     assert raised.value.operation == operation
 
 
+@pytest.mark.parametrize("status", [200, 400, 500])
+@pytest.mark.parametrize("operation", READS)
+def test_a_long_body_that_cannot_be_read_is_not_quoted_whole(edge, operation, status):
+    edge.faults.on(operation, answer(b"<page>" + b"x" * 100_000, status))
+    with pytest.raises(AwsError) as raised:
+        READS[operation](edge)
+    assert len(str(raised.value)) < 700
+
+
 @pytest.mark.parametrize("operation", WRITES_WITHOUT_ONE)
 def test_a_write_whose_acknowledgement_ends_early_is_not_taken_as_done(edge, operation):
     edge.faults.on(operation, answer(f'<?xml version="1.0"?><{operation}Response><return>tr'))
@@ -131,6 +140,14 @@ def test_an_encrypted_policy_whose_answer_is_garbled_is_the_fault_of_that_policy
     assert plain == Parameter("/p/A", "y")
     assert secret.value == ""
     assert "GetParameter" in (secret.error or "")
+
+
+def test_a_decrypted_policy_whose_answer_ends_within_a_character_is_not_quoted(edge):
+    edge.pages("GetParametersByPath", '{"Parameters": [{"Name": "/p/S", "Type": "SecureString", "Value": "x"}]}')
+    edge.faults.on("GetParameter", answer('{"Parameter": {"Value": "hunter2 é'.encode()[:-1]))
+    (secret,) = edge.policies.read()
+    assert "GetParameter: UnexpectedAnswer: " in (secret.error or "")
+    assert "hunter2" not in (secret.error or "")
 
 
 @pytest.mark.parametrize(

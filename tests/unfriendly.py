@@ -78,6 +78,14 @@ class World:
         made.add_tags({KEYS.period: keepers, **({KEYS.selection: policy} if policy else {})})
         return str(made.id)
 
+    @property
+    def backend(self) -> Any:
+        return ec2_backend()
+
+    def of(self, volume: str) -> list[str]:
+        """A volume's snapshots, without a call."""
+        return [each for each in self.ids() if self.backend.snapshots[each].volume.id == volume]
+
     def ids(self) -> set[str]:
         """Of all snapshots there are, without a call."""
         return {each.id for each in ec2_backend().snapshots.values() if not each.from_ami}
