@@ -52,9 +52,9 @@ def translated(operation: str) -> Iterator[None]:
         yield
     except ClientError as error:
         details = error.response.get("Error", {})
-        code = details.get("Code", "Unknown").removeprefix("Client.")
+        code = (details.get("Code") or "Unknown").removeprefix("Client.")
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        message = _brief(details.get("Message", "no message"))
+        message = _brief(details.get("Message") or "no message")
         raise _type_for(code, operation, status)(operation, code, message) from error
     except (BotoCoreError, ResponseParserError) as error:
         raise NoAnswerError(operation, type(error).__name__, _brief(str(error))) from error

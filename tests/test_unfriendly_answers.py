@@ -115,6 +115,13 @@ def test_an_error_whose_body_cannot_be_read_is_an_error_all_the_same(edge, opera
     assert raised.value.operation == operation
 
 
+@pytest.mark.parametrize("operation", ["DescribeSnapshots", "CreateSnapshot", "DeleteSnapshot"])
+def test_an_error_without_code_and_message_is_an_error_all_the_same(edge, operation):
+    edge.faults.on(operation, answer("<Response><Errors><Error><Code/><Message/></Error></Errors></Response>", 400))
+    with pytest.raises(AwsError, match=f"{operation}: Unknown: no message"):
+        (READS | WRITES_WITH_AN_ANSWER | WRITES_WITHOUT_ONE)[operation](edge)
+
+
 @pytest.mark.parametrize("status", [200, 400, 500])
 @pytest.mark.parametrize("operation", READS)
 def test_a_long_body_that_cannot_be_read_is_not_quoted_whole(edge, operation, status):
