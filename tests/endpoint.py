@@ -1,8 +1,9 @@
 """An AWS endpoint on this machine: moto's server, taught the EC2 behaviour that this software depends on.
 
 moto completes snapshots at once, stamps them with the machine's clock, does not page volumes and
-snapshots, lists everybody's snapshots as one's own, wants all values of a `tag-key` filter on one resource where EC2 wants any, and ignores
-`CopyTagsFromSource`, `ExcludeDataVolumeIds`, the 15-second rule and the cap on pending snapshots.
+snapshots, lists everybody's snapshots as one's own, wants all values of a `tag-key` filter on one
+resource where EC2 wants any, and ignores `CopyTagsFromSource`, `ExcludeDataVolumeIds`, the 15-second
+rule and the cap on pending snapshots.
 Its requests run side by side on plain dictionaries, and it finds a resource's tags by going through all
 tags there are. What is added here for those is kept in this one place; Run Command, and what a restore needs, are
 added beside it.

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from lambda_function.errors import AwsError
-from tests.faults import denied, error, throttled
+from tests.faults import denied, error, lost_answer, throttled, through, truncated_answer
 from tests.run_command_endpoint import Reply
 from tests.unfriendly import KEYS, unfriendly_world
 
@@ -155,7 +155,7 @@ def test_a_set_of_volumes_with_odd_tags_is_taken_with_each_volume_s_own(world):
     assert [world.tag(world.of(volume)[0], "Name") for volume in volumes] == list(values)
 
 
-@pytest.mark.parametrize("name", ["P ", " P", "p", "Ｐ", "P\u200b", "*", "P?", "🗄", "../P", "P/Q", ""])
+@pytest.mark.parametrize("name", ["P ", " P", "p", "\uff30", "P\u200b", "*", "P?", "🗄", "../P", "P/Q", ""])
 def test_a_tag_that_only_resembles_a_policy_s_name_selects_nothing_and_is_told(world, name):
     volume = with_old_ones(world, name)
     run = world.invoke({"period": "hour"})
@@ -173,7 +173,8 @@ def test_snapshots_of_other_accounts_that_bear_our_key_are_not_even_listed(world
     world.backend.snapshots[foreign].owner_id = OTHER_ACCOUNT
     run = world.invoke({"period": "hour"})
     assert run.error is None
-    assert run.deleted and foreign not in run.deleted
+    assert run.deleted
+    assert foreign not in run.deleted
     assert len(world.of(volume)) == 3, "it neither served the slot nor counted"
     describing = [parameters for name, parameters in world.rules.requests if name == "describe_snapshots"]
     assert len(describing) == 2
@@ -198,14 +199,57 @@ def test_a_snapshot_in_the_archive_counts_and_goes_like_any_other(world):
 
 
 @pytest.mark.parametrize(
-    "code", ["IncorrectState", "SnapshotLocked", "InvalidSnapshot.InUse", "OperationNotPermitted", "DependencyViolation"]
+    "code",
+    ["IncorrectState", "SnapshotLocked", "InvalidSnapshot.InUse", "OperationNotPermitted", "DependencyViolation"],
 )
 def test_a_deletion_that_ec2_refuses_for_whatever_reason_is_told_with_it_and_the_others_go_on(world, code):
     with_old_ones(world)
-    world.faults.in_turn("DeleteSnapshot", error(code, message="the reason"), lambda request: None)
+    world.faults.in_turn("DeleteSnapshot", error(code, message="the reason"), through)
     run = world.invoke({"period": "hour"})
     assert len(run.deleted) == 2
     assert "the reason" in run.text
+
+
+# Answers that do not come
+
+
+def to_create(world, operation):
+    """Volumes that one call of this kind serves."""
+    world.rules.create_interval = timedelta(seconds=15)
+    if operation == "CreateSnapshot":
+        return [world.account.volume({KEYS.selection: "P"})]
+    instance = world.account.instance()
+    return [world.account.volume({KEYS.selection: "P"}, instance) for _ in range(2)]
+
+
+@pytest.mark.parametrize("operation", ["CreateSnapshot", "CreateSnapshots"])
+def test_a_create_whose_answer_is_lost_is_found_again_and_not_made_twice(world, operation):
+    volumes = to_create(world, operation)
+    world.faults.in_turn(operation, lost_answer, through)
+    run = world.invoke({"period": "hour"})
+    assert run.error is None
+    assert world.faults.seen[operation] >= 2
+    assert [len(world.of(volume)) for volume in volumes] == [1] * len(volumes)
+
+
+@pytest.mark.parametrize("operation", ["CreateSnapshot", "CreateSnapshots"])
+def test_a_create_whose_answer_is_cut_fails_and_the_repetition_finds_it_done(world, operation):
+    volumes = to_create(world, operation)
+    world.faults.in_turn(operation, truncated_answer, through)
+    first, second = world.invoke({"period": "hour"}), world.invoke({"period": "hour"})
+    assert operation in first.text
+    assert (second.error, second.writes) == (None, [])
+    assert [len(world.of(volume)) for volume in volumes] == [1] * len(volumes)
+
+
+@pytest.mark.parametrize("fault", [lost_answer, truncated_answer])
+def test_a_deletion_whose_answer_does_not_come_whole_is_done_and_costs_no_other(world, fault):
+    volume = with_old_ones(world)
+    world.faults.in_turn("DeleteSnapshot", fault, through)
+    run = world.invoke({"period": "hour"})
+    assert len(run.deleted) == 3
+    assert len(world.of(volume)) == 2
+    assert (run.error is None) is (fault is lost_answer)
 
 
 # The clock and the signature
@@ -245,7 +289,7 @@ def test_when_commands_cannot_be_listed_the_thaw_is_sent_all_the_same_and_the_fa
 
 
 def test_commands_that_cannot_be_listed_for_a_while_cost_nothing_but_time(world):
-    instance, volume = hooked(world)
+    _, volume = hooked(world)
     world.faults.on("ListCommandInvocations", throttled, after=1, times=12)
     run = world.invoke({"period": "hour"})
     assert run.error is None
