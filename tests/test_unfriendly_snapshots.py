@@ -107,6 +107,26 @@ def test_one_that_is_deleted_but_still_listed_when_looked_at_again_is_no_failure
     assert all(each.id in cloud.snapshots for each in kept)
 
 
+def test_one_of_the_newest_that_is_gone_but_still_listed_counts_once_more_and_the_next_run_makes_it_good(cloud):
+    volume = cloud.volume(1)
+    ghost, second, third = (cloud.snapshot(volume, "hour", n * HOUR) for n in (1, 2, 3))
+    whole = cloud.list_snapshots
+
+    def as_listed_before(*asked):
+        listed = whole(*asked)
+        cloud.snapshots.pop(ghost.id, None)
+        return listed
+
+    cloud.list_snapshots = as_listed_before
+    report = cloud.run("hour")
+    assert report.failures == ()
+    assert {each.id for each in (second, third)} & set(cloud.snapshots) == set()
+    assert len(cloud.of(volume)) == 1
+    cloud.clock.now += HOUR
+    cloud.run("hour")
+    assert len(cloud.of(volume)) == 2
+
+
 # Clocks
 
 
