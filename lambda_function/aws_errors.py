@@ -40,6 +40,7 @@ _REJECTED = ("Invalid", "Incorrect", "Unsupported", "Missing", "OperationNotPerm
 
 _LOCK = re.compile(r"(?<!b)(?<!B)lock", re.IGNORECASE)  # not `Blocked`, which is about the account
 
+_MAX_MESSAGE = 500
 _SERVER_FAULT = 500
 _NOT_BEGUN = ("RequestLimitExceeded", "Throttling", "ThrottlingException", "Unavailable", "ServiceUnavailable")
 
@@ -51,14 +52,23 @@ def translated(operation: str) -> Iterator[None]:
         yield
     except ClientError as error:
         details = error.response.get("Error", {})
-        code = details.get("Code", "Unknown").removeprefix("Client.")
+        code = (details.get("Code") or "Unknown").removeprefix("Client.")
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        raise _type_for(code, operation, status)(operation, code, details.get("Message", "no message")) from error
+        message = _brief(details.get("Message") or "no message")
+        raise _type_for(code, operation, status)(operation, code, message) from error
     except (BotoCoreError, ResponseParserError) as error:
-        raise NoAnswerError(operation, type(error).__name__, str(error)) from error
-    except (KeyError, TypeError, ValueError) as error:
-        # The call was made; its answer is not of the form that the API promises.
-        raise NoAnswerError(operation, "UnexpectedAnswer", repr(error)) from error
+        raise NoAnswerError(operation, type(error).__name__, _brief(str(error))) from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        # The call was made; its answer is not of the form that the API promises. botocore takes a body that is
+        # no JSON for an empty answer, and stumbles with an AttributeError over JSON that is no object.
+        # Not the bytes that are no text: they may be those of an encrypted policy.
+        what = error.reason if isinstance(error, UnicodeDecodeError) else repr(error)
+        raise NoAnswerError(operation, "UnexpectedAnswer", _brief(what)) from error
+
+
+def _brief(text: str) -> str:
+    """botocore's errors quote a body that it cannot parse, which may be a page of a thousand snapshots."""
+    return text if len(text) <= _MAX_MESSAGE else text[: _MAX_MESSAGE - 1] + "…"
 
 
 def _type_for(code: str, operation: str, status: int) -> type[AwsError]:

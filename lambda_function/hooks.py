@@ -179,7 +179,8 @@ class Freeze(Generic[T]):
                 thawed = False
                 errors.append(f"post on {instance_id}: {outcome}: look at it, it may still be frozen")
             elif not held_here and self._frozen_at is not None:
-                errors.append(f"post on {instance_id}: the freeze was not held throughout, or that is not known")
+                why = "" if outcome.complete else f" ({outcome.explanation})"
+                errors.append(f"post on {instance_id}: the freeze was not held throughout, or that is not known{why}")
         return "; ".join(errors) or None, thawed, held and bool(self._sent), held_ms
 
     def _send_posts(self, snapshot_ids: Sequence[str]) -> dict[str, CommandOutcome]:

@@ -46,6 +46,6 @@ class ParameterStore:
         try:
             with translated("GetParameter"):
                 answer = self.client.get_parameter(Name=parameter.name, WithDecryption=True)
+                return Parameter(parameter.name, answer["Parameter"]["Value"], secure=True)
         except AwsError as error:
             return Parameter(parameter.name, error=f"could not be read and decrypted: {error}", secure=True)
-        return Parameter(parameter.name, answer["Parameter"].get("Value", ""), secure=True)

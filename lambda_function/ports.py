@@ -69,7 +69,8 @@ class CommandOutcome:
         said = [line for line in (self.error or self.output).splitlines() if line.strip() and not _IDLE.search(line)]
         last = said[-1] if said else ""
         code = f"exit {self.exit_code}" if self.exit_code not in (None, 0, -1) else ""
-        return ": ".join(part for part in (code, "" if self.succeeded else last.strip()[:300]) if part)
+        is_of_interest = not (self.succeeded and self.complete)
+        return ": ".join(part for part in (code, last.strip()[:300] if is_of_interest else "") if part)
 
     def __str__(self) -> str:
         return f"{self.status} ({self.explanation})" if self.explanation else self.status
@@ -91,7 +92,10 @@ class Commands(Protocol):
         """Send one command and return its id. NoAnswerError: it may have been sent all the same."""
 
     def wait(self, command_id: str, instance_id: str, until: float) -> CommandOutcome | None:
-        """The outcome, or None when it has not ended by `until` (on the budget's elapsed clock)."""
+        """The outcome, or None when it has not ended by `until` (on the budget's elapsed clock).
+
+        Raises AwsError when it could not be seen at the end whether it has.
+        """
 
     def cancel(self, command_id: str, instance_id: str) -> None:
         """Ask for cancellation; no guarantee."""

@@ -52,6 +52,8 @@ class RunCommand:
     _platforms: dict[str, str] = field(default_factory=dict)
     _ended: dict[tuple[str, str], CommandOutcome] = field(default_factory=dict)
     _polled_at: float = float("-inf")
+    _unseen: AwsError | None = None
+    """Why the last look failed; None after one that did not."""
 
     def describe_document(self, name: str) -> HookDocument:
         try:
@@ -132,8 +134,12 @@ class RunCommand:
             while True:
                 outcome = self._outcome(command_id, instance_id)
                 now = self.time.elapsed()
-                if outcome is not None or now >= until:
+                if outcome is not None:
                     return outcome
+                if now >= until:
+                    if self._unseen is not None:
+                        raise self._unseen
+                    return None
                 pause = next((pause for after, pause in SLOWER_POLLS if now - began >= after), POLL_SECONDS)
                 self.time.sleep(min(pause, until - now))
         finally:
@@ -150,18 +156,21 @@ class RunCommand:
             if (command_id, instance_id) not in self._ended and self.time.elapsed() - self._polled_at >= POLL_SECONDS:
                 try:
                     self._look()
+                    self._unseen = None
                 except AwsError as error:
                     # The next look is near, and the command's own time-out is the limit of the patience.
+                    self._unseen = error
                     logger.warning("commands could not be listed: %s", error)
                 finally:
                     self._polled_at = self.time.elapsed()
             return self._ended.get((command_id, instance_id))
 
     def _look(self) -> None:
-        for raw in self._invocations():
-            key = (raw["CommandId"], raw["InstanceId"])
-            if raw["CommandId"] in self._waiting and key not in self._ended and raw["Status"] not in _UNDER_WAY:
-                self._ended[key] = self._read(raw)
+        with translated("ListCommandInvocations"):
+            for raw in self._invocations():
+                key = (raw["CommandId"], raw["InstanceId"])
+                if raw["CommandId"] in self._waiting and key not in self._ended and raw["Status"] not in _UNDER_WAY:
+                    self._ended[key] = self._read(raw)
 
     def _invocations(self) -> Iterator[Mapping[str, Any]]:
         wanted: dict[str, Any] = {"CommandId": next(iter(self._waiting))}
@@ -171,9 +180,8 @@ class RunCommand:
         pages = self.client.get_paginator("list_command_invocations").paginate(
             **wanted, Details=True, PaginationConfig={"PageSize": PAGE}
         )
-        with translated("ListCommandInvocations"):
-            for page in pages:
-                yield from page["CommandInvocations"]
+        for page in pages:
+            yield from page["CommandInvocations"]
 
     def _read(self, raw: Mapping[str, Any]) -> CommandOutcome:
         status = "Success" if raw["Status"] == "Success" else raw.get("StatusDetails") or raw["Status"]
@@ -185,6 +193,9 @@ class RunCommand:
         try:
             with translated("GetCommandInvocation"):
                 whole = self.client.get_command_invocation(CommandId=raw["CommandId"], InstanceId=raw["InstanceId"])
+                if whole["Status"] != raw["Status"]:
+                    # Not yet as far as the list: what is printed here may lack its end.
+                    raise ValueError(f"listed as {raw['Status']}, read as {whole['Status']}")
         except AwsError as error:
             return CommandOutcome(status, None, output, str(error), complete=False)
         return CommandOutcome(

@@ -1,8 +1,9 @@
 """An AWS endpoint on this machine: moto's server, taught the EC2 behaviour that this software depends on.
 
 moto completes snapshots at once, stamps them with the machine's clock, does not page volumes and
-snapshots, wants all values of a `tag-key` filter on one resource where EC2 wants any, and ignores
-`CopyTagsFromSource`, `ExcludeDataVolumeIds`, the 15-second rule and the cap on pending snapshots.
+snapshots, lists everybody's snapshots as one's own, wants all values of a `tag-key` filter on one
+resource where EC2 wants any, and ignores `CopyTagsFromSource`, `ExcludeDataVolumeIds`, the 15-second
+rule and the cap on pending snapshots.
 Its requests run side by side on plain dictionaries, and it finds a resource's tags by going through all
 tags there are. What is added here for those is kept in this one place; Run Command, and what a restore needs, are
 added beside it.
@@ -153,6 +154,8 @@ class _Extension:
         def respond(response: Any) -> ActionResult:
             result = original(response)
             items = result.result[key]
+            if response._get_param("OwnerIds") == ["self"]:
+                items = [each for each in items if each.owner_id == response.current_account]
             asked = response._get_param("MaxResults")
             start = int(response._get_param("NextToken") or 0)
             size = min(int(asked), self.rules.max_page) if asked else len(items) or 1
@@ -286,7 +289,7 @@ class Account:
     def __init__(self) -> None:
         self.ec2 = boto3.client("ec2")
         self.ssm = boto3.client("ssm")
-        self._devices = (f"/dev/sd{letter}{digit}" for letter, digit in itertools.product("fghijklmnop", "123456789"))
+        self._devices = itertools.cycle(f"/dev/sd{letter}{digit}" for letter in "fghijklmnop" for digit in "123456789")
         self._image = next(iter(ec2_backend().amis))
 
     def policy(self, name: str, value: str, path: str = "/auto-snapshots/policies/", kind: Any = "String") -> None:
