@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from lambda_function.time_budget import TimeBudget
 
-POLL_SECONDS = 2.0
+POLL_SECONDS = 0.5
 REFUSED_SECONDS = 5.0
 """Between looks at a full account, and after a refusal, whatever the count says."""
 

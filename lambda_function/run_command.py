@@ -10,7 +10,7 @@ import logging
 import threading
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from lambda_function.aws_errors import translated
@@ -36,6 +36,10 @@ SLOWER_POLLS = ((60.0, 3.0), (10.0, 1.0))
 LISTED_CHARACTERS = 2500
 """`ListCommandInvocations` cuts a plugin's output there; `GetCommandInvocation` gives 24,000."""
 CLOCK_SKEW = timedelta(minutes=2)
+"""Between this clock and SSM's, where SSM did not say when it took a command."""
+
+COARSE = timedelta(seconds=2)
+"""`InvokedAfter` is in whole seconds, and whether it includes its own second is not said."""
 
 _UNDER_WAY = ("Pending", "InProgress", "Delayed", "Cancelling")
 
@@ -48,7 +52,8 @@ class RunCommand:
     time: TimeBudget
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _waiting: set[str] = field(default_factory=set)
-    _sent_at: dict[str, datetime] = field(default_factory=dict)
+    _listed_after: dict[str, datetime] = field(default_factory=dict)
+    """By command: a moment of SSM's clock shortly before it. The shorter before, the fewer older ones are listed."""
     _platforms: dict[str, str] = field(default_factory=dict)
     _ended: dict[tuple[str, str], CommandOutcome] = field(default_factory=dict)
     _polled_at: float = float("-inf")
@@ -122,8 +127,9 @@ class RunCommand:
                 Comment=f"auto-snapshots {parameters['command'][0]}",
             )
             command_id = answer["Command"]["CommandId"]
+            taken = answer["Command"].get("RequestedDateTime")
         with self._lock:
-            self._sent_at[command_id] = now
+            self._listed_after[command_id] = taken.astimezone(UTC) - COARSE if taken else now - CLOCK_SKEW
         return command_id
 
     def wait(self, command_id: str, instance_id: str, until: float) -> CommandOutcome | None:
@@ -175,8 +181,8 @@ class RunCommand:
     def _invocations(self) -> Iterator[Mapping[str, Any]]:
         wanted: dict[str, Any] = {"CommandId": next(iter(self._waiting))}
         if len(self._waiting) > 1:
-            after = (min(self._sent_at[each] for each in self._waiting) - CLOCK_SKEW).strftime("%Y-%m-%dT%H:%M:%SZ")
-            wanted = {"Filters": [{"key": "InvokedAfter", "value": after}]}
+            after = min(self._listed_after[each] for each in self._waiting)
+            wanted = {"Filters": [{"key": "InvokedAfter", "value": after.strftime("%Y-%m-%dT%H:%M:%SZ")}]}
         pages = self.client.get_paginator("list_command_invocations").paginate(
             **wanted, Details=True, PaginationConfig={"PageSize": PAGE}
         )

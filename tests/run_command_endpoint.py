@@ -207,6 +207,7 @@ class _RunCommand:
                     "CommandId": sent.id,
                     "DocumentName": name,
                     "DocumentVersion": found.document_version,
+                    "RequestedDateTime": sent.requested,
                     "Status": "Pending",
                 }
             }

@@ -6,6 +6,7 @@ import threading
 import time
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from moto.backends import get_backend
@@ -386,7 +387,7 @@ def test_a_command_of_an_earlier_run_is_not_listed(rules, account, edge, documen
     rules.agents.sent[0].requested -= timedelta(hours=1)
     fresh = edge.send(document, account.instance(), parameters())
     edge._waiting.add("another, so that the list is asked for by time")
-    edge._sent_at["another, so that the list is asked for by time"] = datetime.now(UTC)
+    edge._listed_after["another, so that the list is asked for by time"] = datetime.now(UTC)
     assert edge.wait(fresh, rules.agents.sent[1].instance_id, soon()).succeeded
     answer = account.ssm.list_command_invocations(
         Filters=[
@@ -394,3 +395,20 @@ def test_a_command_of_an_earlier_run_is_not_listed(rules, account, edge, documen
         ]
     )
     assert [each["CommandId"] for each in answer["CommandInvocations"]] == [fresh]
+
+
+def test_commands_are_listed_from_shortly_before_the_oldest_awaited_one_by_ssm_s_own_clock(
+    rules, account, edge, document, agents
+):
+    """A busy run has hundreds; a look lists those since then, fifty a page, and instances stay frozen meanwhile."""
+    asked: list[Any] = []
+    edge.client.meta.events.register(
+        "provide-client-params.ssm.ListCommandInvocations", lambda params, **_: asked.append(params.get("Filters"))
+    )
+    for _ in range(2):
+        edge._waiting.add(edge.send(document, account.instance(), parameters()))
+    edge._look()
+    ((wanted,),) = asked
+    assert wanted["key"] == "InvokedAfter"
+    after = datetime.strptime(wanted["value"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    assert timedelta(seconds=1) <= agents.sent[0].requested - after <= timedelta(seconds=3)
