@@ -6,12 +6,13 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 from botocore.parsers import ResponseParserError
 
 from lambda_function.errors import (
     AccessRefusedError,
     AwsError,
+    ConfigurationError,
     CreationTooSoonError,
     NoAnswerError,
     RequestRejectedError,
@@ -47,7 +48,10 @@ _NOT_BEGUN = ("RequestLimitExceeded", "Throttling", "ThrottlingException", "Unav
 
 @contextmanager
 def translated(operation: str) -> Iterator[None]:
-    """Raise AwsError, or the subclass that the code stands for, instead of botocore's exceptions."""
+    """Raise AwsError, or the subclass that the code stands for, instead of botocore's exceptions.
+
+    Raises ConfigurationError where there are no credentials, which shows at the first call.
+    """
     try:
         yield
     except ClientError as error:
@@ -56,6 +60,8 @@ def translated(operation: str) -> Iterator[None]:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         message = _brief(details.get("Message") or "no message")
         raise _type_for(code, operation, status)(operation, code, message) from error
+    except (NoCredentialsError, PartialCredentialsError) as error:
+        raise ConfigurationError(f"no AWS credentials: {error}; see AWS_PROFILE, AWS_ACCESS_KEY_ID") from error
     except (BotoCoreError, ResponseParserError) as error:
         raise NoAnswerError(operation, type(error).__name__, _brief(str(error))) from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:

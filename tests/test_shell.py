@@ -164,3 +164,12 @@ def test_the_module_can_be_run_as_documented(account):
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["summary"]["created"] == 1
+
+
+def test_without_credentials_the_exit_code_is_that_of_a_wrong_configuration(account, monkeypatch, tmp_path, capsys):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    assert shell.main(["hour"]) == 2
+    assert "no AWS credentials: Unable to locate credentials; see AWS_PROFILE" in capsys.readouterr().err
