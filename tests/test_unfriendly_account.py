@@ -297,6 +297,16 @@ def test_commands_that_cannot_be_listed_for_a_while_cost_nothing_but_time(world)
     assert [world.tag(each, KEYS.consistency) for each in world.of(volume)] == ["application"]
 
 
+def test_when_what_a_command_printed_cannot_be_read_the_snapshot_stays_crash_and_the_failure_says_why(world):
+    _, volume = hooked(world)
+    world.rules.agents.with_plugins = False  # so that it is read from the invocation itself
+    world.faults.on("GetCommandInvocation", denied)
+    run = world.invoke({"period": "hour"})
+    assert "GetCommandInvocation: AccessDeniedException" in run.text
+    assert world.rules.agents.frozen == {}
+    assert [world.tag(each, KEYS.consistency) for each in world.of(volume)] == ["crash"]
+
+
 def test_a_freeze_that_throttling_keeps_from_being_cancelled_is_thawed_all_the_same(world):
     instance, _ = hooked(world)
     usual = world.rules.agents.well_behaved
