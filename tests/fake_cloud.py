@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -113,7 +113,7 @@ class FakeCloud:
         stored = Stored(self._next_id(), volume_id, self.clock.now - age, tags)
         for name, value in fields.items():
             setattr(stored, name, value)
-        self.snapshots[stored.id] = stored
+        self._add(stored)
         return stored
 
     def run(self, period: Period | str = Period.HOUR, *, seconds: float = 900, **fields: object) -> RunReport:
@@ -144,7 +144,7 @@ class FakeCloud:
     def of(self, volume: Volume | str, period: str | None = None) -> list[Stored]:
         """A volume's snapshots, oldest first; those a period keeps, where one is named."""
         volume_id = volume if isinstance(volume, str) else volume.id
-        mine = [s for s in self.snapshots.values() if s.volume_id == volume_id]
+        mine = list(self._of_volume(volume_id))
         if period is not None:
             mine = [s for s in mine if period in parse_keepers(s.tags.get(KEYS.period, ""))]
         return sorted(mine, key=lambda s: (s.start_time, s.id))
@@ -184,10 +184,8 @@ class FakeCloud:
         with self._call("DescribeSnapshots", ""):
             return [
                 self._seen(stored)
-                for stored in self.snapshots.values()
-                if self._visible(stored)
-                and any(period.value in stored.tags.get(KEYS.period, "") for period in periods)
-                and (not volume_ids or stored.volume_id in volume_ids)
+                for stored in self._bearing(periods)
+                if self._visible(stored) and (not volume_ids or stored.volume_id in volume_ids)
             ]
 
     def read_snapshots(self, snapshot_ids: Sequence[str]) -> dict[str, Snapshot]:
@@ -244,12 +242,15 @@ class FakeCloud:
         with self._call("CreateTags", snapshot_id):
             if snapshot_id not in self.snapshots:
                 raise SnapshotNotFoundError("CreateTags", "InvalidSnapshot.NotFound", snapshot_id)
-            self.snapshots[snapshot_id].tags[KEYS.period] = " ".join(keepers)
+            self._retag(self.snapshots[snapshot_id], KEYS.period, " ".join(keepers))
 
     def set_consistency(self, snapshot_ids: Collection[str], consistency: Consistency) -> None:
         with self._call("CreateTags", ",".join(sorted(snapshot_ids))):
+            missing = [each for each in snapshot_ids if each not in self.snapshots]
+            if missing:
+                raise SnapshotNotFoundError("CreateTags", "InvalidSnapshot.NotFound", ", ".join(missing))
             for each in snapshot_ids:
-                self.snapshots[each].tags[KEYS.consistency] = consistency.value
+                self._retag(self.snapshots[each], KEYS.consistency, consistency.value)
 
     def delete_snapshot(self, snapshot_id: str) -> None:
         with self._call("DeleteSnapshot", snapshot_id):
@@ -258,7 +259,7 @@ class FakeCloud:
             stored = self.snapshots[snapshot_id]
             if stored.protected:
                 raise SnapshotProtectedError("DeleteSnapshot", "InvalidSnapshot.InUse", stored.protected)
-            del self.snapshots[snapshot_id]
+            self._drop(stored)
 
     # Behind the ports
 
@@ -269,18 +270,39 @@ class FakeCloud:
         assert KEYS.period in tags, "a snapshot was created without our key"
         assert len(tags) <= 50
         stored = Stored(self._next_id(), volume_id, self.clock.now, dict(tags), description)
-        self.snapshots[stored.id] = stored
+        self._add(stored)
         return self._seen(stored)
 
     def _check_limits(self, operation: str, volume_ids: Sequence[str]) -> None:
         for volume_id in volume_ids:
-            mine = [s for s in self.snapshots.values() if s.volume_id == volume_id]
+            mine = list(self._of_volume(volume_id))
             if any(abs(self.clock.now - s.start_time) < self.create_interval for s in mine):
                 raise CreationTooSoonError(operation, "SnapshotCreationPerVolumeRateExceeded", "too soon")
             if sum(self.state_of(s) is SnapshotState.PENDING for s in mine) >= self.per_volume_cap:
                 raise VolumePendingError(operation, "ConcurrentSnapshotLimitExceeded", "too many for this volume")
         if self._pending() + len(volume_ids) > self.pending_cap:
             raise TooManyPendingError(operation, "PendingSnapshotLimitExceeded", "too many")
+
+    # How snapshots are held: a subclass may keep an index of them.
+
+    def _add(self, stored: Stored) -> None:
+        self.snapshots[stored.id] = stored
+
+    def _retag(self, stored: Stored, key: str, value: str) -> None:
+        stored.tags[key] = value
+
+    def _drop(self, stored: Stored) -> None:
+        del self.snapshots[stored.id]
+
+    def _of_volume(self, volume_id: str) -> Iterable[Stored]:
+        return (stored for stored in self.snapshots.values() if stored.volume_id == volume_id)
+
+    def _bearing(self, periods: Collection[Period]) -> Iterable[Stored]:
+        words = [period.value for period in periods]
+        for stored in self.snapshots.values():
+            value = stored.tags.get(KEYS.period, "")
+            if any(word in value for word in words):
+                yield stored
 
     def _pending(self) -> int:
         return sum(self.state_of(stored) is SnapshotState.PENDING for stored in self.snapshots.values())
