@@ -6,7 +6,7 @@
 | 2, 3 | P | i-1 | a set; one old snapshot is an AMI's |
 | 4, 5 | S | i-2 | a set under a freeze, `skip`; another tool's word on an old snapshot |
 | 6 | C | i-3 | a single create under a freeze, `continue`; an old one is the cron script's |
-| 7 | P | no | another tool's snapshot seconds before the hour: the 15-second rule |
+| 7 | P | no | another tool takes it seconds before: the 15-second rule |
 | 8 | P | no | an old one in state `error` |
 | 9 | Z | no | keeps none for the hour, two for the day |
 | 10, 11 | N | i-4 | of the day only: a set under a freeze, `skip`; an old one is locked |
@@ -19,7 +19,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -73,6 +73,7 @@ class Fleet(FakeCloud):
         self.instances_at_work = Instances(lambda: self.clock.now)
         self.ssm.script = self._on_instance
         self.foreign: dict[str, Stored] = {}
+        self._others_come_first: set[str] = set()
         for number, (policy, instance) in VOLUMES.items():
             self.volume(number, policy, instance)
             self._past(number, policy)
@@ -88,12 +89,17 @@ class Fleet(FakeCloud):
         found = self.policy_of(volume_id).get(period)
         return found if isinstance(found, int) else None
 
-    def others_snapshot_before(self, period: str) -> None:
-        """Another tool at work seconds before the period's run: on one volume, and on many others at once."""
-        volume = self.volumes[f"vol-{BY_OTHERS[period]:08x}"]
-        self._by_hand(volume.id, timedelta(seconds=5))
+    def others_are_at_work(self, period: str) -> None:
+        """Another tool beside the period's run: its snapshots are pending, and it will be first at one volume."""
         for _ in range(4):
             self._by_hand(GONE, timedelta(seconds=30))
+        self._others_come_first.add(f"vol-{BY_OTHERS[period]:08x}")
+
+    def _check_limits(self, operation: str, volume_ids: Sequence[str]) -> None:
+        for each in self._others_come_first.intersection(volume_ids):
+            self._others_come_first.remove(each)
+            self._by_hand(each, timedelta(seconds=5))
+        super()._check_limits(operation, volume_ids)
 
     def copy_of_snapshots(self) -> dict[str, Stored]:
         return {each: replace(stored, tags=dict(stored.tags)) for each, stored in self.snapshots.items()}

@@ -75,7 +75,9 @@ def check_report(fleet: Fleet, attempt: Attempt) -> None:
     told = {result.volume_id: result for result in report.volumes}
     made = {result.snapshot_id for result in report.volumes if result.outcome is Outcome.CREATED}
     made |= {result.snapshot_id for result in report.volumes if result.outcome is Outcome.FAILED}
-    assert attempt.after.keys() - attempt.before.keys() <= made, "a snapshot was made that the report does not tell of"
+    assert attempt.after.keys() - attempt.before.keys() - fleet.foreign.keys() <= made, (
+        "a snapshot was made that the report does not tell of"
+    )
     deleted = {c.snapshot_id for c in report.changes if c.change is Change.DELETE and c.outcome in GONE}
     assert attempt.before.keys() - attempt.after.keys() == deleted & attempt.before.keys(), "deletions told and done"
     for volume_id in due(fleet, attempt.period):
@@ -94,6 +96,30 @@ def check_dying_report(fleet: Fleet, attempt: Attempt) -> None:
     for volume_id in due(fleet, attempt.period):
         if not serving(fleet, attempt.after, volume_id, attempt.period, report.request.time):
             assert volume_id in named, f"{volume_id} got none, and no failure says so"
+
+
+LISTINGS = ("read", "list_volumes", "list_snapshots")
+PREPARING = ("list_instances", "describe_document", "unreachable")
+
+
+def check_price(fleet: Fleet, attempt: Attempt, gate: Gate) -> None:
+    """A fault that the run can live with costs no report, and no other volumes than those it struck."""
+    if gate.way is Way.EXIT:
+        return
+    if attempt.report is None:
+        is_our_own = gate.way in (Way.UNEXPECTED, Way.UNEXPECTED_AFTER)
+        assert gate.victim in LISTINGS or (is_our_own and gate.victim in PREPARING), "it cost the run its report"
+        return
+    moment = attempt.report.request.time
+    unserved = [v for v in due(fleet, attempt.period) if not serving(fleet, attempt.after, v, attempt.period, moment)]
+    if gate.victim == "read_snapshots":
+        # One look is for many: those that were to join are done again.
+        assert all({"hour", "day"} <= fleet.policy_of(each).keys() for each in unserved), unserved
+    elif gate.victim in PREPARING:
+        assert all(fleet.policy_of(each).get("hook_on_failure") == "skip" for each in unserved), unserved
+    else:
+        jobs = {(v.tags[KEYS.selection], v.instance_ids or v.id) for v in map(fleet.volumes.__getitem__, unserved)}
+        assert len(jobs) <= 1, f"it cost {unserved} their snapshot"
 
 
 def _told(attempt: Attempt) -> RunReport:
@@ -135,7 +161,6 @@ def check_slot(fleet: Fleet, history: History, period: str, begins: datetime, ga
         there = serving(fleet, fleet.snapshots, volume_id, period, begins)
         most = 2 if gate is not None and _may_leave_one_more(gate) else 1
         assert 1 <= len(there) <= most, f"{volume_id} has {there} for the {period}"
-    check_nothing_lost(fleet, history)
     check_consistency(fleet, history)
 
 

@@ -12,7 +12,14 @@ from datetime import timedelta
 from lambda_function.model import RunReport
 from tests.crashes.deaths import Died, Gate, Way
 from tests.crashes.fleet import Fleet
-from tests.crashes.invariants import History, check_dying_report, check_report, check_slot
+from tests.crashes.invariants import (
+    History,
+    check_dying_report,
+    check_nothing_lost,
+    check_price,
+    check_report,
+    check_slot,
+)
 from tests.fake_clock import START
 from tests.fake_cloud import Stored
 
@@ -64,10 +71,11 @@ class Night:
         fleet = self.fleet
         fleet.clock.now = max(fleet.clock.now, begins)
         if begins in BEGINS.values():
-            fleet.others_snapshot_before(period)
+            fleet.others_are_at_work(period)
         fleet.instances_at_work.frozen()
         attempt = self._attempt(period, gate or Gate(fleet.clock))
         if gate is not None and gate.at:
+            check_price(fleet, attempt, gate)
             if attempt.report is not None:
                 check_dying_report(fleet, attempt)
         else:
@@ -93,6 +101,7 @@ class Night:
             assert gate.at, f"undisturbed, yet {error!r}"
         attempt.after = self.fleet.copy_of_snapshots()
         self.history.note()
+        check_nothing_lost(self.fleet, self.history)
         if gate.way is not Way.EXIT:
             for each in self.fleet.instances_at_work.freezes[freezes:]:
                 assert each.ended_by == "post", f"{each} was not thawed by the run, which lived"
