@@ -30,7 +30,7 @@ class Way(StrEnum):
     RESENT_LATE = "answer lost and sent again by botocore after 15 seconds"
 
 
-class Died(BaseException):  # noqa: N818 - no error: nothing that handles errors may handle it
+class Died(BaseException):
     """The process is no more. No `except Exception` sees this, and what a `finally` does reaches nobody."""
 
 

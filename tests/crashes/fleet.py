@@ -34,7 +34,7 @@ TIMEOUT_SECONDS = 60
 FREEZE_LIMIT = timedelta(seconds=2 * TIMEOUT_SECONDS)
 
 _HOOK = {"hook_document": "DOC", "hook_timeout_seconds": TIMEOUT_SECONDS}
-POLICIES = {
+POLICIES: dict[str, dict[str, object]] = {
     "P": {"hour": 2, "day": 2},
     "S": {"hour": 2, "day": 2, **_HOOK, "hook_on_failure": "skip"},
     "C": {"hour": 2, "day": 2, **_HOOK, "hook_on_failure": "continue"},
@@ -44,11 +44,20 @@ POLICIES = {
     "D": {"day": 2},
 }
 
-VOLUMES: dict[int, tuple[str | None, str | None]] = {
-    **{1: ("P", None), 2: ("P", "i-1"), 3: ("P", "i-1"), 4: ("S", "i-2"), 5: ("S", "i-2"), 6: ("C", "i-3")},
-    **{7: ("P", None), 8: ("P", None), 9: ("Z", None), 10: ("N", "i-4"), 11: ("N", "i-4"), 12: ("M", "i-5")},
-    **{13: ("D", None), 14: ("D", "i-6"), 15: ("D", "i-6"), 16: (None, "i-1")},
-}
+FLEET: tuple[tuple[str | None, str | None, tuple[int, ...]], ...] = (
+    ("P", None, (1, 7, 8)),
+    ("P", "i-1", (2, 3)),
+    ("S", "i-2", (4, 5)),
+    ("C", "i-3", (6,)),
+    ("Z", None, (9,)),
+    ("N", "i-4", (10, 11)),
+    ("M", "i-5", (12,)),
+    ("D", None, (13,)),
+    ("D", "i-6", (14, 15)),
+    (None, "i-1", (16,)),
+)
+"""Policy, instance, and the numbers of the volumes."""
+
 GONE = "vol-000000ff"
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
@@ -74,9 +83,10 @@ class Fleet(FakeCloud):
         self.ssm.script = self._on_instance
         self.foreign: dict[str, Stored] = {}
         self._others_come_first: set[str] = set()
-        for number, (policy, instance) in VOLUMES.items():
-            self.volume(number, policy, instance)
-            self._past(number, policy)
+        for policy, instance, numbers in FLEET:
+            for number in numbers:
+                self.volume(number, policy, instance)
+                self._past(number, policy)
         self._keep_as_foreign(self.snapshot(GONE, "hour day", 3 * HOUR))
 
     def policy_of(self, volume_id: str) -> dict[str, object]:

@@ -1,8 +1,8 @@
 """The document on the instances: one freeze each, answers that are kept, and the automatic thaw.
 
 What the shipped documents do, as far as it can be told from outside: a pre that finds another's freeze ends with
-204, a repeated stage gives its first answer again, a pre that comes after its post refuses, and whatever is still frozen
-after twice `timeoutSeconds` is thawed without anybody asking.
+204, a repeated stage gives its first answer again, a pre that comes after its post refuses, and whatever is still
+frozen after twice `timeoutSeconds` is thawed without anybody asking.
 """
 
 from __future__ import annotations
