@@ -47,7 +47,7 @@ def undisturbed(schedule, period):
     return calls, essence(night.fleet)
 
 
-MADE_GOOD = set()
+MADE_GOOD: set[tuple[object, ...]] = set()
 """Schedule, period and prospects of worlds whose later slots were played: many deaths leave the same world."""
 
 

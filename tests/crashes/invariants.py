@@ -137,14 +137,14 @@ def _check_claims(fleet: Fleet, attempt: Attempt, report: RunReport) -> None:
         if result.outcome not in (Outcome.CREATED, Outcome.SHARED, Outcome.ALREADY_DONE):
             continue
         there = serving(fleet, attempt.after, result.volume_id, attempt.period, report.request.time)
-        (mine,) = [s for s in there if s.id == result.snapshot_id] or [None]
+        mine = next((s for s in there if s.id == result.snapshot_id), None)
         assert mine is not None, f"{result}, but what serves the slot is {there}"
         if result.outcome is Outcome.CREATED:
             assert mine.id not in attempt.before, f"{result}, but it was there before"
             says = mine.tags[KEYS.consistency]
             # Where the answer to raising the tag was lost, the run says `crash` and warns; it never says too much.
             assert says == result.consistency or result.warnings, f"{result}, but its tag says {says}"
-            assert says == result.consistency or says == "application", f"{result}, but its tag says {says}"
+            assert says in (result.consistency, "application"), f"{result}, but its tag says {says}"
         if result.outcome is Outcome.SHARED:
             assert attempt.period not in words(attempt.before[mine.id])
     for change in report.changes:
