@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from lambda_function.errors import AwsError, NoAnswerError
+from lambda_function.model import RunReport
 from tests.fake_clock import Clock
 
 READ_TIMEOUT = 25.0
@@ -36,13 +37,19 @@ class Died(BaseException):
 
 @dataclass
 class Gate:
-    """Every call of a run passes here, one at a time; the `at`-th of them goes wrong."""
+    """Every call of a run passes here, one at a time; the `at`-th of them goes wrong.
 
-    clock: Clock
+    `report` is what came of it, if it lived. `side` is for a process that ends: before the call is sent, or after it
+    was answered.
+    """
+
+    clock: Clock | None = None
     way: Way | None = None
     at: int = 0
+    side: str = "before"
     is_dead: bool = False
     calls: list[str] = field(default_factory=list)
+    report: RunReport | None = None
 
     @property
     def victim(self) -> str:
@@ -66,16 +73,20 @@ class Gate:
         if way is Way.UNEXPECTED:
             raise RuntimeError("as the harness has it")
         if way is Way.TIMEOUT:
-            self.clock.sleep(READ_TIMEOUT)
+            self._wait(READ_TIMEOUT)
             raise NoAnswerError(operation, "ReadTimeoutError", "no effect either")
         function()
         if way is Way.UNEXPECTED_AFTER:
             raise RuntimeError("as the harness has it")
         if way is Way.LOST:
-            self.clock.sleep(READ_TIMEOUT)
+            self._wait(READ_TIMEOUT)
             raise NoAnswerError(operation, "ReadTimeoutError", "but it took effect")
-        self.clock.sleep(RESENT_WITHIN if way is Way.RESENT else RESENT_AFTER)
+        self._wait(RESENT_WITHIN if way is Way.RESENT else RESENT_AFTER)
         return function()
+
+    def _wait(self, seconds: float) -> None:
+        if self.clock is not None:
+            self.clock.sleep(seconds)
 
 
 class Gated:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
-from lambda_function.model import Change, ChangeOutcome, Outcome, Period, RunReport, SnapshotState
+from lambda_function.model import Change, ChangeOutcome, Outcome, Period, RunReport, SnapshotState, Volume
 from lambda_function.slots import in_slot
 from tests.crashes.deaths import Gate, Way
+from tests.crashes.instances import Instances
 from tests.fake_cloud import KEYS, Stored
 
 if TYPE_CHECKING:
-    from tests.crashes.fleet import Fleet
     from tests.crashes.night import Attempt
 
 GONE = (ChangeOutcome.DONE, ChangeOutcome.GONE)
@@ -22,10 +22,30 @@ def words(stored: Stored) -> list[str]:
     return stored.tags.get(KEYS.period, "").split()
 
 
+class World(Protocol):
+    """A fleet, in memory or on the endpoint, as far as it is looked at here and in `night.py`."""
+
+    instances_at_work: Instances
+    foreign: dict[str, Stored]
+
+    @property
+    def clock(self) -> Any: ...
+    @property
+    def volumes(self) -> dict[str, Volume]: ...
+    @property
+    def snapshots(self) -> dict[str, Stored]: ...
+    def policy_of(self, volume_id: str) -> dict[str, object]: ...
+    def count(self, volume_id: str, period: str) -> int | None: ...
+    def state_of(self, stored: Stored) -> SnapshotState: ...
+    def copy_of_snapshots(self) -> dict[str, Stored]: ...
+    def others_are_at_work(self, period: str) -> None: ...
+    def attempt(self, period: str, gate: Gate) -> RunReport | None: ...
+
+
 class History:
     """Every snapshot that was ever seen, with every word that it ever bore."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: World) -> None:
         self._fleet = fleet
         self.ever: dict[str, tuple[Stored, set[str]]] = {}
         self.note()
@@ -52,7 +72,7 @@ class History:
         return found
 
 
-def serving(fleet: Fleet, snapshots: dict[str, Stored], volume_id: str, period: str, moment: datetime) -> list[Stored]:
+def serving(fleet: World, snapshots: dict[str, Stored], volume_id: str, period: str, moment: datetime) -> list[Stored]:
     """The good snapshots that this volume has for the period's slot in which the moment is."""
     return [
         s
@@ -64,11 +84,11 @@ def serving(fleet: Fleet, snapshots: dict[str, Stored], volume_id: str, period: 
     ]
 
 
-def due(fleet: Fleet, period: str) -> list[str]:
+def due(fleet: World, period: str) -> list[str]:
     return [each for each in fleet.volumes if fleet.count(each, period)]
 
 
-def check_report(fleet: Fleet, attempt: Attempt) -> None:
+def check_report(fleet: World, attempt: Attempt) -> None:
     """A run that nothing disturbed: its report is what the cloud holds, no more and no less."""
     report = _told(attempt)
     _check_claims(fleet, attempt, report)
@@ -86,7 +106,7 @@ def check_report(fleet: Fleet, attempt: Attempt) -> None:
         assert is_unserved != bool(there) or told[volume_id].snapshot_id, f"{told[volume_id]}, but there is {there}"
 
 
-def check_dying_report(fleet: Fleet, attempt: Attempt) -> None:
+def check_dying_report(fleet: World, attempt: Attempt) -> None:
     """A run that lived through a fault: what it claims to have done is so, what it leaves undone it names."""
     report = _told(attempt)
     _check_claims(fleet, attempt, report)
@@ -102,7 +122,7 @@ LISTINGS = ("read", "list_volumes", "list_snapshots")
 PREPARING = ("list_instances", "describe_document", "unreachable")
 
 
-def check_price(fleet: Fleet, attempt: Attempt, gate: Gate) -> None:
+def check_price(fleet: World, attempt: Attempt, gate: Gate) -> None:
     """A fault that the run can live with costs no report, and no other volumes than those it struck."""
     if gate.way is Way.EXIT:
         return
@@ -127,7 +147,7 @@ def _told(attempt: Attempt) -> RunReport:
     return attempt.report
 
 
-def _check_claims(fleet: Fleet, attempt: Attempt, report: RunReport) -> None:
+def _check_claims(fleet: World, attempt: Attempt, report: RunReport) -> None:
     """Everything that is called done is done."""
     named = "\n".join((*report.failures, *report.left))
     assert set(due(fleet, attempt.period)) <= {result.volume_id for result in report.volumes}
@@ -155,7 +175,7 @@ def _check_claims(fleet: Fleet, attempt: Attempt, report: RunReport) -> None:
             assert attempt.period not in words(attempt.after[change.snapshot_id]), f"{change}, but its tag says not"
 
 
-def check_slot(fleet: Fleet, history: History, period: str, begins: datetime, gate: Gate | None) -> None:
+def check_slot(fleet: World, history: History, period: str, begins: datetime, gate: Gate | None) -> None:
     """After a slot's last run: each due volume has its one snapshot, and nobody lost anything."""
     for volume_id in due(fleet, period):
         there = serving(fleet, fleet.snapshots, volume_id, period, begins)
@@ -168,7 +188,7 @@ def _may_leave_one_more(gate: Gate) -> bool:
     return gate.way is Way.RESENT_LATE and gate.victim.startswith("create_snapshot")
 
 
-def check_nothing_lost(fleet: Fleet, history: History) -> None:
+def check_nothing_lost(fleet: World, history: History) -> None:
     """Only what the policy no longer keeps was let go; what is not ours is as it was."""
     for each, foreign in fleet.foreign.items():
         assert fleet.snapshots.get(each) == foreign, f"{foreign} is no business of ours"
@@ -179,7 +199,7 @@ def check_nothing_lost(fleet: Fleet, history: History) -> None:
             assert (each, word) in allowed, f"{stored} is no longer kept for {word}"
 
 
-def check_consistency(fleet: Fleet, history: History) -> None:
+def check_consistency(fleet: World, history: History) -> None:
     """`application` only where a freeze was held from before the create until its post said so."""
     for each, stored in fleet.snapshots.items():
         if each in history.past or stored.tags.get(KEYS.consistency) != "application":
@@ -188,7 +208,7 @@ def check_consistency(fleet: Fleet, history: History) -> None:
         assert any(f.covers(stored.volume_id, stored.start_time) for f in proofs), f"{stored} was not proved"
 
 
-def essence(fleet: Fleet) -> dict[tuple[str, str], list[str]]:
+def essence(fleet: World) -> dict[tuple[str, str], list[str]]:
     """By volume and word, the days or hours of which a snapshot is kept: what two worlds must have in common."""
     kept = defaultdict(list)
     for stored in sorted(fleet.snapshots.values(), key=lambda s: s.start_time):
@@ -198,7 +218,7 @@ def essence(fleet: Fleet) -> dict[tuple[str, str], list[str]]:
     return dict(kept)
 
 
-def prospects(fleet: Fleet) -> tuple[tuple[object, ...], ...]:
+def prospects(fleet: World) -> tuple[tuple[object, ...], ...]:
     """All that the runs of later slots can go by: two worlds that have it in common have one future."""
     found = [
         (s.volume_id, s.start_time.strftime("%Y-%m-%d %H"), s.tags.get(KEYS.period), s.failed, s.protected)

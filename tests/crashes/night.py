@@ -6,15 +6,14 @@ minutes after that. A run that succeeded is not.
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from lambda_function.model import RunReport
-from tests.crashes.deaths import Died, Gate, Way
-from tests.crashes.fleet import Fleet
+from tests.crashes.deaths import Gate, Way
 from tests.crashes.invariants import (
     History,
+    World,
     check_dying_report,
     check_nothing_lost,
     check_price,
@@ -49,15 +48,15 @@ class Attempt:
 class Night:
     """Plays the night; every step is checked as it is taken."""
 
-    def __init__(self) -> None:
-        self.fleet = Fleet()
-        self.history = History(self.fleet)
+    def __init__(self, fleet: World) -> None:
+        self.fleet = fleet
+        self.history = History(fleet)
 
     def play(self, period: str, gate: Gate | None = None) -> Gate:
         """The night up to the end of `period`'s slot run, whose first attempt passes this gate."""
-        gate = gate or Gate(self.fleet.clock)
+        gate = gate or Gate()
         for each, begins in BEGINS.items():
-            self._slot(each, begins, gate if each == period else None)
+            self.slot(each, begins, gate if each == period else None)
             if each == period:
                 break
         return gate
@@ -66,15 +65,16 @@ class Night:
         """The slots after the one that was played up to."""
         rest = (*((each, begins) for each, begins in BEGINS.items() if begins > BEGINS[period]), *LATER)
         for each, begins in rest:
-            self._slot(each, begins, None)
+            self.slot(each, begins, None)
 
-    def _slot(self, period: str, begins, gate: Gate | None) -> None:
+    def slot(self, period: str, begins: datetime, gate: Gate | None) -> None:
+        """One period's run, its repetitions where Lambda makes them, and what must hold then."""
         fleet = self.fleet
         fleet.clock.now = max(fleet.clock.now, begins)
         if begins in BEGINS.values():
             fleet.others_are_at_work(period)
         fleet.instances_at_work.frozen()
-        attempt = self._attempt(period, gate or Gate(fleet.clock))
+        attempt = self._attempt(period, gate or Gate())
         if gate is not None and gate.at:
             check_price(fleet, attempt, gate)
             if attempt.report is not None:
@@ -86,7 +86,7 @@ class Night:
                 break
             assert gate is not None, f"the {period}'s run fails undisturbed: {attempt.report}"
             fleet.clock.now += pause
-            attempt = self._attempt(period, Gate(fleet.clock))
+            attempt = self._attempt(period, Gate())
             check_report(fleet, attempt)
         assert not attempt.has_failed, f"not made good by two repetitions: {attempt.report}"
         check_slot(fleet, self.history, period, begins, gate)
@@ -94,9 +94,7 @@ class Night:
     def _attempt(self, period: str, gate: Gate) -> Attempt:
         attempt = Attempt(period, self.fleet.copy_of_snapshots())
         freezes = len(self.fleet.instances_at_work.freezes)
-        # What Lambda is told of any exception is that the invocation failed; only a run that is meant to die has one.
-        with self.fleet.gated(gate), contextlib.suppress(*((Died, Exception) if gate.at else ())):
-            attempt.report = self.fleet.run(period)
+        attempt.report = gate.report = self.fleet.attempt(period, gate)
         attempt.after = self.fleet.copy_of_snapshots()
         self.history.note()
         check_nothing_lost(self.fleet, self.history)
