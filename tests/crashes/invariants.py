@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lambda_function.model import Change, ChangeOutcome, Outcome, Period, RunReport, SnapshotState, Volume
@@ -14,6 +14,9 @@ from tests.fake_cloud import KEYS, Stored
 
 if TYPE_CHECKING:
     from tests.crashes.night import Attempt
+
+FREEZE_LIMIT = timedelta(minutes=2)
+"""Twice the policies' `hook_timeout_seconds`, after which the documents thaw by themselves."""
 
 GONE = (ChangeOutcome.DONE, ChangeOutcome.GONE)
 
@@ -132,6 +135,8 @@ def check_price(fleet: World, attempt: Attempt, gate: Gate) -> None:
         return
     moment = attempt.report.request.time
     unserved = [v for v in due(fleet, attempt.period) if not serving(fleet, attempt.after, v, attempt.period, moment)]
+    if gate.way in (Way.RESENT, Way.RESENT_LATE):
+        assert not attempt.report.failures, f"botocore sent it again, and yet {attempt.report.failures}"
     if gate.victim == "read_snapshots":
         # One look is for many: those that were to join are done again.
         assert all({"hour", "day"} <= fleet.policy_of(each).keys() for each in unserved), unserved
@@ -182,6 +187,8 @@ def check_slot(fleet: World, history: History, period: str, begins: datetime, ga
         most = 2 if gate is not None and _may_leave_one_more(gate) else 1
         assert 1 <= len(there) <= most, f"{volume_id} has {there} for the {period}"
     check_consistency(fleet, history)
+    for freeze in fleet.instances_at_work.freezes:
+        assert (freeze.until or freeze.deadline) - freeze.since <= FREEZE_LIMIT, f"{freeze} is too long"
 
 
 def _may_leave_one_more(gate: Gate) -> bool:
