@@ -133,6 +133,9 @@ def check_price(fleet: World, attempt: Attempt, gate: Gate) -> None:
         is_our_own = gate.way in (Way.UNEXPECTED, Way.UNEXPECTED_AFTER)
         assert gate.victim in LISTINGS or (is_our_own and gate.victim in PREPARING), "it cost the run its report"
         return
+    if gate.victim != "count_pending":  # a freeze made vain by the cap, before the account was counted
+        told = {each for hook in attempt.report.hooks if hook.steps for each in hook.instance_ids}
+        assert {each.instance_id for each in attempt.freezes} <= told, "it cost a freeze its journal"
     moment = attempt.report.request.time
     unserved = [v for v in due(fleet, attempt.period) if not serving(fleet, attempt.after, v, attempt.period, moment)]
     if gate.way in (Way.RESENT, Way.RESENT_LATE):

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from lambda_function.model import RunReport
 from tests.crashes.deaths import Gate, Way
+from tests.crashes.instances import Freeze
 from tests.crashes.invariants import (
     History,
     World,
@@ -38,6 +39,7 @@ class Attempt:
     period: str
     before: dict[str, Stored]
     after: dict[str, Stored] = field(default_factory=dict)
+    freezes: list[Freeze] = field(default_factory=list)
     report: RunReport | None = None
 
     @property
@@ -98,7 +100,8 @@ class Night:
         attempt.after = self.fleet.copy_of_snapshots()
         self.history.note()
         check_nothing_lost(self.fleet, self.history)
+        attempt.freezes = self.fleet.instances_at_work.freezes[freezes:]
         if gate.way is not Way.EXIT:
-            for each in self.fleet.instances_at_work.freezes[freezes:]:
+            for each in attempt.freezes:
                 assert each.ended_by == "post", f"{each} was not thawed by the run, which lived"
         return attempt
