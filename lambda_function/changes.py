@@ -86,10 +86,10 @@ class Changer:
         try:
             self._budget.require(WRITE_SECONDS)
             seen = self._ebs.read_snapshots([change.snapshot.id for change in batch])
-        except (AwsError, OutOfTimeError) as error:
-            outcome = _outcome_of(error)
+        except Exception as error:
+            outcome, note = _failed(error, "the last look")
             for change in batch:
-                yield self._noted(change.result(outcome, str(error)))
+                yield self._noted(change.result(outcome, note))
             return
         writer = _Writer(self._ebs, self._period, seen, self._budget)
         for joining in (True, False):
@@ -123,8 +123,10 @@ def delete_strays(ebs: Ebs, strays: Sequence[Stray], budget: TimeBudget) -> list
                 seen.update(ebs.read_snapshots(unseen[start : start + BATCH]))
             if all(stray.snapshot.id in seen for stray in strays):
                 break
-    except (AwsError, OutOfTimeError) as error:
-        return [_planned(stray).result(ChangeOutcome.FAILED, str(error)) for stray in strays]
+    except Exception as error:
+        # No NO_TIME here: another run would not know of them.
+        _, note = _failed(error, "the look at strays")
+        return [_planned(stray).result(ChangeOutcome.FAILED, note) for stray in strays]
     return [_delete_stray(ebs, stray, seen.get(stray.snapshot.id)) for stray in strays]
 
 
@@ -142,13 +144,19 @@ def _delete_stray(ebs: Ebs, stray: Stray, now: Snapshot | None) -> ChangeResult:
         ebs.delete_snapshot(now.id)
     except SnapshotNotFoundError:
         return planned.result(ChangeOutcome.GONE)
-    except AwsError as error:
-        return planned.result(ChangeOutcome.FAILED, str(error))
+    except Exception as error:
+        return planned.result(*_failed(error, f"the deletion of {now.id}"))
     return planned.result(ChangeOutcome.DONE)
 
 
-def _outcome_of(error: AwsError | OutOfTimeError) -> ChangeOutcome:
-    return ChangeOutcome.NO_TIME if isinstance(error, OutOfTimeError) else ChangeOutcome.FAILED
+def _failed(error: Exception, at: str) -> tuple[ChangeOutcome, str]:
+    """Outcome and note. A fault of our own with one snapshot, or one look, must not cost the run its report."""
+    if isinstance(error, OutOfTimeError):
+        return ChangeOutcome.NO_TIME, str(error)
+    if isinstance(error, AwsError):
+        return ChangeOutcome.FAILED, str(error)
+    logger.error("unexpected at %s", at, exc_info=error)
+    return ChangeOutcome.FAILED, f"unexpected {type(error).__name__}: {error}"
 
 
 class _Writer:
@@ -168,12 +176,8 @@ class _Writer:
             return planned.result(ChangeOutcome.GONE)
         except SnapshotProtectedError as error:
             return planned.result(ChangeOutcome.REFUSED, error.message)
-        except (AwsError, OutOfTimeError) as error:
-            return planned.result(_outcome_of(error), str(error))
         except Exception as error:
-            # A fault of our own with one snapshot must not cost the run its report.
-            logger.exception("unexpected while changing %s", planned.snapshot.id)
-            return planned.result(ChangeOutcome.FAILED, f"unexpected {type(error).__name__}: {error}")
+            return planned.result(*_failed(error, f"the change of {planned.snapshot.id}"))
 
     def _write(self, planned: PlannedChange) -> ChangeResult:
         now = self._seen.get(planned.snapshot.id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,6 +26,8 @@ from lambda_function.hooks import Freeze, Held, seconds_needed
 from lambda_function.model import Consistency, HookResult, Outcome, RunRequest
 from lambda_function.ports import Commands, Ebs
 from lambda_function.time_budget import TimeBudget
+
+logger = logging.getLogger(__name__)
 
 BEGIN_WITHIN_SECONDS = 10.0
 """Creates are begun only so long after the freeze: what one of them may take is in CREATE_SECONDS."""
@@ -157,8 +160,11 @@ class HookedCreator:
             return list(creations)
         try:
             self._ebs.set_consistency(raised, Consistency.APPLICATION)
-        except AwsError as error:
-            note = f"application-consistent, but its tag still says crash: {error}"
+        except Exception as error:
+            # Whatever it was, it must not cost the journal; and if only the answer was lost, the tag is raised.
+            if not isinstance(error, AwsError):
+                logger.exception("unexpected while raising the tag of %s", ", ".join(sorted(raised)))
+            note = f"application-consistent, but its tag may still say crash: {error}"
             return [with_warning(each, note) if each.result.snapshot_id in raised else each for each in creations]
         return [_consistent(each) if each.result.snapshot_id in raised else each for each in creations]
 

@@ -108,15 +108,20 @@ class _Extension:
         self.recent[id(backend)] = [s for s in there if _started(s) > since or s.status == "pending"]
         return self.recent[id(backend)]
 
-    def create(self, backend: Any, volume_id: str, *args: Any, **kwargs: Any) -> Snapshot:
+    def refuse(self, backend: Any, volume_ids: list[str]) -> None:
+        """Raise what EC2 refuses these with; a set is refused as a whole."""
         now = self.rules.clock()
         recent = self.still_recent(backend)
-        if any(s.volume.id == volume_id and now - _started(s) < self.rules.create_interval for s in recent):
+        if any(s.volume.id in volume_ids and now - _started(s) < self.rules.create_interval for s in recent):
             raise SnapshotRefusedError("SnapshotCreationPerVolumeRateExceeded", "15 seconds between creates, please.")
-        if sum(s.status == "pending" for s in recent) >= self.rules.pending_cap:
+        if sum(s.status == "pending" for s in recent) + len(volume_ids) > self.rules.pending_cap:
             raise SnapshotRefusedError("PendingSnapshotLimitExceeded", "Too many pending snapshots.")
-        if volume_id in self.rules.failing_volumes:
+        if not self.rules.failing_volumes.isdisjoint(volume_ids):
             raise SnapshotRefusedError("UnauthorizedOperation", "You are not authorized to use the volume's key.")
+
+    def create(self, backend: Any, volume_id: str, *args: Any, **kwargs: Any) -> Snapshot:
+        self.refuse(backend, [volume_id])
+        now = self.rules.clock()
         snapshot = self.original_create(backend, volume_id, *args, **kwargs)
         snapshot.start_time = now.replace(tzinfo=None)
         self.recent[id(backend)].append(snapshot)
@@ -128,6 +133,7 @@ class _Extension:
         if str(instance_spec.get("ExcludeBootVolume", False)).lower() == "true":
             excluded |= {m.volume_id for k, m in instance.get_block_device_mapping if k == instance.root_device_name}
         chosen = [m.volume_id for _, m in instance.get_block_device_mapping if m.volume_id not in excluded]
+        self.refuse(backend, chosen)
         snapshots = [backend.create_snapshot(volume_id, description) for volume_id in chosen]
         for snapshot in snapshots:
             snapshot.add_tags({tag["key"]: tag["value"] for tag in snapshot.volume.get_tags()})

@@ -143,6 +143,24 @@ def test_without_the_last_look_nothing_is_deleted_and_the_run_fails(cloud):
     assert old.id in report.failures[0]
 
 
+def test_an_unexpected_fault_of_the_last_look_is_told_and_costs_the_run_no_report(cloud, caplog):
+    old, volume = cloud.volume(1), cloud.volume(2)
+    gone = cloud.snapshot(old, "hour", 3 * HOUR)
+
+    def break_down():
+        raise ZeroDivisionError("ours")
+
+    at_last_look(cloud, break_down)
+    report = cloud.run("hour")
+    assert [result.outcome for result in report.volumes] == [Outcome.CREATED, Outcome.CREATED]
+    assert cloud.of(volume)
+    assert gone.id in cloud.snapshots
+    (change,) = report.changes
+    assert (change.outcome, change.snapshot_id) == (ChangeOutcome.FAILED, gone.id)
+    assert "unexpected ZeroDivisionError: ours" in report.failures[0]
+    assert "unexpected at the last look" in caplog.text
+
+
 def test_deletions_that_time_does_not_allow_are_named(cloud):
     volume = cloud.volume(1)
     old = cloud.snapshot(volume, "hour", 3 * HOUR)

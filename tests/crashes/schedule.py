@@ -1,0 +1,55 @@
+"""A run's calls one after another in the calling thread, so that the k-th call is the same each time.
+
+Used by the process that dies, too, where there is no pytest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest import mock
+
+from lambda_function.change_stream import ChangeStream
+from lambda_function.changes import BATCH, PlannedChange
+from lambda_function.model import ChangeResult
+
+
+def _one_by_one(function: Callable[[Any], Any], items: Sequence[Any], workers: int = 1) -> Iterator[Any]:
+    return map(function, items)
+
+
+class _Last(ChangeStream):
+    """Changes after all creates."""
+
+    def add(self, changes: Sequence[PlannedChange]) -> None:
+        self._waiting += changes
+
+    def finish(self) -> Iterator[ChangeResult]:
+        while self._waiting:
+            batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
+            yield from self._apply(batch)
+
+
+class _First(ChangeStream):
+    """A volume's changes as soon as they are known, between the creates."""
+
+    def add(self, changes: Sequence[PlannedChange]) -> None:
+        for result in self._apply(changes) if changes else ():
+            self._results.put(result)
+
+    def finish(self) -> Iterator[ChangeResult]:
+        return self.results()
+
+
+SCHEDULES = {"changes last": _Last, "changes first": _First}
+
+
+@contextmanager
+def in_one_thread(schedule: str) -> Iterator[None]:
+    """Runs are made so while this lasts."""
+    with ExitStack() as stack:
+        for module in ("runner", "changes", "hooked_creation"):
+            stack.enter_context(mock.patch(f"lambda_function.{module}.in_parallel", _one_by_one))
+        stack.enter_context(mock.patch("lambda_function.runner.ChangeStream", SCHEDULES[schedule]))
+        yield
