@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -109,6 +110,13 @@ def test_a_time_in_the_current_slot_needs_no_dry_run(period, time):
         ({"detail-type": "Scheduled Event", "source": "aws.events", "detail": {}}, "set the rule's input"),
         ({"version": "0", "source": "aws.events"}, "set the rule's input"),
         ({5: "hour"}, "unknown field"),
+        ({"\ud800": "hour"}, 'event field "\\ud800": unknown field'),
+        (
+            {"period": functools.reduce(lambda inner, _: [inner], range(100_000), [])},
+            "(a list, too large to show): must be",
+        ),
+        ({"period": "hour", "continuation": 10**5000}, "(a number, too large to show): must be a whole number"),
+        (dict.fromkeys(map(str, range(5000)), 0), "and 4981 faults more"),
         ({"check_hooks": False}, 'event field "check_hooks": false: must be true'),
         ({"check_hooks": "yes"}, 'event field "check_hooks": "yes": must be true'),
         ({"check_hooks": True, "period": "hour"}, 'event field "period": is not for a check of hooks'),
