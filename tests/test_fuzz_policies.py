@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -100,7 +101,7 @@ def test_any_text_is_a_policy_or_has_faults_that_name_parameter_and_what_is_allo
         assert len(fault) < 600
 
 
-wrong_values = {
+wrong_values: dict[str, st.SearchStrategy[Any]] = {
     **{
         period.value: any_text | st.floats() | st.booleans() | st.integers(max_value=-1) | st.just([])
         for period in Period
