@@ -26,8 +26,8 @@ MAX_TEXT = 8_000
 
 
 def cases(whole: int) -> settings:
-    """So many cases at night, a thirtieth of them by day."""
-    return settings(max_examples=at_night(whole, whole // 30), deadline=None)
+    """So many cases at night, a fortieth of them by day."""
+    return settings(max_examples=at_night(whole, whole // 40), deadline=None)
 
 
 any_text = st.text(st.characters(), max_size=40)

@@ -77,7 +77,7 @@ def stage():
         yield stage
 
 
-@cases(30_000)
+@cases(25_000)
 @given(events)
 @example({"\ud800": 1})
 @example({"period": {"\ud800": 1}})
@@ -105,7 +105,7 @@ wrong_values = {
 }
 
 
-@cases(10_000)
+@cases(6_000)
 @given(some_of(valid_fields, "period"), st.data())
 def test_a_field_that_is_wrong_is_named_with_its_value_and_with_what_it_may_be(event, data):
     field = data.draw(st.sampled_from([*wrong_values]))
@@ -119,7 +119,7 @@ def test_a_field_that_is_wrong_is_named_with_its_value_and_with_what_it_may_be(e
     assert shown(value) in text or isinstance(value, list)
 
 
-@cases(10_000)
+@cases(8_000)
 @given(events)
 def test_through_the_handler_a_wrong_event_reaches_no_client_and_a_dry_one_writes_nothing(stage, event):
     stage.cloud = world()

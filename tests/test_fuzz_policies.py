@@ -85,7 +85,7 @@ def stage():
         yield stage
 
 
-@cases(20_000)
+@cases(15_000)
 @given(texts, st.booleans())
 @example('{"\\ud800": 1, "\\ud800": 2}', False)
 @example('{"hour": 1, "hook_parameters": {"\\ud800": ["\\ud800"]}}', False)
@@ -114,7 +114,7 @@ wrong_values: dict[str, st.SearchStrategy[Any]] = {
 }
 
 
-@cases(10_000)
+@cases(6_000)
 @given(nearly_valid, st.data(), st.booleans())
 def test_a_field_that_is_wrong_is_named_and_no_other(policy, data, secure):
     field = data.draw(st.sampled_from([*wrong_values]))
@@ -144,7 +144,7 @@ def held(cloud, *volumes):
     return {stored.id: dict(stored.tags) for volume in volumes for stored in cloud.of(volume)}
 
 
-@cases(10_000)
+@cases(8_000)
 @given(texts, st.sampled_from(["hour", "day"]), st.booleans())
 def test_a_faulty_policy_costs_its_volumes_nothing_and_fails_the_run_while_others_are_served(
     stage, text, period, secure

@@ -60,7 +60,7 @@ volume_tags = st.tuples(tags, st.sampled_from([{}, {KEYS.selection: "P"}, {KEYS.
 )
 
 
-@cases(10_000)
+@cases(7_000)
 @given(period_values)
 def test_words_of_a_period_tag_survive_being_read_and_written(value):
     keepers = parse_keepers(value)
@@ -72,7 +72,7 @@ def test_words_of_a_period_tag_survive_being_read_and_written(value):
     assert list(keepers[: len(known)]) == known == [each for each in map(str, Period) if each in known]
 
 
-@cases(10_000)
+@cases(7_000)
 @given(volume_tags, st.sampled_from(Period), st.sampled_from(Consistency), st.integers(0, 16))
 def test_what_a_new_snapshot_is_given_ec2_takes_and_nothing_is_left_out_silently(of_volume, period, consistency, count):
     own = own_tags(KEYS, period, consistency, tuple(f"i-{number:017x}" for number in range(count)))
@@ -120,7 +120,7 @@ def clouds(draw):
     return cloud
 
 
-@cases(9_000)
+@cases(7_000)
 @given(clouds(), st.permutations(["hour", "day", "week"]))
 def test_runs_touch_only_what_is_ours_and_only_for_their_period(cloud, periods):
     for period in periods[:2]:
