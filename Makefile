@@ -5,12 +5,14 @@ BIN := $(VENV)/bin
 SAM_VENV := .venv-sam
 SCAN_VENV := .venv-scan
 DEPLOYED_VENV := .venv-deployed
+AUDIT_VENV := .venv-audit
+SBOM_VENV := .venv-sbom
 SAM := $(SAM_VENV)/bin/sam
 export SAM_CLI_TELEMETRY := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-deployed test-system test-long test-nightly system-packages check scan format schema bench lock clean build-AutoSnapshotsFunction
+.PHONY: help install run test test-deployed test-system test-long test-nightly system-packages check audit scan format schema bench lock sbom clean build-AutoSnapshotsFunction
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -63,13 +65,22 @@ test-long: install system-packages ## the same copies and restarts twenty times 
 test-nightly: install ## the long campaigns whole: 100,000 inputs made up, two simulated years with faults
 	CAMPAIGN=nightly $(BIN)/python -m pytest -n auto tests/test_fuzz_*.py tests/test_long_run.py
 
-check: install $(SAM_VENV)/.installed ## lint, format, layers, types and templates; changes nothing
+check: install $(SAM_VENV)/.installed $(AUDIT_VENV)/.installed ## lint, format, layers, types, templates and known vulnerabilities; changes nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(SAM_VENV)/bin/cfn-lint template.yaml template-member.yaml
 	AWS_DEFAULT_REGION=eu-west-1 $(SAM) validate --lint --template template.yaml
+	$(AUDIT_VENV)/bin/python requirements/audit.py $(AUDIT_VENV)/bin/pip-audit
+
+$(AUDIT_VENV)/.installed: requirements/audit.txt
+	$(PYTHON) -m venv $(AUDIT_VENV)
+	$(AUDIT_VENV)/bin/python -m pip install --quiet --require-hashes --no-deps -r requirements/audit.txt
+	@touch $@
+
+audit: $(AUDIT_VENV)/.installed ## known vulnerabilities of the locked packages, asked of PyPI; AUDIT=strict fails where it does not answer
+	$(AUDIT_VENV)/bin/python requirements/audit.py $(AUDIT_VENV)/bin/pip-audit
 
 $(SCAN_VENV)/.installed: requirements/scan.txt
 	$(PYTHON) -m venv $(SCAN_VENV)
@@ -95,9 +106,19 @@ lock: ## resolve the requirements again (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes requirements/sam.in -o requirements/sam.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes requirements/scan.in -o requirements/scan.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes requirements/deployed.in -o requirements/deployed.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes requirements/audit.in -o requirements/audit.txt
+	$(MAKE) sbom
+
+sbom: $(AUDIT_VENV)/.installed ## write lambda_function/sbom.cdx.json, the bill of materials that goes into the package
+	rm -rf $(SBOM_VENV)
+	$(PYTHON) -m venv --without-pip $(SBOM_VENV)
+	$(AUDIT_VENV)/bin/python -m pip --python $(SBOM_VENV)/bin/python install --quiet --require-hashes --no-deps -r lambda_function/requirements.txt
+	$(AUDIT_VENV)/bin/cyclonedx-py environment --output-reproducible --spec-version 1.6 --pyproject pyproject.toml \
+		--output-file lambda_function/sbom.cdx.json $(SBOM_VENV)/bin/python
+	rm -rf $(SBOM_VENV)
 
 clean: ## remove everything that was made here
-	rm -rf $(VENV) $(SAM_VENV) $(SCAN_VENV) $(DEPLOYED_VENV) .aws-sam .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(SAM_VENV) $(SCAN_VENV) $(DEPLOYED_VENV) $(AUDIT_VENV) $(SBOM_VENV) .aws-sam .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # What `sam build` calls; the tests build their own packages by it.

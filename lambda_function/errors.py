@@ -26,11 +26,22 @@ import json
 
 _MAX_SHOWN = 80
 
+_KINDS = ((str, "a string"), (bool, "true or false"), (int | float, "a number"), (list, "a list"), (dict, "an object"))
+
 
 def shown(value: object) -> str:
     """A bad value as JSON, at most 80 characters, always encodable: fit to stand in an error."""
-    text = json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace").decode("utf-8")
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    except (RecursionError, ValueError):  # thousands of brackets or digits
+        return f"({kind(value)}, too large to show)"
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
     return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + "…"
+
+
+def kind(value: object) -> str:
+    """What a value is in JSON, in words, for where the value itself is not to be told."""
+    return next((words for types, words in _KINDS if isinstance(value, types)), "null")
 
 
 class AutoSnapshotsError(Exception):

@@ -73,6 +73,9 @@ _CHECK_SCHEMA = SchemaValidator(
 
 FIRST_YEAR, LAST_YEAR = 1970, 9000
 
+MAX_FAULTS = 20
+"""Faults named of one event; the rest are counted."""
+
 
 def parse_event(event: object, now: datetime) -> RunRequest | HookCheckRequest:
     """The request in `event`, for a run that begins at `now` (aware).
@@ -107,8 +110,9 @@ def _validated(schema: SchemaValidator, event: Mapping[str, Any]) -> dict[str, A
     try:
         validated: dict[str, Any] = schema.validate_python(dict(event), strict=True)
     except ValidationError as error:
-        faults = dict.fromkeys(_fault(detail) for detail in error.errors(include_url=False))
-        raise ConfigurationError("; ".join(faults)) from None
+        faults = list(dict.fromkeys(_fault(detail) for detail in error.errors(include_url=False)))
+        more = [f"and {len(faults) - MAX_FAULTS} faults more"] if len(faults) > MAX_FAULTS else []
+        raise ConfigurationError("; ".join(faults[:MAX_FAULTS] + more)) from None
     return validated
 
 
@@ -145,7 +149,8 @@ def _moment(parsed: Mapping[str, Any], period: Period, now: datetime) -> datetim
 
 
 def _fault(detail: Any) -> str:
-    location = [str(part) for part in detail["loc"]]
+    # A key that no UTF-8 can write, such as half a surrogate pair, is told without its place.
+    location = [str(part) for part in detail["loc"]] or [str(detail["input"])]
     field = location[0]
     if detail["type"] == "missing":
         return f'event field "{field}": is missing; must be {_ALLOWED[field]}'

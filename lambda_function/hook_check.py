@@ -66,11 +66,12 @@ class _Checker:
 
     def check(self, group: HookGroup) -> HookResult:
         steps: list[str] = []
+        plan: HookPlan | None = None
         try:
             plan = self.readiness.plan(group, _ANY_PERIOD)
             problems = [problem for each in group.instance_ids if (problem := self._dry_run(plan, each, steps))]
         except (HookError, AwsError) as error:
-            problems = [str(error)]
+            problems = [plan.untold(str(error)) if plan else str(error)]
         except AutoSnapshotsError as error:
             problems = [f"not checked: {error}"]
         return HookResult(group.instance_ids, group.policy_name, "; ".join(problems) or None, steps=tuple(steps))
@@ -83,5 +84,6 @@ class _Checker:
         if outcome is None:
             self.commands.cancel(command_id, instance_id)
             return f"dry-run on {instance_id}: not finished after {plan.timeout_seconds} s, cancelled"
-        steps.append(f"dry-run {instance_id}: {outcome}")
-        return None if outcome.succeeded else f"dry-run on {instance_id}: {outcome}"
+        told = plan.untold_outcome(outcome)
+        steps.append(f"dry-run {instance_id}: {told}")
+        return None if outcome.succeeded else f"dry-run on {instance_id}: {told}"

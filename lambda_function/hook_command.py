@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 
-from lambda_function.errors import HookError
-from lambda_function.ports import HookDocument
+from lambda_function.errors import HookError, shown
+from lambda_function.ports import CommandOutcome, HookDocument
 
 CONTRACT = ("command", "executionId")
 OFFERED = ("period", "policy", "volumeIds", "volumeDevices", "snapshotIds", "notAfter", "timeoutSeconds")
 
 # EC2 takes any text for a device name; a document's pattern would refuse the whole command for an odd one.
 _DEVICE = re.compile(r"/dev/[a-z0-9]{1,16}")
+
+_WORD = 8
+"""A value of a policy's parameter shorter than this is hidden only where it stands as a word: `on` is in much."""
 
 
 class Stage(StrEnum):
@@ -41,7 +46,37 @@ class HookPlan:
     timeout_seconds: int
     devices: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     attached: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    parameters: Mapping[str, list[str]] = field(default_factory=dict)
+    parameters: Mapping[str, list[str]] = field(default_factory=dict, repr=False)
+
+    def untold(self, text: str) -> str:
+        """The text without values of the policy's own parameters: their names stand in their place.
+
+        SSM's refusals quote values, and documents print them; who may read the log need not know them.
+        """
+        names = self._names_by_value
+        if not names:
+            return text
+        longest_first = sorted(names, key=len, reverse=True)
+        pattern = "|".join(
+            re.escape(value) if len(value) >= _WORD else rf"(?<![\w-]){re.escape(value)}(?![\w-])"
+            for value in longest_first
+        )
+        return re.sub(pattern, lambda found: f"(hook_parameters.{names[found[0]]})", text)
+
+    def untold_outcome(self, outcome: CommandOutcome) -> CommandOutcome:
+        """The outcome as it may be told: for the log, not for what is proved by it."""
+        return replace(outcome, output=self.untold(outcome.output), error=self.untold(outcome.error))
+
+    @cached_property
+    def _names_by_value(self) -> dict[str, str]:
+        """The parameter that each value belongs to; values also as Python and JSON write them in messages."""
+        return {
+            spelling: name
+            for name, values in self.parameters.items()
+            for value in values
+            for spelling in (value, repr(value)[1:-1], json.dumps(value)[1:-1])
+            if spelling.strip()
+        }
 
 
 def check_parameters(plan: HookPlan) -> None:
@@ -52,10 +87,14 @@ def check_parameters(plan: HookPlan) -> None:
         raise HookError(f"document {plan.document.name} does not declare the parameter {' and '.join(lacking)}")
     reserved = [name for name in plan.parameters if name in (*CONTRACT, *OFFERED)]
     if reserved:
-        raise HookError(f"hook_parameters must not set {', '.join(reserved)}: the run itself does")
+        raise HookError(f"hook_parameters must not set {_listed(reserved)}: the run itself does")
     unknown = [name for name in plan.parameters if name not in declared]
     if unknown:
-        raise HookError(f"hook_parameters: document {plan.document.name} does not declare {', '.join(unknown)}")
+        raise HookError(f"hook_parameters: document {plan.document.name} does not declare {_listed(unknown)}")
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(shown(name).strip('"') for name in names)
 
 
 def parameters_for(

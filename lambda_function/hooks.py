@@ -138,7 +138,7 @@ class Freeze(Generic[T]):
             if outcome.succeeded:
                 self._claim(instance_id, outcome)
             else:
-                errors.append(f"pre on {instance_id}: {outcome}")
+                errors.append(f"pre on {instance_id}: {self._plan.untold_outcome(outcome)}")
         if not errors:
             self._frozen_at = self._time.elapsed()
         return "; ".join(errors) or None
@@ -157,7 +157,7 @@ class Freeze(Generic[T]):
             else:
                 self._sent[instance_id] = None
                 self._note(Stage.PRE, instance_id, "unknown", repr(error) if not str(error) else str(error))
-            return f"pre on {instance_id}: {error}"
+            return f"pre on {instance_id}: {self._plan.untold(str(error))}"
         self._note(Stage.PRE, instance_id, "sent")
         return None
 
@@ -177,7 +177,8 @@ class Freeze(Generic[T]):
                 errors.append(f"post on {instance_id}: it {what} (exit {outcome.exit_code})")
             elif not outcome.succeeded:
                 thawed = False
-                errors.append(f"post on {instance_id}: {outcome}: look at it, it may still be frozen")
+                told = self._plan.untold_outcome(outcome)
+                errors.append(f"post on {instance_id}: {told}: look at it, it may still be frozen")
             elif not held_here and self._frozen_at is not None:
                 why = "" if outcome.complete else f" ({outcome.explanation})"
                 errors.append(f"post on {instance_id}: the freeze was not held throughout, or that is not known{why}")
@@ -217,7 +218,7 @@ class Freeze(Generic[T]):
             outcome = CommandOutcome("unknown", None, "", f"{type(error).__name__}: {error}")
             if stage is Stage.PRE:
                 self._try_to_cancel(instance_id, command_id)
-        self._note(stage, instance_id, outcome.status.lower(), outcome.explanation)
+        self._note(stage, instance_id, outcome.status.lower(), self._plan.untold_outcome(outcome).explanation)
         return outcome
 
     def _cancel(self, stage: Stage, instance_id: str, command_id: str) -> CommandOutcome:
@@ -257,4 +258,5 @@ class Freeze(Generic[T]):
         return None if self._frozen_at is None else round((self._time.elapsed() - self._frozen_at) * 1000)
 
     def _note(self, name: str, target: str, status: str, detail: str = "") -> None:
-        self._steps.append(Step(name, target, status, detail, round(self._time.elapsed() - self._began, 3)))
+        at = round(self._time.elapsed() - self._began, 3)
+        self._steps.append(Step(name, target, status, self._plan.untold(detail), at))

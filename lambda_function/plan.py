@@ -15,7 +15,7 @@ from lambda_function.errors import shown
 from lambda_function.model import Outcome, Period, RunRequest, Snapshot, SnapshotState, Volume
 from lambda_function.policy import Policy, PolicySet
 from lambda_function.slots import in_slot
-from lambda_function.tags import TagKeys, near_miss, policy_named_by
+from lambda_function.tags import TagKeys, has_room_for_periods, near_miss, policy_named_by
 
 SHARING_AGE = timedelta(hours=1)
 """A longer period joins a shorter one's snapshot no older than this."""
@@ -213,7 +213,7 @@ def sharing_candidate(request: RunRequest, policy_name: str, snapshots: Iterable
     """The newest snapshot that this period may join instead of taking one of its own.
 
     Taken by the same policy for a shorter period, in this slot, at most an hour old. Never one of the
-    cron script's (it names no policy), never with `force`.
+    cron script's (it names no policy), never with `force`, never one whose tag other tools' words have filled.
     """
     if request.force:
         return None
@@ -225,6 +225,7 @@ def sharing_candidate(request: RunRequest, policy_name: str, snapshots: Iterable
         and snapshot.policy == policy_name
         and request.period.value not in snapshot.keepers
         and not shorter.isdisjoint(snapshot.keepers)
+        and has_room_for_periods(snapshot.keepers)
         and in_slot(request.period, request.time, snapshot.start_time)
         and snapshot.start_time >= request.time - SHARING_AGE
     ]

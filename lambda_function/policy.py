@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic_core import SchemaValidator, ValidationError
 
-from lambda_function.errors import shown
+from lambda_function.errors import kind, shown
 from lambda_function.model import Period
 from lambda_function.schema import closed_object
 from lambda_function.strict_json import read_json
@@ -43,7 +43,7 @@ class Policy:
     year: int | None = None
     only_attached_vols: bool = False
     hook_document: str | None = None
-    hook_parameters: Mapping[str, list[str]] = field(default_factory=dict)
+    hook_parameters: Mapping[str, list[str]] = field(default_factory=dict, repr=False)
     hook_timeout_seconds: int = 60
     hook_on_failure: Literal["skip", "continue"] = "skip"
 
@@ -74,13 +74,15 @@ FIELD_RULES: Mapping[str, Mapping[str, Any]] = {
 
 _SCHEMA = SchemaValidator(closed_object(FIELD_RULES))
 
+_UNSHOWN = "(value of a SecureString, not shown)"
+
 
 @dataclass(frozen=True)
 class Parameter:
     """A parameter as it was read. `error` says why it could not be; `secure` keeps its values out of messages."""
 
     name: str
-    value: str = ""
+    value: str = field(default="", repr=False)
     error: str | None = None
     secure: bool = False
 
@@ -148,7 +150,8 @@ def parse_policy(parameter: Parameter) -> Policy | tuple[Fault, ...]:
 def parse_content(content: object, parameter: Parameter) -> Policy | tuple[Fault, ...]:
     """The policy in what the parameter's JSON says, or all its faults (at least one)."""
     if not isinstance(content, dict):
-        return (Fault(parameter.name, None, _shown(content, parameter), "must be one JSON object"),)
+        text = _UNSHOWN if parameter.secure else shown(content)
+        return (Fault(parameter.name, None, text, "must be one JSON object"),)
     try:
         policy = Policy(**_SCHEMA.validate_python(content, strict=True))
     except ValidationError as error:
@@ -168,7 +171,9 @@ def _fault(detail: Any, parameter: Parameter) -> Fault:
     path = tuple(part for part in location if part != "[key]")
     # The path into hook_parameters may be long; the parameter's name in it is what helps.
     field_name = shown(".".join(path)).strip('"')
-    return Fault(parameter.name, field_name, _shown(detail["input"], parameter), f"must be {_ALLOWED[name]}", path)
+    value = detail["input"]
+    text = f"({kind(value)}, not shown)" if name == "hook_parameters" else shown(value)
+    return Fault(parameter.name, field_name, _UNSHOWN if parameter.secure else text, f"must be {_ALLOWED[name]}", path)
 
 
 def _unknown_field(name: str) -> str:
@@ -183,9 +188,3 @@ def _closest(name: str, known: Iterable[str]) -> str | None:
     by_lower_case = {candidate.lower(): candidate for candidate in sorted(known)}
     matches = difflib.get_close_matches(name.strip().lower(), by_lower_case, n=1)
     return by_lower_case[matches[0]] if matches else None
-
-
-def _shown(value: object, parameter: Parameter) -> str:
-    if parameter.secure:
-        return "(value of a SecureString, not shown)"
-    return shown(value)

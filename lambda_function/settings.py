@@ -75,4 +75,5 @@ def _refuse_near_miss(name: str) -> None:
     close = difflib.get_close_matches(name.upper(), _NAMES, n=1, cutoff=0.9)
     close = close or (["POLICIES_PATH"] if name.upper() in ("POLICY_PATH", "POLICYPATH") else [])
     if close:
-        raise ConfigurationError(f"environment variable {name}: is not read; did you mean {close[0]}?")
+        text = shown(name).strip('"')
+        raise ConfigurationError(f"environment variable {text}: is not read; did you mean {close[0]}?")

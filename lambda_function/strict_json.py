@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, NoReturn
 
+from lambda_function.errors import shown
+
 
 def read_json(text: str) -> object:
     """The value of this text; a byte-order mark before it is passed over.
@@ -22,7 +24,7 @@ def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(content) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f'the key "{twice}" stands twice')
+        raise ValueError(f"the key {shown(twice)} stands twice")
     return content
 
 

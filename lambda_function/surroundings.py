@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lambda_function.errors import ConfigurationError
+from lambda_function.event import MAX_FAULTS
 from lambda_function.model import HookCheckRequest, RunRequest
 from lambda_function.policy import PolicySet, parse_policies
 from lambda_function.ports import Commands, Ebs, Observer, PolicySource
@@ -37,10 +38,9 @@ def read_policies(request: RunRequest | HookCheckRequest, source: PolicySource, 
     unknown = [name for name in request.policies if name not in policies.names]
     if unknown:
         known = ", ".join(sorted(policies.names))
-        raise ConfigurationError(
-            "; ".join(f'policy "{name}" does not exist{policies.suggestion(name)}' for name in unknown)
-            + f" (under {path}: {known})"
-        )
+        lines = [f'policy "{name}" does not exist{policies.suggestion(name)}' for name in unknown[:MAX_FAULTS]]
+        more = [f"and {len(unknown) - MAX_FAULTS} more do not"] if len(unknown) > MAX_FAULTS else []
+        raise ConfigurationError("; ".join(lines + more) + f" (under {path}: {known})")
     return policies
 
 

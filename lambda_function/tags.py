@@ -98,6 +98,11 @@ def format_keepers(words: Iterable[str]) -> str:
     return " ".join(ordered_keepers(words))
 
 
+def has_room_for_periods(words: Iterable[str]) -> bool:
+    """Whether every period's word can stand beside these in the period tag."""
+    return len(format_keepers((*words, *_PERIOD_ORDER))) <= MAX_TAG_VALUE
+
+
 def own_tags(keys: TagKeys, period: Period, consistency: Consistency, instance_ids: tuple[str, ...]) -> dict[str, str]:
     """The tags that every new snapshot bears, given in the create call itself."""
     tags = {keys.period: period.value, keys.consistency: consistency.value}

@@ -16,6 +16,7 @@ from typing import Any
 from lambda_function.errors import (
     AwsError,
     CreationTooSoonError,
+    RequestRejectedError,
     SnapshotNotFoundError,
     SnapshotProtectedError,
     TooManyPendingError,
@@ -39,13 +40,15 @@ from lambda_function.policy import Parameter
 from lambda_function.ports import Silent
 from lambda_function.runner import run
 from lambda_function.surroundings import Surroundings
-from lambda_function.tags import TagKeys, copied_tags, near_miss, parse_keepers, policy_named_by
+from lambda_function.tags import MAX_TAG_VALUE, TagKeys, copied_tags, near_miss, parse_keepers, policy_named_by
 from lambda_function.time_budget import TimeBudget
 from tests.fake_clock import Clock
 from tests.fake_ssm import FakeSsm
 
 KEYS = TagKeys("AUTO-SNAPSHOT")
 PATH = "/auto-snapshots/policies/"
+
+_CONSISTENCIES = {each.value: each for each in Consistency}
 
 
 def _let_through(operation: str, target: str) -> None: ...
@@ -242,6 +245,10 @@ class FakeCloud:
         with self._call("CreateTags", snapshot_id):
             if snapshot_id not in self.snapshots:
                 raise SnapshotNotFoundError("CreateTags", "InvalidSnapshot.NotFound", snapshot_id)
+            if len(" ".join(keepers)) > MAX_TAG_VALUE:
+                raise RequestRejectedError(
+                    "CreateTags", "InvalidParameterValue", "Tag value exceeds the maximum length"
+                )
             self._retag(self.snapshots[snapshot_id], KEYS.period, " ".join(keepers))
 
     def set_consistency(self, snapshot_ids: Collection[str], consistency: Consistency) -> None:
@@ -318,7 +325,7 @@ class FakeCloud:
             self.state_of(stored),
             parse_keepers(stored.tags.get(KEYS.period, "")),
             policy_named_by(stored.tags, KEYS),
-            Consistency(stored.tags[KEYS.consistency]) if KEYS.consistency in stored.tags else None,
+            _CONSISTENCIES.get(stored.tags.get(KEYS.consistency, "")),
         )
 
     def _next_id(self) -> str:

@@ -16,6 +16,13 @@ NOW = datetime(2026, 3, 4, 10, 5, tzinfo=UTC)  # a Wednesday
 EVENTS = Path(__file__).parent.parent / "events"
 
 
+def nested(depth):
+    value: list[object] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
 @pytest.mark.parametrize("path", sorted(EVENTS.glob("*.json")), ids=lambda path: path.stem)
 def test_every_file_in_events_is_a_valid_event(path):
     assert isinstance(parse_event(json.loads(path.read_text()), NOW), RunRequest | HookCheckRequest)
@@ -109,6 +116,13 @@ def test_a_time_in_the_current_slot_needs_no_dry_run(period, time):
         ({"detail-type": "Scheduled Event", "source": "aws.events", "detail": {}}, "set the rule's input"),
         ({"version": "0", "source": "aws.events"}, "set the rule's input"),
         ({5: "hour"}, "unknown field"),
+        ({"\ud800": "hour"}, 'event field "\\ud800": unknown field'),
+        (
+            {"period": nested(100_000)},
+            "(a list, too large to show): must be",
+        ),
+        ({"period": "hour", "continuation": 10**5000}, "(a number, too large to show): must be a whole number"),
+        (dict.fromkeys(map(str, range(5000)), 0), "and 4981 faults more"),
         ({"check_hooks": False}, 'event field "check_hooks": false: must be true'),
         ({"check_hooks": "yes"}, 'event field "check_hooks": "yes": must be true'),
         ({"check_hooks": True, "period": "hour"}, 'event field "period": is not for a check of hooks'),

@@ -132,7 +132,7 @@ def test_a_schema_for_editors_at_the_top_is_no_policy_and_no_field(read, name):
         (
             "p.json",
             '{"A": {"hour": 1,\n"hook_parameters": {"x": ["a",\n\n"b", 5]}}}',
-            ['p.json:4: policy A: field "hook_parameters.x.2": 5:'],
+            ['p.json:4: policy A: field "hook_parameters.x.2": (a number, not shown):'],
         ),
         (
             "p.json",

@@ -200,6 +200,16 @@ def test_without_a_readable_policy_nothing_is_created_or_deleted(policies, expec
     assert cloud.writes() == []
 
 
+def test_a_snapshot_whose_period_tag_has_no_room_for_another_word_is_not_joined(cloud):
+    cloud.policies["P"] = '{"hour": 1, "day": 1}'
+    volume = cloud.volume(1)
+    cloud.snapshot(volume, "hour " + "x" * 248, timedelta(minutes=2))
+    report = cloud.run("day")
+    assert report.failures == ()
+    assert report.volumes[0].outcome is Outcome.CREATED
+    assert [stored.tags[KEYS.period].split()[0] for stored in cloud.of(volume)] == ["hour", "day"]
+
+
 def test_asking_for_a_policy_that_does_not_exist_is_an_error_before_any_work(cloud):
     cloud.volume(1)
     with pytest.raises(ConfigurationError, match='policy "PP" does not exist; did you mean "P"'):

@@ -50,6 +50,7 @@ def test_tag_keys_that_ec2_takes_are_taken(key):
         ({"METRICS_NAMESPACE": ""}, 'METRICS_NAMESPACE: "": must be 1 to 255'),
         ({"METRICS_NAMESPACE": "AWS/EC2"}, "not beginning with AWS/"),
         ({"METRICS_NAMESPACE": "x" * 256}, "METRICS_NAMESPACE"),
+        ({"TAG_KEY\udcff": "x"}, "TAG_KEY\\udcff: is not read; did you mean TAG_KEY?"),
         ({"METRIC_NAMESPACE": "x"}, "did you mean METRICS_NAMESPACE?"),
     ],
 )
@@ -57,3 +58,4 @@ def test_a_wrong_or_misspelt_variable_is_named_with_its_remedy(variables, expect
     with pytest.raises(ConfigurationError) as raised:
         Settings.from_env(variables)
     assert expected in str(raised.value)
+    str(raised.value).encode()

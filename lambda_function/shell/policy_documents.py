@@ -15,6 +15,8 @@ from typing import Any
 
 import yaml
 
+from lambda_function.errors import shown
+
 Location = tuple[str, ...]
 """Keys, and positions in lists as text, from the top of a file to a value."""
 
@@ -55,7 +57,9 @@ class Document:
         location = (*parent, key)
         if key in seen:
             first = self.lines[location]
-            self.faults.append(DocumentFault(line, f'the key "{key}" stands twice, first in line {first}', location))
+            self.faults.append(
+                DocumentFault(line, f"the key {shown(key)} stands twice, first in line {first}", location)
+            )
         self.lines[location] = line
         return location
 

@@ -30,6 +30,7 @@ PACKAGES = {
     "typing_extensions.py",
     "urllib3",
 }
+SBOM = "sbom.cdx.json"
 RUN = """
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -75,7 +76,7 @@ def test_two_builds_are_the_same_byte_for_byte_wherever_and_under_whatever_umask
 
 def test_only_what_the_function_needs_is_in_it(package):
     names = {path.name for path in package.iterdir()}
-    assert {name for name in names if not name.endswith(".dist-info")} == PACKAGES
+    assert {name for name in names if not name.endswith(".dist-info")} == {*PACKAGES, SBOM}
     assert {path.name for path in (package / "botocore/data").iterdir() if path.is_dir()} == {
         "ec2",
         "lambda",
@@ -90,6 +91,13 @@ def test_only_what_the_function_needs_is_in_it(package):
 def test_names_versions_and_licences_of_what_is_in_it_can_be_read(package):
     assert len(list(package.glob("*.dist-info/METADATA"))) == len(PACKAGES) - 1
     assert list(package.glob("*.dist-info/**/LICENSE*"))
+
+
+def test_the_bill_of_materials_in_it_names_exactly_what_is_in_it(package):
+    listed = {(each["name"], each["version"]) for each in json.loads((package / SBOM).read_text())["components"]}
+    assert {tuple(path.name.removesuffix(".dist-info").split("-")) for path in package.glob("*.dist-info")} == {
+        (name.replace("-", "_"), version) for name, version in listed
+    }
 
 
 def test_it_serves_every_runtime_and_architecture_that_the_template_allows(package):
