@@ -62,8 +62,8 @@ test-system: install system-packages ## the shipped documents on real file syste
 test-long: install system-packages ## the same copies and restarts twenty times (root, apt)
 	ROUNDS=20 $(BIN)/python -m pytest tests/system -k adds_up
 
-test-nightly: install ## the long campaigns whole: 100,000 inputs made up, two simulated years with faults
-	CAMPAIGN=nightly $(BIN)/python -m pytest -n auto tests/test_fuzz_*.py tests/test_long_run.py
+test-nightly: install ## the long campaigns whole: 100,000 inputs made up, every way to die, two simulated years with faults
+	CAMPAIGN=nightly $(BIN)/python -m pytest -n auto tests/test_fuzz_*.py tests/test_crash_*.py tests/test_two_runs*.py tests/test_long_run.py
 
 check: install $(SAM_VENV)/.installed $(AUDIT_VENV)/.installed ## lint, format, layers, types, templates and known vulnerabilities; changes nothing
 	$(BIN)/ruff check .
