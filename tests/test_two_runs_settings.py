@@ -92,9 +92,7 @@ EDITS = {
 
 @pytest.mark.parametrize("edit", [pytest.param(edit, id=name) for name, edit in EDITS.items()])
 @pytest.mark.parametrize("periods", PERIODS if NIGHTLY else PERIODS[:2], ids=" and then ".join)
-def test_settings_that_change_between_any_two_calls_cost_nothing_that_old_and_new_ones_keep(
-    periods, edit, record_property
-):
+def test_settings_that_change_between_any_two_calls_cost_nothing_that_old_and_new_ones_keep(periods, edit):
     first, second = periods
     pair = Pair(
         {"period": first},
@@ -104,5 +102,5 @@ def test_settings_that_change_between_any_two_calls_cost_nothing_that_old_and_ne
         may_fail=FAULTS,
     )
     campaign = Campaign(pair, edit).over(around("edit"))
-    record_property("schedules", campaign.told())
+    print(campaign.told())
     assert campaign.tried > 10

@@ -151,7 +151,7 @@ class Campaign:
 def _makes_anyway(pair: Pair, run: str) -> bool:
     """Whether the run makes one that another has made already: asked to, or too old to know better."""
     asked = getattr(pair, run)
-    return bool(asked.get("force")) or "older" in asked
+    return (bool(asked.get("force")) and "time" not in asked) or "older" in asked
 
 
 def _unknown(report: RunReport | None) -> set[str]:

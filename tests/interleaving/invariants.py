@@ -12,6 +12,7 @@ from tests.fake_clock import START
 from tests.fake_cloud import KEYS, Stored
 from tests.interleaving.meeting import DAY, TIMEOUT_SECONDS, WEEK, Meeting
 
+THAW = "wait post-script"
 MINUTE = timedelta(minutes=1)
 Counts = Mapping[str, Mapping[str, int]]
 Words = set[tuple[str, str]]
@@ -88,6 +89,9 @@ def _nothing_foreign_is_touched(meeting: Meeting, periods: Mapping[str, str]) ->
             assert words(before) <= set(periods.values()), f"{each} was deleted, kept for {words(before)}"
         else:
             assert words(before) - words(now) <= set(periods.values()), f"{each} lost a word of neither run"
+    for each, maker in meeting.made.items():
+        names_policy = KEYS.selection in meeting.ever[each].tags
+        assert names_policy or words(meeting.ever[each]) == {periods[maker]}, f"{each} names no policy and was joined"
 
 
 def _the_newest_n_are_there(meeting: Meeting, counts: Counts, trace: Trace) -> None:
@@ -149,6 +153,7 @@ def check_report(meeting: Meeting, run: str, report: RunReport, trace: Trace, co
             assert not claims_crash or meeting.ever[result.snapshot_id or ""].tags[KEYS.consistency] == "crash"
         if result.outcome is Outcome.FAILED:
             assert any(line.startswith(result.volume_id) for line in report.failures)
+            _could_not_know_better(meeting, run, result.volume_id, period)
     assert made == {r.snapshot_id for r in report.volumes if r.snapshot_id in made}, "made and not told"
     told = {change.snapshot_id for change in report.changes if _is(change, Change.DELETE, ChangeOutcome.DONE)}
     assert told == {each for each, by in meeting.deleted.items() if by == run}
@@ -158,6 +163,15 @@ def check_report(meeting: Meeting, run: str, report: RunReport, trace: Trace, co
     for change in report.changes:
         assert change.outcome is not ChangeOutcome.FAILED
         assert change.outcome is not ChangeOutcome.GONE or change.snapshot_id not in meeting.snapshots
+
+
+def _could_not_know_better(meeting: Meeting, run: str, volume_id: str, period: Period) -> None:
+    """Whoever fails under a freeze has looked after its thaw, and there was none by then that would have served."""
+    thawed = max(n for n, event in enumerate(meeting.events) if (event.run, event.operation) == (run, THAW))
+    for each, maker in meeting.made.items():
+        made_for = Period(meeting.ever[each].tags[KEYS.period].split()[0])
+        is_usable = meeting.ever[each].volume_id == volume_id and made_for.rank <= period.rank
+        assert not is_usable or meeting.made_at[each] > thawed, f"{maker} had served {volume_id} when {run} gave up"
 
 
 def _is(change, kind, outcome):
