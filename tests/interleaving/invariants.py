@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from lambda_function.model import Change, ChangeOutcome, Consistency, Outcome, Period, RunReport
+from lambda_function.model import Change, ChangeOutcome, Consistency, Outcome, Period, RunReport, RunRequest
 from lambda_function.slots import in_slot
 from tests.fake_clock import START
 from tests.fake_cloud import KEYS, Stored
@@ -153,7 +153,7 @@ def check_report(meeting: Meeting, run: str, report: RunReport, trace: Trace, co
             assert not claims_crash or meeting.ever[result.snapshot_id or ""].tags[KEYS.consistency] == "crash"
         if result.outcome is Outcome.FAILED:
             assert any(line.startswith(result.volume_id) for line in report.failures)
-            _could_not_know_better(meeting, run, result.volume_id, period)
+            _could_not_know_better(meeting, run, result.volume_id, report.request)
     assert made == {r.snapshot_id for r in report.volumes if r.snapshot_id in made}, "made and not told"
     told = {change.snapshot_id for change in report.changes if _is(change, Change.DELETE, ChangeOutcome.DONE)}
     assert told == {each for each, by in meeting.deleted.items() if by == run}
@@ -165,12 +165,14 @@ def check_report(meeting: Meeting, run: str, report: RunReport, trace: Trace, co
         assert change.outcome is not ChangeOutcome.GONE or change.snapshot_id not in meeting.snapshots
 
 
-def _could_not_know_better(meeting: Meeting, run: str, volume_id: str, period: Period) -> None:
+def _could_not_know_better(meeting: Meeting, run: str, volume_id: str, request: RunRequest) -> None:
     """Whoever fails under a freeze has looked after its thaw, and there was none by then that would have served."""
     thawed = max(n for n, event in enumerate(meeting.events) if (event.run, event.operation) == (run, THAW))
     for each, maker in meeting.made.items():
-        made_for = Period(meeting.ever[each].tags[KEYS.period].split()[0])
-        is_usable = meeting.ever[each].volume_id == volume_id and made_for.rank <= period.rank
+        stored = meeting.ever[each]
+        made_for = Period(stored.tags[KEYS.period].split()[0])
+        is_late_enough = not request.force or stored.start_time >= request.time
+        is_usable = stored.volume_id == volume_id and made_for.rank <= request.period.rank and is_late_enough
         assert not is_usable or meeting.made_at[each] > thawed, f"{maker} had served {volume_id} when {run} gave up"
 
 
