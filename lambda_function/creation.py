@@ -30,9 +30,9 @@ from lambda_function.errors import (
 from lambda_function.grouping import CreateUnit, single
 from lambda_function.model import Instance, Outcome, RunRequest, Snapshot, Stray, VolumeResult
 from lambda_function.pending import PendingRoom
-from lambda_function.plan import VolumePlan, serving_snapshot, sharing_candidate
+from lambda_function.plan import VolumePlan, joined_periods, serving_snapshot, sharing_candidate
 from lambda_function.ports import Ebs
-from lambda_function.tags import TagKeys
+from lambda_function.tags import TagKeys, ordered_keepers
 from lambda_function.time_budget import TimeBudget
 
 RESERVE_SECONDS = 45.0
@@ -224,9 +224,10 @@ class Creator:
         outcome = Outcome.ALREADY_DONE
         if serving is None:
             serving = sharing_candidate(self._request, plan.policy_name or "", snapshots)
-            if serving is None:
+            if serving is None or plan.policy is None:
                 return None
-            self._ebs.set_keepers(serving.id, (*serving.keepers, period))
+            joining = joined_periods(self._request, plan.policy, snapshots, serving)
+            self._ebs.set_keepers(serving.id, ordered_keepers((*serving.keepers, *joining)))
             outcome = Outcome.SHARED
         reason = f"{serving.id} had just been started, by a lost answer or a run beside this one"
         return Creation(plan, VolumeResult(plan.volume.id, plan.policy_name, outcome, reason, serving.id), serving)

@@ -180,7 +180,9 @@ def _turned_failed(creation: Creation, problem: str) -> Creation:
 
 
 def _warned(creation: Creation, problem: str) -> Creation:
-    return with_warning(creation, f"crash-consistent, hook failed: {problem}")
+    # What another run's freeze made, and this one adopted, may well be application-consistent.
+    is_own = creation.result.outcome is Outcome.CREATED
+    return with_warning(creation, f"crash-consistent, hook failed: {problem}" if is_own else f"hook failed: {problem}")
 
 
 def _consistent(creation: Creation) -> Creation:

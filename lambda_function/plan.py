@@ -171,7 +171,7 @@ def _plan_volume(
     outcome, reason, serving = _decide(name, count, request, snapshots, ours)
     joining: tuple[Period, ...] = ()
     if outcome is Outcome.WOULD_SHARE and serving is not None:
-        joining = (*_due_as_well(request, policy, snapshots, serving), request.period)
+        joining = joined_periods(request, policy, snapshots, serving)
         reason += "".join(f"; the {period} was due as well" for period in joining[:-1])
     return VolumePlan(volume, name, policy, outcome, reason, serving, joining, count, ours)
 
@@ -232,23 +232,24 @@ def sharing_candidate(request: RunRequest, policy_name: str, snapshots: Iterable
     return max(candidates, key=_age_order, default=None)
 
 
-def _due_as_well(
-    request: RunRequest, policy: Policy, snapshots: list[Snapshot], candidate: Snapshot
+def joined_periods(
+    request: RunRequest, policy: Policy, snapshots: Iterable[Snapshot], candidate: Snapshot
 ) -> tuple[Period, ...]:
-    """Shorter periods that are due and would join the same snapshot: their words are written with ours.
+    """The periods whose words are written on the volume's shared snapshot, shortest first: this one and those due.
 
-    EC2 cannot change a tag on condition. Were a run of such a period under way, its word could be lost
-    to our writing of the tag; a longer period's word lost to a shorter one's run is written again the
-    next time its rule fires, a day's would not be.
+    EC2 cannot change a tag on condition. Were a run of a shorter period that is due, and would join the same snapshot,
+    under way, its word could be lost to our writing of the tag; a longer period's word lost to a shorter one's run is
+    written again the next time its rule fires, a day's would not be.
     """
     due = []
+    known = list(snapshots)
     for period in request.period.up_to()[:-1]:
         shorter = replace(request, period=period)
-        kept_for_it = [s for s in snapshots if period.value in s.keepers]
+        kept_for_it = [s for s in known if period.value in s.keepers]
         if (policy.count(period) or 0) > 0 and serving_snapshot(shorter, kept_for_it) is None:
             own_candidate = sharing_candidate(shorter, candidate.policy or "", [candidate])
             due += [period] if own_candidate is not None else []
-    return tuple(due)
+    return (*due, request.period)
 
 
 def _age_order(snapshot: Snapshot) -> tuple[datetime, str]:

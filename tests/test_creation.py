@@ -92,6 +92,16 @@ def test_after_a_foreign_snapshot_the_fifteen_seconds_are_waited_out(cloud):
     assert cloud.clock.slept == 15
 
 
+def test_a_join_after_a_refused_create_writes_the_words_of_the_shorter_periods_due_as_well(cloud):
+    cloud.policies["P"] = '{"hour": 2, "day": 2, "week": 2}'
+    volume = cloud.volume(1)
+    cloud.hidden_for = 4 * SECOND
+    cloud.snapshot(volume, "hour")
+    report = cloud.run("week")
+    assert report.volumes[0].outcome is Outcome.SHARED
+    assert [each.tags[KEYS.period] for each in cloud.of(volume)] == ["hour day week"]
+
+
 def test_a_forced_run_does_not_adopt_what_was_there_before(cloud):
     volume = cloud.volume(1)
     cloud.snapshot(volume, "hour", SECOND)
