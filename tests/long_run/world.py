@@ -1,0 +1,57 @@
+"""One account with everything around it, lived through hour by hour."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from datetime import UTC, datetime, timedelta
+from random import Random
+
+from tests.fake_clock import Clock
+from tests.long_run.cloud import LongCloud
+from tests.long_run.faults import Faults
+from tests.long_run.fleet import Fleet
+from tests.long_run.instances import Instances
+from tests.long_run.promises import Oracle
+from tests.long_run.rules import Lambda
+
+BEGINS = datetime(2026, 12, 15, tzinfo=UTC)
+"""Week 53 and a year's end are two weeks away; the leap day is in the second year."""
+
+
+class World:
+    """Faults come at a share of `rate` of all calls; with `changes` the account's people are at work meanwhile."""
+
+    def __init__(self, seed: int, rate: float, *, changes: bool = True) -> None:
+        random = Random(seed)
+        self.seed = seed
+        self.cloud = LongCloud(
+            clock=Clock(BEGINS), create_interval=timedelta(seconds=15), pending_cap=100, per_volume_cap=5
+        )
+        self.instances = Instances(self.cloud.clock)
+        self.cloud.ssm.script = self.instances.run
+        self.fleet = Fleet(random, self.cloud)
+        self.faults = Faults(random, rate, self.cloud, self.instances, self.fleet.lose_volume)
+        self.oracle = Oracle(self.cloud, self.fleet, self.instances)
+        self.service = Lambda(random, self.cloud, self.faults, self.oracle)
+        self._changes = changes
+        self._hour = BEGINS
+
+    def live(self, days: int) -> None:
+        """So many days, each promise held on the way."""
+        for _ in range(days * 24):
+            self.cloud.clock.now = max(self.cloud.clock.now, self._hour)
+            self.cloud.settle()
+            if self._changes:
+                self.fleet.live()
+            self.oracle.expect(self.service.fire(self._hour))
+            self.service.deliver()
+            self.oracle.settle_slots()
+            self._hour += timedelta(hours=1)
+            assert not self.oracle.violations, f"seed {self.seed}:\n" + "\n".join(self.oracle.violations)
+        assert not self.fleet.changed_foreign()
+
+    def memory(self) -> tuple[int, int]:
+        """Blocks that Python has allocated, and the snapshots that the account holds."""
+        gc.collect()
+        return sys.getallocatedblocks(), len(self.cloud.snapshots)
