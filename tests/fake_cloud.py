@@ -245,6 +245,9 @@ class FakeCloud:
 
     def set_consistency(self, snapshot_ids: Collection[str], consistency: Consistency) -> None:
         with self._call("CreateTags", ",".join(sorted(snapshot_ids))):
+            missing = [each for each in snapshot_ids if each not in self.snapshots]
+            if missing:
+                raise SnapshotNotFoundError("CreateTags", "InvalidSnapshot.NotFound", ", ".join(missing))
             for each in snapshot_ids:
                 self._retag(self.snapshots[each], KEYS.consistency, consistency.value)
 
