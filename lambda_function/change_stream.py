@@ -23,14 +23,15 @@ within EC2's burst of 100, so waiting for them costs no time in the end."""
 class ChangeStream:
     """Applies what is added, at most BATCH at once, in the order in which it was added, in one thread of its own.
 
-    Within a `with`: `add` as changes become known, take `results` now and then, `finish` at the end. All of them
-    are called from one thread, so that the run's report has one author.
+    Within a `with`: `add` as changes become known, `flush` those that need not wait for others, take `results` now and
+    then, `finish` at the end. All of them are called from one thread, so that the run's report has one author.
     """
 
     def __init__(self, apply: Callable[[Sequence[PlannedChange]], Iterable[ChangeResult]]) -> None:
         self._apply = apply
         self._waiting: list[PlannedChange] = []
         self._is_complete = False
+        self._pressing = 0
         self._changed = threading.Condition()
         self._results: queue.SimpleQueue[ChangeResult] = queue.SimpleQueue()
         self._pool = ThreadPoolExecutor(max_workers=1)
@@ -60,6 +61,12 @@ class ChangeStream:
         if self._work is None:
             self._work = self._pool.submit(self._apply_all)
 
+    def flush(self) -> None:
+        """What was added so far is applied now, however little: a create may wait for room until time is over."""
+        with self._changed:
+            self._pressing = len(self._waiting)
+            self._changed.notify()
+
     def results(self) -> Iterator[ChangeResult]:
         """Those that are ready; waits for none."""
         while not self._results.empty():
@@ -85,6 +92,9 @@ class ChangeStream:
 
     def _next_batch(self) -> list[PlannedChange]:
         with self._changed:
-            self._changed.wait_for(lambda: self._is_complete or len(self._waiting) >= WORTH_A_LOOK)
+            self._changed.wait_for(
+                lambda: self._is_complete or self._pressing > 0 or len(self._waiting) >= WORTH_A_LOOK
+            )
             batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
+            self._pressing = max(0, self._pressing - len(batch))
             return batch

@@ -170,6 +170,7 @@ class _Run:
                 joins = [plan_join(plan.serving, plan.joining, plan.reason)] if plan.serving and plan.joining else []
                 if plan.volume.id not in creating:
                     changes.add([*joins, *self._prune(plan)])
+            changes.flush()
             self._create(self._arrange(to_create), changes)
             around.observer.stage("pruning", 0)
             for result in changes.finish():

@@ -68,6 +68,22 @@ def test_fewer_wait_for_more_or_for_the_end_since_each_look_is_a_call():
     assert len(changer.batches) == 1
 
 
+def test_what_is_flushed_waits_neither_for_more_nor_for_the_end():
+    changer = Changer()
+    with ChangeStream(changer.apply) as stream:
+        stream.add(changes(BATCH + 2))
+        stream.flush()
+        taken: list[ChangeResult] = []
+        deadline = time.monotonic() + 10
+        while len(taken) < BATCH + 2 and time.monotonic() < deadline:
+            taken += stream.results()
+        assert len(taken) == BATCH + 2
+        stream.add(changes(2, first=1000))
+        time.sleep(0.05)
+        assert len(changer.batches) == 2, "what is added later waits as before"
+        assert ids(stream.finish()) == ["snap-1000", "snap-1001"]
+
+
 def test_no_batch_is_larger_than_one_look_can_read():
     changer = Changer()
     with ChangeStream(changer.apply) as stream:

@@ -19,6 +19,7 @@ from lambda_function.model import (
     Period,
     RunReport,
     RunRequest,
+    SnapshotState,
     VolumeResult,
 )
 from lambda_function.report import headline, summary
@@ -200,3 +201,22 @@ def test_a_snapshot_whose_thaw_failed_is_told_at_once_since_its_slot_is_served()
     assert queue.events == []
     assert not concluded.is_handed_on
     assert concluded.failures[0] == "vol-1: hook failed"
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_what_needs_no_room_is_done_although_the_others_wait_for_room_until_time_is_over():
+    cloud = FakeCloud(policies={"P": '{"day": 1}'}, pending_cap=1, pending_for=timedelta(hours=3))
+    shares, waits, done = cloud.volume(1), cloud.volume(2), cloud.volume(3)
+    shared = cloud.snapshot(shares, "hour", timedelta(minutes=4), state=SnapshotState.COMPLETED)
+    cloud.snapshot(done, "day", timedelta(minutes=5), state=SnapshotState.COMPLETED)
+    old = cloud.snapshot(done, "day", timedelta(days=1), state=SnapshotState.COMPLETED)
+    cloud.snapshot("vol-of-another-tool", "", timedelta(minutes=1))
+    cloud.before = lambda operation, target: cloud.clock.sleep(1)
+    result = cloud.run("day", seconds=900)
+    assert {each.volume_id: each.outcome for each in result.volumes} == {
+        shares.id: Outcome.SHARED,
+        waits.id: Outcome.LEFT,
+        done.id: Outcome.ALREADY_DONE,
+    }
+    assert shared.tags["AUTO-SNAPSHOT-PERIOD"] == "hour day"
+    assert old.id not in cloud.snapshots
