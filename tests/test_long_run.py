@@ -29,14 +29,33 @@ def test_the_promises_hold_on_every_step_of_two_years_and_memory_stays_flat():
     early = world.memory()
     world.live(at_night(731, 31) - first)
     late = world.memory()
-    print(time.process_time()-began, early, late, world.service.runs, world.faults.calls, world.faults.injected, world.oracle.counts, world.fleet.events, len(world.cloud.snapshots))
+    print(
+        time.process_time() - began,
+        early,
+        late,
+        world.service.runs,
+        world.faults.calls,
+        world.faults.injected,
+        world.oracle.counts,
+        world.fleet.events,
+        len(world.cloud.snapshots),
+    )
 
 
 def test_x():
     world = World(SEED, RATE)
     began = time.process_time()
     world.live(2)
-    print(time.process_time()-began, world.memory(), world.service.runs, world.faults.calls, world.faults.injected, world.oracle.counts, world.fleet.events, len(world.cloud.snapshots))
+    print(
+        time.process_time() - began,
+        world.memory(),
+        world.service.runs,
+        world.faults.calls,
+        world.faults.injected,
+        world.oracle.counts,
+        world.fleet.events,
+        len(world.cloud.snapshots),
+    )
 
 
 @pytest.mark.usefixtures("one_thread")

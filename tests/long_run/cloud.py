@@ -163,7 +163,7 @@ class LongCloud(FakeCloud):
         if not of_volume:
             del self._of[stored.volume_id]
         for known in (self._views, self.turned, self.failed):
-            known.pop(stored.id, None)  # type: ignore[attr-defined]
+            known.pop(stored.id, None)
 
     def _of_volume(self, volume_id: str) -> Iterable[Stored]:
         return list(self._of[volume_id].values()) if volume_id in self._of else ()

@@ -32,9 +32,7 @@ class Promise:
     def text(self) -> str:
         """The policy as its user writes it."""
         hook = {"hook_document": "DOC", "hook_on_failure": "continue" if self.lenient else "skip"}
-        return json.dumps(
-            {**self.counts, "only_attached_vols": self.attached_only, **(hook if self.hooked else {})}
-        )
+        return json.dumps({**self.counts, "only_attached_vols": self.attached_only, **(hook if self.hooked else {})})
 
 
 POLICIES = {
@@ -48,7 +46,16 @@ POLICIES = {
     "EDITED": Promise({"hour": 2, "day": 3, "week": 2}),
 }
 
-SHARES = {"HOURLY": 12, "ORDERS": 12, "FILES": 30, "DAILY": 78, "WEEKLY": 30, "ARCHIVE": 15, "ATTACHED": 15, "EDITED": 8}
+SHARES = {
+    "HOURLY": 12,
+    "ORDERS": 12,
+    "FILES": 30,
+    "DAILY": 78,
+    "WEEKLY": 30,
+    "ARCHIVE": 15,
+    "ATTACHED": 15,
+    "EDITED": 8,
+}
 
 
 class Fleet:
@@ -60,7 +67,7 @@ class Fleet:
         self._number = 0
         self.promises = dict(POLICIES)
         self.broken: set[str] = set()
-        self._repairs: list[tuple[int, Callable[[], None]]] = []
+        self._repairs: list[tuple[int, Callable[[], object]]] = []
         self._hour = 0
         self._due: dict[str, list[tuple[str, int]]] = {}
         self._astray: list[tuple[str, Volume]] | None = None
@@ -131,8 +138,8 @@ class Fleet:
             repair()
             self._changed()
         cloud, chance = self._cloud, self._random.random
-        slow = chance() < 0.05
-        cloud.pends = timedelta(minutes=self._random.uniform(20, 180) if slow else self._random.uniform(0.5, 6))
+        slow = chance() < 0.03
+        cloud.pends = timedelta(minutes=self._random.uniform(20, 90) if slow else self._random.uniform(0.5, 6))
         cloud.hidden_for = timedelta(seconds=90 if chance() < 0.02 else 0)
         if len(cloud.volumes) < SIZE and chance() < 0.2:
             self._new_volume(self._random.choices(list(SHARES), list(SHARES.values()))[0], self._random.randrange(100))
@@ -153,7 +160,7 @@ class Fleet:
                 happening()
                 self._changed()
 
-    def _later(self, hours: int, repair: Callable[[], None]) -> None:
+    def _later(self, hours: int, repair: Callable[[], object]) -> None:
         self._repairs.append((self._hour + hours, repair))
 
     def _some_volume(self) -> Volume:
@@ -248,9 +255,7 @@ class Fleet:
 
     def changed_foreign(self) -> list[str]:
         """Those that are no longer as they were made."""
-        return [
-            each for each, made in self._untouched.items() if replace(made) != self._cloud.snapshots.get(each)
-        ]
+        return [each for each, made in self._untouched.items() if replace(made) != self._cloud.snapshots.get(each)]
 
     def _tidy_up(self) -> None:
         """A person deletes the oldest snapshots made by hand, and those of volumes that are long gone."""
@@ -259,7 +264,9 @@ class Fleet:
             del self._untouched[each]
         long_ago = self._cloud.clock.now - timedelta(days=30)
         for stored in list(self._cloud.snapshots.values()):
-            selected = of_policy(self._cloud.volumes[stored.volume_id]) if stored.volume_id in self._cloud.volumes else None
+            selected = (
+                of_policy(self._cloud.volumes[stored.volume_id]) if stored.volume_id in self._cloud.volumes else None
+            )
             if selected is None and stored.start_time < long_ago and stored.id not in self.foreign:
                 self._cloud.remove(stored)
 

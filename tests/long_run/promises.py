@@ -106,7 +106,9 @@ class Oracle:
         name = of_policy(self._cloud.volumes[volume_id])
         if stored.tags.get(KEYS.selection) != name:
             self._wrong(f"{stored.id} does not bear its policy's name")
-        listed = [each for each in self._serving(volume_id, self._period) if each is not stored and self._was_listed(each)]
+        listed = [
+            each for each in self._serving(volume_id, self._period) if each is not stored and self._was_listed(each)
+        ]
         if listed:
             self._wrong(f"{stored.id} is one too many: {listed[0].id} serves the slot of {volume_id}")
         for each in self._to_share(volume_id, name):
@@ -246,7 +248,9 @@ class Oracle:
 
     def _check_claim(self, volume_id: str, snapshot_id: str | None) -> None:
         stored = self._cloud.snapshots.get(snapshot_id or "")
-        if stored is None or stored not in self._serving(volume_id, self._period):
+        if volume_id not in self._cloud.taken_away and (
+            stored is None or stored not in self._serving(volume_id, self._period)
+        ):
             self._wrong(f"{volume_id} is said to be served by {snapshot_id}, which is not so")
 
     def _check_count(self, volume_id: str, count: int, report: RunReport) -> None:
@@ -255,9 +259,7 @@ class Oracle:
         if len(held) <= count or not all(map(self._was_listed_or_made, held)):
             return
         kept = {
-            each.id
-            for state in (self._state_at_first, lambda each: each.state)
-            for each in _kept(held, count, state)
+            each.id for state in (self._state_at_first, lambda each: each.state) for each in _kept(held, count, state)
         }
         for stored in held:
             if stored.id not in kept and not self._is_explained(stored, report):
@@ -273,7 +275,9 @@ class Oracle:
             return True
         if any(
             change.change is Change.JOIN and change.volume_id == stored.volume_id for change in report.changes
-        ) and not any(change.outcome is ChangeOutcome.DONE for change in report.changes if change.volume_id == stored.volume_id):
+        ) and not any(
+            change.outcome is ChangeOutcome.DONE for change in report.changes if change.volume_id == stored.volume_id
+        ):
             return True  # what was to be shared was gone: one was made instead, and the next run lets go
         if outcomes & {ChangeOutcome.FAILED, ChangeOutcome.NO_TIME}:
             return any(stored.id in line for line in (*report.failures, *report.left))
@@ -354,13 +358,13 @@ def _age(stored: Stored) -> tuple[datetime, str]:
     return stored.start_time, stored.id
 
 
-def _kept(
-    held: Collection[Stored], count: int, state: Callable[[Stored], SnapshotState | None]
-) -> Iterable[Stored]:
+def _kept(held: Collection[Stored], count: int, state: Callable[[Stored], SnapshotState | None]) -> Iterable[Stored]:
     """What the page on retention says is kept: the newest N, pending ones, the newest completed, what is not replaced."""
     ordered = sorted(held, key=_age, reverse=True)
     good = [each for each in ordered if state(each) in (PENDING, COMPLETED)]
     completed = [each for each in good if state(each) is COMPLETED]
     newest = completed[:1] if count else []
-    failed = [each for each in ordered if state(each) is ERROR and count and not (newest and _age(newest[0]) > _age(each))]
+    failed = [
+        each for each in ordered if state(each) is ERROR and count and not (newest and _age(newest[0]) > _age(each))
+    ]
     return [*good[:count], *(each for each in good if state(each) is PENDING), *newest, *failed]
