@@ -177,6 +177,9 @@ class LongCloud(FakeCloud):
     def _pending(self) -> int:
         return self._count_pending
 
+    def _visible(self, stored: Stored) -> bool:
+        return not self.hidden_for or super()._visible(stored)
+
     def _seen(self, stored: Stored) -> Snapshot:
         seen = self._views.get(stored.id)
         if seen is None:

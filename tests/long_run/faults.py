@@ -20,7 +20,7 @@ from lambda_function.errors import (
 from tests.long_run.cloud import LongCloud
 from tests.long_run.instances import Instances
 
-CALL_TIME = timedelta(seconds=0.1)
+CALL_SECONDS = 0.1
 
 ANY = ("refused", "throttled", "no answer", "dies before", "dies after", "time runs out")
 WRITE = (*ANY, "answer lost")
@@ -82,7 +82,7 @@ class Faults:
         cloud = self._cloud
         if self.dead:
             raise Died
-        cloud.clock.now += CALL_TIME
+        cloud.clock.sleep(CALL_SECONDS)
         if cloud.clock.now >= cloud.ends:
             self._die("Lambda's time is over")
         self.calls[operation] += 1

@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Collection, Iterable, Sequence
+from datetime import timedelta
 from typing import Any
 
-from lambda_function.model import Change, ChangeOutcome, Outcome, RunReport, SnapshotState
+from lambda_function.model import Change, ChangeOutcome, Outcome, RunReport
 from tests.fake_cloud import KEYS, Stored
 from tests.long_run.cloud import LongCloud, of_policy, words_of
 from tests.long_run.fleet import PERIODS, Fleet
 from tests.long_run.instances import Instances
+from tests.long_run.truth import COMPLETED, ERROR, PENDING, SLOT, Truth, age, kept
 
-SLOT: dict[str, Callable[[datetime], Any]] = {
-    "hour": lambda at: (at.year, at.month, at.day, at.hour),
-    "day": lambda at: (at.year, at.month, at.day),
-    "week": lambda at: at.isocalendar()[:2],
-    "month": lambda at: (at.year, at.month),
-    "year": lambda at: at.year,
-}
-PENDING, COMPLETED, ERROR = SnapshotState.PENDING, SnapshotState.COMPLETED, SnapshotState.ERROR
 SERVED = (Outcome.CREATED, Outcome.SHARED, Outcome.ALREADY_DONE)
 
 
-class Oracle:
+class Oracle(Truth):
     """`violations` is empty as long as every promise is kept.
 
     It knows what the account holds and what its people did, and nothing of the run but its writes and its report.
     """
 
     def __init__(self, cloud: LongCloud, fleet: Fleet, instances: Instances) -> None:
-        self._cloud = cloud
+        super().__init__(cloud)
         self._fleet = fleet
         self._instances = instances
         cloud.witness = self
@@ -39,20 +32,14 @@ class Oracle:
         self.counts: Counter[str] = Counter()
         self._expected: dict[str, tuple[Any, list[str]]] = {}
         self._told: dict[str, Any] = {}
-        self.most_frozen = timedelta()
 
     # A run
 
     def begin(self, period: str) -> None:
-        """A run for the period begins."""
-        self._period = period
-        self._began = self._cloud.clock.now
-        self._now = SLOT[period](self._began)
+        super().begin(period)
         self._writes = 0
         self._pruned: set[str] = set()
-        self._seconds_hidden = self._cloud.hidden_for
         self._instances.failed_posts.clear()
-        self._strays: set[str] = set()
 
     def nothing_was_done(self) -> None:
         """The run could not begin."""
@@ -61,35 +48,6 @@ class Oracle:
 
     def _wrong(self, text: str) -> None:
         self.violations.append(f"{self._began:%Y-%m-%d %H:%M:%S} {self._period}: {text}")
-
-    # What is true of snapshots
-
-    def _was_good(self, stored: Stored) -> bool:
-        """Whether it is usable, or was when the run began."""
-        if stored.state in (PENDING, COMPLETED):
-            return True
-        turned = self._cloud.turned.get(stored.id)
-        return turned is not None and turned >= self._began
-
-    def _state_at_first(self, stored: Stored) -> SnapshotState | None:
-        """Its state when the run began."""
-        turned = self._cloud.turned.get(stored.id)
-        return PENDING if turned is not None and turned >= self._began else stored.state
-
-    def _was_listed(self, stored: Stored) -> bool:
-        return stored.start_time + self._seconds_hidden <= self._began
-
-    def _serving(self, volume_id: str, word: str) -> list[Stored]:
-        slot, now = SLOT[word], SLOT[word](self._began)
-        held = self._cloud.held(volume_id, word)
-        return [each for each in held if slot(each.start_time) == now and self._was_good(each)]
-
-    def _is_served(self, volume_id: str, word: str) -> bool:
-        slot, now = SLOT[word], self._now
-        return any(
-            slot(each.start_time) == now and self._was_good(each)
-            for each in reversed(list(self._cloud.held(volume_id, word)))
-        )
 
     # Writes
 
@@ -196,7 +154,7 @@ class Oracle:
         if count == 0:
             return
         held = [each for each in self._cloud.held(volume_id, word) if each is not stored]
-        newer = [each for each in held if self._was_good(each) and _age(each) > _age(stored)]
+        newer = [each for each in held if self._was_good(each) and age(each) > age(stored)]
         if not any(each.state is COMPLETED for each in newer):
             self._wrong(f"{stored.id} of {volume_id}, the newest completed one of the {word}, was let go")
         if stored.state is not ERROR and len(newer) < count:
@@ -258,11 +216,11 @@ class Oracle:
         held = self._cloud.held(volume_id, self._period)
         if len(held) <= count or not all(map(self._was_listed_or_made, held)):
             return
-        kept = {
-            each.id for state in (self._state_at_first, lambda each: each.state) for each in _kept(held, count, state)
+        remaining = {
+            each.id for state in (self._state_at_first, lambda each: each.state) for each in kept(held, count, state)
         }
         for stored in held:
-            if stored.id not in kept and not self._is_explained(stored, report):
+            if stored.id not in remaining and not self._is_explained(stored, report):
                 self._wrong(f"{stored.id} of {volume_id} is still there: more than {count} for the {self._period}")
 
     def _was_listed_or_made(self, stored: Stored) -> bool:
@@ -352,19 +310,3 @@ class Oracle:
                     self._wrong(f"{volume_id} is without its snapshot, and no run failed")
         self._expected.clear()
         self._cloud.taken_away.clear()
-
-
-def _age(stored: Stored) -> tuple[datetime, str]:
-    return stored.start_time, stored.id
-
-
-def _kept(held: Collection[Stored], count: int, state: Callable[[Stored], SnapshotState | None]) -> Iterable[Stored]:
-    """What the page on retention says is kept: the newest N, pending ones, the newest completed, what is not replaced."""
-    ordered = sorted(held, key=_age, reverse=True)
-    good = [each for each in ordered if state(each) in (PENDING, COMPLETED)]
-    completed = [each for each in good if state(each) is COMPLETED]
-    newest = completed[:1] if count else []
-    failed = [
-        each for each in ordered if state(each) is ERROR and count and not (newest and _age(newest[0]) > _age(each))
-    ]
-    return [*good[:count], *(each for each in good if state(each) is PENDING), *newest, *failed]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gc
 import sys
+import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from random import Random
+from typing import NamedTuple
 
 from tests.fake_clock import Clock
 from tests.long_run.cloud import LongCloud
@@ -19,6 +22,25 @@ BEGINS = datetime(2026, 12, 15, tzinfo=UTC)
 """Week 53 and a year's end are two weeks away; the leap day is in the second year."""
 
 
+class Memory(NamedTuple):
+    """Blocks that Python has allocated, and the snapshots that the account holds."""
+
+    blocks: int
+    snapshots: int
+
+
+class SteadyClock(Clock):
+    """Never goes back, whichever threads sleep at the same time."""
+
+    def __init__(self, now: datetime) -> None:
+        super().__init__(now)
+        self._lock = threading.Lock()
+
+    def sleep(self, seconds: float) -> None:
+        with self._lock:
+            super().sleep(seconds)
+
+
 class World:
     """Faults come at a share of `rate` of all calls; with `changes` the account's people are at work meanwhile."""
 
@@ -26,7 +48,7 @@ class World:
         random = Random(seed)
         self.seed = seed
         self.cloud = LongCloud(
-            clock=Clock(BEGINS), create_interval=timedelta(seconds=15), pending_cap=100, per_volume_cap=5
+            clock=SteadyClock(BEGINS), create_interval=timedelta(seconds=15), pending_cap=100, per_volume_cap=5
         )
         self.instances = Instances(self.cloud.clock)
         self.cloud.ssm.script = self.instances.run
@@ -51,7 +73,19 @@ class World:
             assert not self.oracle.violations, f"seed {self.seed}:\n" + "\n".join(self.oracle.violations)
         assert not self.fleet.changed_foreign()
 
-    def memory(self) -> tuple[int, int]:
-        """Blocks that Python has allocated, and the snapshots that the account holds."""
+    def memory(self) -> Memory:
+        """What is held now."""
         gc.collect()
-        return sys.getallocatedblocks(), len(self.cloud.snapshots)
+        return Memory(sys.getallocatedblocks(), len(self.cloud.snapshots))
+
+    def figures(self) -> Iterator[str]:
+        """What has happened, counted."""
+        yield f"seed {self.seed}: {(self._hour - BEGINS).days} days, {len(self.cloud.volumes)} volumes"
+        for name, counter in (
+            ("runs", self.service.runs),
+            (f"calls: {self.faults.calls.total()}", self.faults.calls),
+            (f"faults: {self.faults.injected.total()}", self.faults.injected),
+            ("writes and slots", self.oracle.counts),
+            ("meanwhile", self.fleet.events),
+        ):
+            yield f"{name}: " + ", ".join(f"{count} {what}" for what, count in counter.most_common())
