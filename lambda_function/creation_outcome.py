@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 from lambda_function.errors import AutoSnapshotsError, OutOfTimeError, VolumeNotFoundError
 from lambda_function.grouping import CreateUnit
-from lambda_function.model import HookResult, Outcome, Snapshot, Stray, VolumeResult
+from lambda_function.model import HookResult, Outcome, RunRequest, Snapshot, Stray, VolumeResult
 from lambda_function.plan import VolumePlan
+from lambda_function.slots import slot
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +56,18 @@ def with_warning(creation: Creation, warning: str) -> Creation:
     """The same with one more warning."""
     result = replace(creation.result, warnings=(*creation.result.warnings, warning))
     return replace(creation, result=result)
+
+
+def judged_by_slot(creation: Creation, request: RunRequest) -> Creation:
+    """A failure where the snapshot was started when the slot was over: it serves the next one, this one has none."""
+    made = creation.snapshot
+    if request.force or made is None or creation.result.outcome is not Outcome.CREATED:
+        return creation
+    _, end = slot(request.period, request.time)
+    if made.start_time < end:
+        return creation
+    reason = f"{made.id} was started when the {request.period} was over: it is the next one's, and this one has none"
+    return replace(creation, result=replace(creation.result, outcome=Outcome.FAILED, reason=reason))
 
 
 def failures(plans: Sequence[VolumePlan], error: Exception) -> tuple[Creation, ...]:

@@ -9,7 +9,7 @@ from lambda_function.change_stream import ChangeStream
 from lambda_function.changes import Changer, PlannedChange, delete_strays, kept_for, plan_join, plan_prune
 from lambda_function.concurrency import MAX_FREEZES, WORKERS, in_parallel
 from lambda_function.creation import Creator
-from lambda_function.creation_outcome import UnitOutcome, failures
+from lambda_function.creation_outcome import UnitOutcome, failures, judged_by_slot
 from lambda_function.errors import AwsError, HookError
 from lambda_function.grouping import CreateUnit, HookGroup, arrange, arrange_hooked
 from lambda_function.hook_readiness import HookReadiness, look
@@ -135,7 +135,7 @@ class _Run:
 
     def _take_unit(self, outcome: UnitOutcome, changes: ChangeStream | None) -> None:
         for creation in outcome.creations:
-            self._record.take(creation)
+            self._record.take(judged_by_slot(creation, self._request))
             if changes is not None:
                 changes.add(self._prune(creation.plan))
         for hook in outcome.hooks:

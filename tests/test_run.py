@@ -360,6 +360,20 @@ def test_a_large_run_looks_at_200_snapshots_a_call_and_makes_no_call_per_volume_
     assert len(cloud.journal) == 3 + 450 + 900 + 5
 
 
+def test_a_snapshot_started_when_the_hour_is_over_is_told_since_its_hour_has_none(cloud):
+    volume = cloud.volume(2)
+    old = [cloud.snapshot(volume, "hour", timedelta(hours=age)) for age in (3, 2, 1)]
+    cloud.clock.now = cloud.clock.now.replace(minute=59, second=58)
+    cloud.before = lambda operation, target: cloud.clock.sleep(1)
+    report = cloud.run("hour")
+    (made,) = [each for each in cloud.of(volume) if each not in old]
+    assert made.start_time.hour == 1
+    reason = f"{made.id} was started when the hour was over: it is the next one's, and this one has none"
+    assert f"{volume.id}: {reason}" in report.failures
+    assert f"{volume.id}: {reason}" in report.told_once, "no other run would find it"
+    assert [each for each in cloud.of(volume) if each in old] == old, "a volume with a failure is not pruned"
+
+
 def test_when_time_runs_out_nothing_is_begun_and_what_remains_is_named(cloud):
     for n in range(5):
         cloud.volume(n)
