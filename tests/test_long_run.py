@@ -19,10 +19,10 @@ from tests.long_run.world import World
 SEED = int(os.environ.get("SEED", "1"))
 RATE = 0.01
 
-GROWTH = 0.05
+GROWTH = 0.03
 """Of the blocks that Python holds, how many more there may be in the end; a report kept per run would be twentyfold."""
 
-BLOCKS_OF_A_SNAPSHOT = 60
+BLOCKS_OF_A_SNAPSHOT = 30
 
 
 @pytest.mark.usefixtures("one_thread")

@@ -115,6 +115,11 @@ class Fleet:
         self._due.clear()
         self._astray = None
 
+    def policy_of(self, volume_id: str) -> str | None:
+        """The policy that the volume's tags name now."""
+        volume = self._cloud.volumes.get(volume_id)
+        return of_policy(volume) if volume else None
+
     def lose_volume(self, target: str) -> None:
         """Somebody deletes a volume now; of an instance one of its selected ones."""
         cloud = self._cloud
@@ -142,12 +147,12 @@ class Fleet:
         cloud.pends = timedelta(minutes=self._random.uniform(20, 90) if slow else self._random.uniform(0.5, 6))
         cloud.hidden_for = timedelta(seconds=90 if chance() < 0.02 else 0)
         if len(cloud.volumes) < SIZE and chance() < 0.2:
-            self._new_volume(self._random.choices(list(SHARES), list(SHARES.values()))[0], self._random.randrange(100))
+            self._new_volume(self._some_policy(), self._random.randrange(100))
         for probability, happening in (
             (0.003, self._delete_one),
             (0.01, self._retag),
-            (0.01, self._attach_or_detach),
-            (0.02, self._stop_or_start),
+            (0.01, self._detach_or_attach),
+            (0.02, self._stop),
             (0.02, self._edit),
             (0.001, self._break),
             (0.003, self._protect),
@@ -160,8 +165,17 @@ class Fleet:
                 happening()
                 self._changed()
 
+    def between_runs(self) -> None:
+        """What happens between two runs of one hour: now and then somebody chooses another policy for a volume."""
+        if self._random.random() < 0.02:
+            self._retag()
+            self._changed()
+
     def _later(self, hours: int, repair: Callable[[], object]) -> None:
         self._repairs.append((self._hour + hours, repair))
+
+    def _some_policy(self) -> str:
+        return self._random.choices(list(SHARES), list(SHARES.values()))[0]
 
     def _some_volume(self) -> Volume:
         return self._random.choice(list(self._cloud.volumes.values()))
@@ -182,7 +196,7 @@ class Fleet:
         others = {key: value for key, value in volume.tags.items() if "snapshot" not in key.lower()}
         kind = self._random.random()
         if kind < 0.7:
-            tags = {KEYS.selection: self._random.choices(list(SHARES), list(SHARES.values()))[0]}
+            tags = {KEYS.selection: self._some_policy()}
         else:
             tags = {KEYS.selection: "DIALY"} if kind < 0.8 else {"auto-snapshot": "DAILY"} if kind < 0.9 else {}
             self._later(self._random.randrange(1, 200), lambda: self._mend_tag(volume.id))
@@ -192,22 +206,33 @@ class Fleet:
         volume = self._cloud.volumes.get(volume_id)
         if volume is not None:
             others = {key: value for key, value in volume.tags.items() if key != "auto-snapshot"}
-            self._cloud.volumes[volume_id] = replace(volume, tags={**others, KEYS.selection: "DAILY"})
+            self._cloud.volumes[volume_id] = replace(volume, tags={**others, KEYS.selection: self._some_policy()})
 
-    def _attach_or_detach(self) -> None:
-        volume, instances = self._some_volume(), self._cloud.instances
+    def _detach_or_attach(self) -> None:
+        volume = self._some_volume()
+        self._attach(volume.id, None if volume.instance_ids else self._random.choice(list(self._cloud.instances)))
+        if volume.instance_ids:
+            self._later(self._random.randrange(1, 300), lambda: self._attach(volume.id, volume.instance_ids[0]))
+
+    def _attach(self, volume_id: str, instance_id: str | None) -> None:
+        volume, instances = self._cloud.volumes.get(volume_id), self._cloud.instances
+        if volume is None:
+            return
         for each in volume.instance_ids:
-            instances[each] = replace(instances[each], volume_ids=instances[each].volume_ids - {volume.id})
-        chosen = () if volume.instance_ids else (self._random.choice(list(instances)),)
-        for each in chosen:
-            instances[each] = replace(instances[each], volume_ids=instances[each].volume_ids | {volume.id})
-        state = "in-use" if chosen else "available"
-        self._cloud.volumes[volume.id] = replace(volume, instance_ids=chosen, state=state)
+            instances[each] = replace(instances[each], volume_ids=instances[each].volume_ids - {volume_id})
+        if instance_id is not None:
+            there = instances[instance_id]
+            instances[instance_id] = replace(there, volume_ids=there.volume_ids | {volume_id})
+        attached, state = ((instance_id,), "in-use") if instance_id else ((), "available")
+        self._cloud.volumes[volume_id] = replace(volume, instance_ids=attached, state=state)
 
-    def _stop_or_start(self) -> None:
-        instance = self._random.choice(list(self._cloud.instances.values()))
-        state = "running" if instance.state == "stopped" else "stopped"
-        self._cloud.instances[instance.id] = replace(instance, state=state)
+    def _stop(self) -> None:
+        instance_id = self._random.choice(list(self._cloud.instances))
+        self._put_into(instance_id, "stopped")
+        self._later(self._random.randrange(1, 100), lambda: self._put_into(instance_id, "running"))
+
+    def _put_into(self, instance_id: str, state: str) -> None:
+        self._cloud.instances[instance_id] = replace(self._cloud.instances[instance_id], state=state)
 
     def _edit(self) -> None:
         counts = {period: self._random.randrange(5) for period in PERIODS if self._random.random() < 0.6}

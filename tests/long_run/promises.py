@@ -30,7 +30,7 @@ class Oracle(Truth):
         cloud.witness = self
         self.violations: list[str] = []
         self.counts: Counter[str] = Counter()
-        self._expected: dict[str, tuple[Any, list[str]]] = {}
+        self._expected: dict[str, tuple[Any, list[tuple[str, str | None]]]] = {}
         self._told: dict[str, Any] = {}
 
     # A run
@@ -206,9 +206,7 @@ class Oracle(Truth):
 
     def _check_claim(self, volume_id: str, snapshot_id: str | None) -> None:
         stored = self._cloud.snapshots.get(snapshot_id or "")
-        if volume_id not in self._cloud.taken_away and (
-            stored is None or stored not in self._serving(volume_id, self._period)
-        ):
+        if stored is None or stored not in self._serving(volume_id, self._period):
             self._wrong(f"{volume_id} is said to be served by {snapshot_id}, which is not so")
 
     def _check_count(self, volume_id: str, count: int, report: RunReport) -> None:
@@ -255,7 +253,11 @@ class Oracle(Truth):
                 self._wrong(f"{change.change} of {change.snapshot_id} is said to be done, and is not")
 
     def _check_instances(self, report: RunReport) -> None:
-        """Nothing that it froze stays frozen after a run that lived, unless it says so."""
+        """A run that lived has sent post wherever it froze, and what stays frozen all the same it says."""
+        steps = [step for hook in report.hooks for step in hook.steps]
+        for instance_id, freezes in self._instances.past.items():
+            if freezes[-1].at >= self._began and not any(f"post-script {instance_id}:" in step for step in steps):
+                self._wrong(f"{instance_id} was frozen, and no post was sent")
         for instance_id, freeze in self._instances.still_frozen().items():
             if freeze.at < self._began:
                 continue  # of a run that died: the instance thaws by itself
@@ -285,16 +287,16 @@ class Oracle(Truth):
     def expect(self, periods: Iterable[str]) -> None:
         """The rules of these periods are about to fire: whose slots are due."""
         for period in periods:
-            due = [volume_id for volume_id, count in self._fleet.due(period) if count]
+            due = [(each, self._fleet.policy_of(each)) for each, count in self._fleet.due(period) if count]
             self._expected[period] = (SLOT[period](self._cloud.clock.now), due)
 
     def settle_slots(self) -> None:
         """Everything of the rules' events is over: each due slot is served, or the period's run has told a failure."""
         for period, (slot, due) in self._expected.items():
             self.counts["slots due"] += len(due)
-            for volume_id in due:
-                if not self._fleet.count(volume_id, period):
-                    continue
+            for volume_id, policy in due:
+                if policy != self._fleet.policy_of(volume_id) or not self._fleet.count(volume_id, period):
+                    continue  # it became another policy's, or nobody's
                 held = self._cloud.held(volume_id, period)
                 of_slot = [each for each in held if SLOT[period](each.start_time) == slot]
                 if any(each.state is not ERROR for each in of_slot):

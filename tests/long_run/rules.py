@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import Counter
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any
@@ -47,9 +48,10 @@ class Lambda:
                 self._put(at + timedelta(seconds=self._random.choice((0, 1, 5, 60, 300))), {"period": period})
         return fired
 
-    def deliver(self) -> None:
+    def deliver(self, between_runs: Callable[[], None]) -> None:
         """All that is queued, what comes of it included."""
         while self._queue:
+            between_runs()
             at, _, event, attempt = heapq.heappop(self._queue)
             self._cloud.clock.now = max(self._cloud.clock.now, at)
             is_failed = self._invoke(event)

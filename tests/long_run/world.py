@@ -67,7 +67,7 @@ class World:
             if self._changes:
                 self.fleet.live()
             self.oracle.expect(self.service.fire(self._hour))
-            self.service.deliver()
+            self.service.deliver(self.fleet.between_runs if self._changes else lambda: None)
             self.oracle.settle_slots()
             self._hour += timedelta(hours=1)
             assert not self.oracle.violations, f"seed {self.seed}:\n" + "\n".join(self.oracle.violations)
