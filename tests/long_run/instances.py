@@ -16,12 +16,16 @@ ANOTHERS, THAWED, NOT_FROZEN = 204, 203, 205
 
 @dataclass
 class Freeze:
-    """`until` is when the instance thaws by itself; `ended` is None where no post has thawed it."""
+    """`until` is when the instance thaws by itself; `ended` is None where no post has thawed it.
+
+    `has_post` says that a post came, however it went.
+    """
 
     execution_id: str
     at: datetime
     until: datetime
     ended: datetime | None = None
+    has_post: bool = False
 
 
 class Instances:
@@ -64,12 +68,14 @@ class Instances:
         return Reply(output=f"auto-snapshots: frozen {parameters['volumeIds'][0].replace(',', ' ')}\n")
 
     def _post(self, instance_id: str, execution_id: str, fault: str | None) -> Reply:
+        freeze = self.frozen.get(instance_id)
+        if freeze is not None and freeze.execution_id == execution_id:
+            freeze.has_post = True
         if fault == "script fails":
             self.failed_posts.add(instance_id)
             return Reply(exit_code=1, output="could not thaw\n")
         if fault == "script hangs":
             return Reply(seconds=HANGS)
-        freeze = self.frozen.get(instance_id)
         if freeze is None or freeze.execution_id != execution_id:
             return Reply(exit_code=NOT_FROZEN)
         del self.frozen[instance_id]

@@ -256,7 +256,9 @@ class Oracle(Truth):
         """A run that lived has sent post wherever it froze, and what stays frozen all the same it says."""
         steps = [step for hook in report.hooks for step in hook.steps]
         for instance_id, freezes in self._instances.past.items():
-            if freezes[-1].at >= self._began and not any(f"post-script {instance_id}:" in step for step in steps):
+            last = freezes[-1]
+            tried = last.has_post or any(f"post-script {instance_id}:" in step for step in steps)
+            if last.at >= self._began and not tried:
                 self._wrong(f"{instance_id} was frozen, and no post was sent")
         for instance_id, freeze in self._instances.still_frozen().items():
             if freeze.at < self._began:
