@@ -58,7 +58,7 @@ def test_with_the_threads_that_it_has_in_lambda_the_same_promises_are_held():
 @pytest.mark.usefixtures("one_thread")
 def test_without_faults_every_slot_is_served_at_once_by_one_freeze_and_exactly_n_remain():
     world = World(SEED, 0.0, changes=False)
-    days = at_night(60, 6)
+    days = at_night(60, 4)
     world.live(days)
     counts = world.oracle.counts
     assert world.service.runs["failed"] == 0

@@ -279,8 +279,9 @@ class Fleet:
         self._untouched[stored.id] = replace(stored, tags=dict(stored.tags))
 
     def changed_foreign(self) -> list[str]:
-        """Those that are no longer as they were made."""
-        return [each for each, made in self._untouched.items() if replace(made) != self._cloud.snapshots.get(each)]
+        """Those that are gone, or no longer bear the tags that they were given."""
+        now = self._cloud.snapshots
+        return [each for each, made in self._untouched.items() if each not in now or now[each].tags != made.tags]
 
     def _tidy_up(self) -> None:
         """A person deletes the oldest snapshots made by hand, and those of volumes that are long gone."""
