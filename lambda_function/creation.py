@@ -8,6 +8,7 @@ of a run beside this one, is there, and adopts it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from lambda_function.creation_outcome import (
@@ -81,9 +82,9 @@ class Creator:
         """The cap refused a create under a freeze: wait, and have all further creates wait for room."""
         self._room.refused(RESERVE_SECONDS)
 
-    def enter_room(self, snapshots: int) -> None:
-        """Wait until that many more snapshots may be pending. Raises OutOfTimeError."""
-        self._room.enter(snapshots, RESERVE_SECONDS)
+    def room(self, snapshots: int) -> AbstractContextManager[None]:
+        """Wait until that many more snapshots may be pending, and hold the place. Raises OutOfTimeError."""
+        return self._room.taken(snapshots, RESERVE_SECONDS)
 
     def create_frozen(self, unit: CreateUnit, begin_by: float) -> FrozenOutcome:
         """As `create`, but while something is frozen: it waits for nothing, and `after_thaw` completes it.
@@ -133,9 +134,10 @@ class Creator:
         attempts = 0
         while attempts < ATTEMPTS:
             self._budget.require(RESERVE_SECONDS)
-            self._room.enter(len(unit.plans), RESERVE_SECONDS)
             try:
-                return self._complete(unit, self._call(unit))
+                with self._room.taken(len(unit.plans), RESERVE_SECONDS):
+                    answer = self._call(unit)
+                return self._complete(unit, answer)
             except TooManyPendingError:
                 # Not an attempt of this unit: it waits until the account has room, or time is out.
                 self._room.refused(RESERVE_SECONDS)

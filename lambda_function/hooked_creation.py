@@ -87,10 +87,10 @@ class HookedCreator:
             stack.enter_context(self._places)
             for attempt in range(1, ROOM_ATTEMPTS + 1):
                 # Waiting for room comes before the freeze, never within it.
-                self._creator.enter_room(len(group.plans))
-                held = Freeze[list[FrozenOutcome]](plan, self._commands, self._time).around(
-                    lambda: self._create_frozen(group), _snapshot_ids
-                )
+                with self._creator.room(len(group.plans)):
+                    held = Freeze[list[FrozenOutcome]](plan, self._commands, self._time).around(
+                        lambda: self._create_frozen(group), _snapshot_ids
+                    )
                 refused = held.result is not None and all(outcome.no_room for outcome in held.result)
                 if not refused or not held.thawed or attempt == ROOM_ATTEMPTS:
                     break

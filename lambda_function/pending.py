@@ -2,14 +2,16 @@
 
 The cap is not known beforehand, and a refused create costs a token of its rate. So after the first
 refusal the number of pending snapshots is taken as the cap, and from then on room is learnt by
-counting. A count that was taken a moment too late, when some had just completed, is too small a cap:
+counting. Creates under way may be counted or not yet, so they are taken off the room until they are
+answered. A count that was taken a moment too late, when some had just completed, is too small a cap:
 hence it is tried now and then whether there is more room, and a refusal lowers it by little.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from lambda_function.time_budget import TimeBudget
 
@@ -28,8 +30,10 @@ class PendingRoom:
         self._count_pending = count_pending
         self._budget = budget
         self._lock = threading.Lock()
+        self._counted = threading.Lock()  # of its own: who has been answered does not wait for who waits for room
         self._cap: int | None = None
         self._room = 0
+        self._under_way = 0
         self._refused_at = 0.0
         self._step = 1
 
@@ -47,22 +51,34 @@ class PendingRoom:
             self._refused_at = self._budget.elapsed()
         self._budget.wait(REFUSED_SECONDS, reserve)
 
-    def enter(self, snapshots: int, reserve: float) -> None:
-        """Return when `snapshots` more may be pending; at once until a create was refused.
+    @contextmanager
+    def taken(self, snapshots: int, reserve: float) -> Iterator[None]:
+        """Room for `snapshots` more while they are created; waits for it, not at all until a create was refused.
 
         Raises OutOfTimeError when waiting would leave less than `reserve` seconds. A set larger than
         the cap is let through when nothing is pending.
         """
+        self._take(snapshots, reserve)
+        try:
+            yield
+        finally:
+            with self._counted:
+                self._under_way -= snapshots
+
+    def _take(self, snapshots: int, reserve: float) -> None:
         with self._lock:
-            if self._cap is None:
-                return
-            while self._room < snapshots:
+            while self._cap is not None and self._room < snapshots:
+                with self._counted:
+                    # Before the count: what is answered meanwhile is in neither, or in both.
+                    under_way = self._under_way
                 pending = self._count_pending()
-                self._room = self._cap_for(pending) - pending
-                if self._room >= snapshots or pending == 0:
+                self._room = self._cap_for(pending) - pending - under_way
+                if self._room >= snapshots or pending + under_way == 0:
                     break
                 self._budget.wait(POLL_SECONDS, reserve)
             self._room -= snapshots
+            with self._counted:
+                self._under_way += snapshots
 
     def _cap_for(self, pending: int) -> int:
         """The cap as it is believed now that so many are pending: a full account without refusals may hold more."""

@@ -6,8 +6,17 @@ from datetime import timedelta
 
 import pytest
 
-from lambda_function.errors import AwsError, RequestRejectedError, TooManyPendingError, VolumeNotFoundError
+from lambda_function.errors import (
+    AwsError,
+    OutOfTimeError,
+    RequestRejectedError,
+    TooManyPendingError,
+    VolumeNotFoundError,
+)
 from lambda_function.model import Outcome
+from lambda_function.pending import PendingRoom
+from lambda_function.time_budget import TimeBudget
+from tests.fake_clock import Clock
 from tests.fake_cloud import KEYS, FakeCloud, refused
 
 SECOND = timedelta(seconds=1)
@@ -301,3 +310,18 @@ def test_a_stray_of_a_selected_volume_stays_as_that_volume_s_own_snapshot(cloud)
     fresh = [s for s in cloud.of(late) if s.id != old.id]
     assert len(fresh) >= 1
     assert {r.volume_id: r.snapshot_id for r in report.volumes}[late.id] in cloud.snapshots
+
+
+def test_creates_under_way_are_taken_off_the_room_that_a_count_shows():
+    """They may not be counted yet: admitted once more, they would be refused, and a refusal costs seconds."""
+    clock, counted = Clock(), [10]
+    room = PendingRoom(
+        lambda: counted[0], TimeBudget(lambda: 100 - clock.slept, clock.sleep, clock.elapsed, lambda: clock.now)
+    )
+    room.refused(0)
+    counted[0] = 7
+    with room.taken(3, 0), pytest.raises(OutOfTimeError), room.taken(1, 0):
+        raise AssertionError("the three that are free are taken, although none of them is counted")
+    clock.slept = 0
+    with room.taken(3, 0):
+        assert clock.slept == 0, "what was answered is only what is counted"

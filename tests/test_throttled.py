@@ -177,7 +177,7 @@ import botocore.retries.bucket
 botocore.retries.bucket.Clock().sleep(4)
 threading.Event().wait(4)
 assert (slept, waited) == ([0.5], [0.5]), (slept, waited)
-assert botocore.retries.bucket.Clock().current_time() == 108.0
+assert botocore.retries.bucket.Clock().current_time() == 308.0
 assert time.monotonic() == time.perf_counter() == 40.0
 """
 

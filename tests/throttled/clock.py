@@ -25,7 +25,10 @@ _process_time = time.process_time
 
 @dataclass(frozen=True)
 class ServiceClock:
-    """`factor` seconds pass in one of the machine's; `epoch` is the moment at which both clocks agreed."""
+    """`factor` seconds pass in one of the machine's since its moment `epoch`, when it was five past the hour here.
+
+    So the slot of a run does not end on the way, whenever it is measured.
+    """
 
     factor: float
     epoch: float
@@ -39,7 +42,8 @@ class ServiceClock:
         return cls(factor, _time())
 
     def time(self) -> float:
-        return self.epoch + (_time() - self.epoch) * self.factor
+        begins = self.epoch - self.epoch % 3600 + 300
+        return begins + (_time() - self.epoch) * self.factor
 
     def monotonic(self) -> float:
         return _monotonic() * self.factor
