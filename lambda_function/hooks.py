@@ -172,15 +172,15 @@ class Freeze(Generic[T]):
             held_here = outcome.succeeded and (outcome.complete if says is None else says[1] == "yes")
             held = held and held_here
             held_ms = max(held_ms or 0, int(measured[1])) if measured else held_ms
+            told = self._plan.untold_outcome(outcome)
             if outcome.exit_code in (AUTO_THAWED, NOT_FROZEN):
                 what = "thawed by itself before post" if outcome.exit_code == AUTO_THAWED else "was not frozen"
                 errors.append(f"post on {instance_id}: it {what} (exit {outcome.exit_code})")
             elif not outcome.succeeded:
                 thawed = False
-                told = self._plan.untold_outcome(outcome)
                 errors.append(f"post on {instance_id}: {told}: look at it, it may still be frozen")
             elif not held_here and self._frozen_at is not None:
-                why = "" if outcome.complete else f" ({outcome.explanation})"
+                why = f" ({told.explanation})" if told.explanation else ""
                 errors.append(f"post on {instance_id}: the freeze was not held throughout, or that is not known{why}")
         return "; ".join(errors) or None, thawed, held and bool(self._sent), held_ms
 
