@@ -122,6 +122,11 @@ def test_the_longest_time_that_an_instance_was_held_is_told_whichever_was_thawed
     assert two.around().held_ms == 1500
 
 
+def test_a_freeze_of_less_than_a_millisecond_was_held_for_none(one):
+    one.told(POST, "i-1", Reply(output="auto-snapshots: held-ms 0\nauto-snapshots: held yes\n"))
+    assert one.around().held_ms == 0
+
+
 def test_an_instance_that_measured_nothing_does_not_hide_what_the_other_did(two):
     two.told(POST, "i-1", Reply(output="auto-snapshots: held yes\n"))
     assert two.around().held_ms == 1500
