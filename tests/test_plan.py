@@ -245,6 +245,14 @@ def test_what_this_run_made_counts_as_the_newest_and_a_policy_that_keeps_none_ha
             "snap-00000000 was taken for the hour at 2026-03-04 00:05; the day was due as well",
             id="shared by two",
         ),
+        pytest.param(
+            {"policy": "ONCE"},
+            "month",
+            [("hour", 10)],
+            "snap-00000000 was taken for the hour at 2026-03-04 00:05"
+            "; the day was due as well; the week was due as well",
+            id="shared by three",
+        ),
         pytest.param({}, "month", [], "policy ALL keeps none for the month", id="none kept"),
         pytest.param({}, "year", [], "policy ALL does not mention the year", id="absent"),
         pytest.param(
@@ -271,7 +279,7 @@ def test_what_this_run_made_counts_as_the_newest_and_a_policy_that_keeps_none_ha
 )
 def test_every_decision_is_told_with_its_reason(what, period, snapshots, reason):
     listed = [
-        snapshot(keepers, ago, SnapshotState(*state or ["completed"]), number=n)
+        snapshot(keepers, ago, SnapshotState(*state or ["completed"]), what.get("policy", "ALL"), n)
         for n, (keepers, ago, *state) in enumerate(snapshots)
     ]
     assert plan_one(volume(**what), *listed, period=period).reason == reason
@@ -289,8 +297,9 @@ def test_what_was_decided_for_a_volume_names_its_policy_and_what_it_was_decided_
     plan = plan_one(volume(), *listed)
     assert (plan.policy_name, plan.policy, plan.count) == ("ALL", POLICIES.valid["ALL"], 5)
     assert (plan.serving, plan.snapshots, plan.joining) == (listed[1], tuple(listed[1:]), ())
-    outside = plan_one(volume("ATTACHED"))
-    assert (outside.policy_name, outside.policy) == ("ATTACHED", POLICIES.valid["ATTACHED"])
+    for outside in (volume("ATTACHED"), volume("ATTACHED", "creating")):
+        assert plan_one(outside).policy == POLICIES.valid["ATTACHED"]
+    assert plan_one(volume(), period="year").policy == POLICIES.valid["ALL"]
     unknown = plan_one(volume("ALLL"))
     assert (unknown.volume, unknown.policy_name, unknown.policy) == (volume("ALLL"), "ALLL", None)
 
