@@ -85,7 +85,7 @@ class _Serving:
             ),
             keys=settings.keys,
             policies_path=settings.policies_path,
-            commands=RunCommand(clients.ssm, self.budget),
+            commands=RunCommand(clients.ssm, clients.looking, self.budget),
             budget=self.budget,
             observer=self.observer,
         )

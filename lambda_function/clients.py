@@ -59,6 +59,12 @@ _COMMANDS = _CONFIG.merge(
 )
 
 
+# One look at commands serves all frozen instances, and the next one is near: a repetition within it would only be
+# waited for by those whose time is over.
+_LOOKING = _COMMANDS.merge(
+    Config(retries={"mode": "standard", "total_max_attempts": 1}, connect_timeout=2, read_timeout=5)
+)
+
 # Invoke takes no client token: an attempt whose answer is lost, sent again, would be another run beside the first.
 _INVOKING = _CONFIG.merge(
     Config(retries={"mode": "standard", "total_max_attempts": 1}, connect_timeout=2, read_timeout=8)
@@ -83,6 +89,7 @@ class Clients:
     urgent: EC2Client
     deleting: EC2Client
     ssm: SSMClient
+    looking: SSMClient
     paces: Paces
 
 
@@ -156,6 +163,7 @@ def _clients_of(session: boto3.Session, **place: Any) -> Clients:
         urgent=session.client("ec2", config=_URGENT, **place),
         deleting=session.client("ec2", config=_CONFIG, **place),
         ssm=session.client("ssm", config=_COMMANDS, **place),
+        looking=session.client("ssm", config=_LOOKING, **place),
         paces=paces,
     )
     for client, is_urgent in ((clients.creating, False), (clients.urgent, True)):

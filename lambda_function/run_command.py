@@ -46,9 +46,10 @@ _UNDER_WAY = ("Pending", "InProgress", "Delayed", "Cancelling")
 
 @dataclass(slots=True)
 class RunCommand:
-    """The Commands port."""
+    """The Commands port. `looking` lists commands, again and again, and so repeats none of its calls itself."""
 
     client: SSMClient
+    looking: SSMClient
     time: TimeBudget
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _waiting: set[str] = field(default_factory=set)
@@ -183,7 +184,7 @@ class RunCommand:
         if len(self._waiting) > 1:
             after = min(self._listed_after[each] for each in self._waiting)
             wanted = {"Filters": [{"key": "InvokedAfter", "value": after.strftime("%Y-%m-%dT%H:%M:%SZ")}]}
-        pages = self.client.get_paginator("list_command_invocations").paginate(
+        pages = self.looking.get_paginator("list_command_invocations").paginate(
             **wanted, Details=True, PaginationConfig={"PageSize": PAGE}
         )
         for page in pages:

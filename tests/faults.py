@@ -10,11 +10,12 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
 
 from botocore.awsrequest import AWSResponse
+from botocore.client import BaseClient
 from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
 from botocore.httpsession import URLLib3Session
 
@@ -124,7 +125,7 @@ class Faults:
     @contextmanager
     def before(self, clients: Clients, *others: Any) -> Iterator[None]:
         """These clients meet the faults while the context lasts; nobody waits between attempts."""
-        own = [getattr(clients, each.name) for each in fields(Clients) if each.name != "paces"]
+        own = [each for each in vars(clients).values() if isinstance(each, BaseClient)]
         emitters = [each.meta.events for each in (*own, *others)]
         for emitter in emitters:
             emitter.register("before-send", self._before_send)

@@ -79,7 +79,7 @@ def test_parameters_stand_in_the_scripts_between_single_quotes_only_and_nowhere_
                 assert not re.search(r"\beval\b", text)
 
 
-@pytest.mark.parametrize(("document", "name", "pattern"), every_parameter())
+@pytest.mark.parametrize(("document", "name", "pattern"), list(every_parameter()))
 def test_hostile_values_are_refused(document, name, pattern):
     assert pattern.startswith("^")
     assert pattern.endswith("$")
@@ -90,7 +90,7 @@ def test_hostile_values_are_refused(document, name, pattern):
         assert not accepts(pattern, option), option
 
 
-@pytest.mark.parametrize(("document", "name", "pattern"), every_parameter())
+@pytest.mark.parametrize(("document", "name", "pattern"), list(every_parameter()))
 def test_a_value_with_anything_that_a_shell_reads_is_refused_wherever_it_stands(document, name, pattern):
     @settings(max_examples=at_night(1_000, 20), deadline=None)
     @given(st.from_regex(pattern, fullmatch=True), st.data())

@@ -217,6 +217,12 @@ def test_asking_for_a_policy_that_does_not_exist_is_an_error_before_any_work(clo
     assert cloud.calls("DescribeVolumes") == 0
 
 
+def test_of_a_hundred_unknown_policies_twenty_are_named_and_the_rest_counted(cloud):
+    with pytest.raises(ConfigurationError, match=r'policy "N19" does not exist.*; and 80 more do not') as raised:
+        cloud.run("hour", policies=tuple(f"N{number}" for number in range(100)))
+    assert "N20" not in str(raised.value)
+
+
 @pytest.mark.parametrize("operation", ["GetParametersByPath", "DescribeVolumes", "DescribeSnapshots"])
 def test_an_incomplete_listing_ends_the_run_before_anything_is_written(cloud, operation):
     cloud.snapshot(cloud.volume(1), "hour", HOURS[9])

@@ -35,7 +35,7 @@ def whole():
     """One endpoint, account and client for all tests here: building them takes longer than any test."""
     with endpoint() as (_, rules):
         handler.clients.cache_clear()
-        yield rules, Account(), handler.clients().ssm
+        yield rules, Account(), handler.clients()
         handler.clients.cache_clear()
 
 
@@ -63,7 +63,7 @@ def agents(rules):
 @pytest.fixture
 def edge(whole, rules):
     budget = TimeBudget(lambda: 900.0, time.sleep, time.monotonic, lambda: datetime.now(UTC))
-    return RunCommand(whole[2], budget)
+    return RunCommand(whole[2].ssm, whole[2].looking, budget)
 
 
 @pytest.fixture
@@ -402,7 +402,7 @@ def test_commands_are_listed_from_shortly_before_the_oldest_awaited_one_by_ssm_s
 ):
     """A busy run has hundreds; a look lists those since then, fifty a page, and instances stay frozen meanwhile."""
     asked: list[Any] = []
-    edge.client.meta.events.register(
+    edge.looking.meta.events.register(
         "provide-client-params.ssm.ListCommandInvocations", lambda params, **_: asked.append(params.get("Filters"))
     )
     for _ in range(2):
@@ -412,3 +412,15 @@ def test_commands_are_listed_from_shortly_before_the_oldest_awaited_one_by_ssm_s
     assert wanted["key"] == "InvokedAfter"
     after = datetime.strptime(wanted["value"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
     assert timedelta(seconds=1) <= agents.sent[0].requested - after <= timedelta(seconds=3)
+
+
+def test_a_look_that_is_refused_is_not_repeated_within_itself_since_the_frozen_wait_for_it(
+    account, edge, document, agents
+):
+    edge._waiting.add(edge.send(document, account.instance(), parameters()))
+    agents.throttled["list_command_invocations"] = 2
+    for looks in (1, 2):
+        with pytest.raises(AwsError, match="ThrottlingException"):
+            edge._look()
+        assert agents.calls["list_command_invocations"] == looks
+    edge._look()

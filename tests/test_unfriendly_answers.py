@@ -39,9 +39,8 @@ class Edge:
 
     def renew(self) -> None:
         self.faults.clear()
-        self.commands = RunCommand(
-            self.clients.ssm, TimeBudget(lambda: 900.0, time.sleep, time.monotonic, lambda: datetime.now(UTC))
-        )
+        budget = TimeBudget(lambda: 900.0, time.sleep, time.monotonic, lambda: datetime.now(UTC))
+        self.commands = RunCommand(self.clients.ssm, self.clients.looking, budget)
 
     def pages(self, operation: str, *bodies: str) -> None:
         self.faults.in_turn(operation, *map(answer, bodies))

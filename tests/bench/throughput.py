@@ -111,7 +111,7 @@ def misses(result: dict[str, Any]) -> list[str]:
     found = []
     if result["failed"]:
         found.append(f"{result['failed']} failed")
-    if result["expected"] != result.get("broken", 0):
+    if result.get("expected", 0) != result.get("broken", 0):
         found.append(f"{result['expected']} of {result['broken']} broken targets told")
     if not result["exactly_once"]:
         found.append(f"{result['created']} created for {result['volumes']} volumes")

@@ -12,11 +12,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
+
+from botocore.client import BaseClient
 
 from lambda_function import handler
 from lambda_function.clients import Clients
@@ -37,11 +38,10 @@ class _Deadly:
         self._count = 0
 
     def listen(self, clients: Clients) -> None:
-        for each in fields(Clients):
-            if each.name != "paces":
-                events = getattr(clients, each.name).meta.events
-                events.register_last("before-send", self._before)
-                events.register_last("response-received", self._after)
+        for each in vars(clients).values():
+            if isinstance(each, BaseClient):
+                each.meta.events.register_last("before-send", self._before)
+                each.meta.events.register_last("response-received", self._after)
 
     def _before(self, event_name: str, **_: Any) -> None:
         self._count += 1

@@ -105,7 +105,7 @@ def deployed(clock: Clock) -> Iterator[Counter[str]]:
     handler.clients.cache_clear()
     with mock.patch("lambda_function.handler.utc_now", clock), mock.patch("lambda_function.app.time", clock):
         built = handler.clients()
-        for client in (built.describing, built.creating, built.deleting, built.ssm):
+        for client in (built.describing, built.creating, built.deleting, built.ssm, built.looking):
             client.meta.events.register("before-send", count)
         try:
             yield calls
