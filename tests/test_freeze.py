@@ -79,11 +79,11 @@ class Freezing:
         def unread(command_id, instance_id, until):
             outcome = wait(command_id, instance_id, until)
             (command,) = [each for each in self.ssm.sent if each.id == command_id]
-            if command.command != stage:
+            if outcome is None or command.command != stage:
                 return outcome
             return CommandOutcome(outcome.status, outcome.exit_code, output, error, complete=False)
 
-        self.ssm.wait = unread
+        self.ssm.wait = unread  # type: ignore[method-assign]
 
     def around(self, create=None, made=("snap-1", "snap-2")):
         def two_seconds():

@@ -8,7 +8,7 @@ from threading import Event
 
 import pytest
 
-from lambda_function.concurrency import MAX_FREEZES
+from lambda_function.concurrency import MAX_FREEZES, WORKERS
 from lambda_function.model import (
     Change,
     ChangeOutcome,
@@ -120,7 +120,7 @@ def test_so_many_creates_are_kept_free_as_freezes_are_still_to_come_and_none_in_
     cloud.volume(90)
     for number in range(MAX_FREEZES + 2):
         cloud.volume(number, "H", instance=f"i-{number}")
-    kept_free = []
+    kept_free: list[int] = []
     cloud.hold_back = kept_free.append
     observed(cloud)
     assert kept_free == [MAX_FREEZES] * 3 + [*range(MAX_FREEZES - 1, -1, -1), 0]
@@ -188,8 +188,16 @@ def test_a_run_for_some_volumes_reads_those_only(cloud):
             cloud.snapshot(volume, "hour", age * HOUR)
     asked = []
     volumes, snapshots = cloud.list_volumes, cloud.list_snapshots
-    cloud.list_volumes = lambda ids: asked.append(ids) or volumes(ids)
-    cloud.list_snapshots = lambda periods, ids: asked.append((periods, ids)) or snapshots(periods, ids)
+
+    def list_volumes(ids):
+        asked.append(ids)
+        return volumes(ids)
+
+    def list_snapshots(periods, ids):
+        asked.append((periods, ids))
+        return snapshots(periods, ids)
+
+    cloud.list_volumes, cloud.list_snapshots = list_volumes, list_snapshots
     report, _ = observed(cloud, volumes=(wanted.id,))
     assert asked == [(wanted.id,), (Period.HOUR.up_to(), (wanted.id,))]
     assert [result.volume_id for result in report.volumes] == [wanted.id]
@@ -348,23 +356,68 @@ def test_a_dry_run_does_not_let_go_the_newest_completed_one_for_one_that_would_o
 
 
 @pytest.mark.parametrize("lenient", [False, True])
-def test_a_dry_run_foretells_a_hook_that_would_fail_and_deletes_nothing_where_it_costs_the_snapshot(cloud, lenient):
+def test_a_dry_run_foretells_each_hook_that_would_fail_and_deletes_nothing_where_it_costs_the_snapshot(cloud, lenient):
     cloud.policies["H"] = HOOKED.replace("}", ', "hook_on_failure": "continue"}') if lenient else HOOKED
-    failing, well = cloud.volume(1, "H", instance="i-1"), cloud.volume(2, "H", instance="i-2")
-    cloud.ssm.offline["i-1"] = "is not managed by SSM"
-    for age in (1, 2, 3):
-        cloud.snapshot(failing, "hour", age * HOUR, policy="H")
+    failing = [cloud.volume(number, "H", instance=f"i-{1 + number // 2}") for number in (0, 1, 2)]
+    well = cloud.volume(3, "H", instance="i-9")
+    cloud.ssm.offline = dict.fromkeys(("i-1", "i-2"), "is not managed by SSM")
+    for volume, age in [(volume, age) for volume in failing for age in (1, 2, 3)]:
+        cloud.snapshot(volume, "hour", age * HOUR, policy="H")
     report, _ = observed(cloud, dry_run=True)
-    assert report.hooks == (HookResult(("i-1",), "H", "i-1 is not managed by SSM"),)
-    first, second = report.volumes
-    assert (second.volume_id, second.outcome) == (well.id, Outcome.WOULD_CREATE)
+    problems = {each: f"{each} is not managed by SSM" for each in ("i-1", "i-2")}
+    assert report.hooks == tuple(HookResult((each,), "H", problem) for each, problem in problems.items())
     if lenient:
-        assert first.outcome is Outcome.WOULD_CREATE
+        assert [result.outcome for result in report.volumes] == [Outcome.WOULD_CREATE] * 4
         return
-    reason = "its hook would fail: i-1 is not managed by SSM"
-    assert first == VolumeResult(failing.id, "H", Outcome.FAILED, reason)
-    assert report.failures == (f"{failing.id}: {reason}",)
+    assert report.volumes[:3] == tuple(
+        VolumeResult(volume.id, "H", Outcome.FAILED, f"its hook would fail: {problems[volume.instance_ids[0]]}")
+        for volume in failing
+    )
+    assert (report.volumes[3].volume_id, report.volumes[3].outcome) == (well.id, Outcome.WOULD_CREATE)
+    assert len(report.failures) == 3
     assert [each.volume_id for each in report.changes] == [well.id]
+
+
+@pytest.mark.parametrize("freezes", [0, 3, MAX_FREEZES + 5])
+def test_each_freeze_has_a_thread_of_its_own_beside_those_of_plain_creates_up_to_a_limit(cloud, monkeypatch, freezes):
+    cloud.volume(90)
+    for number in range(freezes):
+        cloud.volume(number, "H", instance=f"i-{number}")
+    asked = []
+
+    def note(function, items, workers):
+        asked.append(workers)
+        return map(function, items)
+
+    monkeypatch.setattr("lambda_function.runner.in_parallel", note)
+    observed(cloud)
+    assert asked == [WORKERS + min(freezes, MAX_FREEZES)]
+
+
+def test_the_faults_of_policies_that_were_not_asked_for_fail_no_run(cloud):
+    cloud.policies["BAD"] = "{}"
+    cloud.volume(1)
+    assert len(observed(cloud)[0].failures) == 1
+    assert observed(cloud, policies=("P",))[0].failures == ()
+
+
+def test_the_snapshot_just_made_never_goes_though_ec2_s_clock_says_it_is_the_oldest(cloud):
+    volume = cloud.volume(1)
+    newest, old = (cloud.snapshot(volume, "hour", timedelta(minutes=minutes)) for minutes in (20, 40))
+    make = cloud._create
+
+    def make_behind(*arguments):
+        cloud.clock.now -= 2 * HOUR
+        made = make(*arguments)
+        cloud.clock.now += 2 * HOUR
+        return made
+
+    cloud._create = make_behind
+    report, _ = observed(cloud)
+    made = report.volumes[0].snapshot_id
+    # The newest completed one stays beside what serves the slot.
+    assert set(cloud.snapshots) == {newest.id, made}
+    assert [each.snapshot_id for each in report.changes] == [old.id]
 
 
 def test_changes_that_need_no_create_are_applied_before_the_creates_are_over(cloud):
