@@ -23,19 +23,10 @@ from lambda_function.model import (
 )
 from lambda_function.plan import RunPlan, VolumePlan
 from lambda_function.run_record import RunRecord
+from tests.observed import Heard
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
 REQUEST = RunRequest(Period.HOUR, NOW)
-
-
-class Heard:
-    """An observer that remembers."""
-
-    def __init__(self):
-        self.entries = []
-
-    def __getattr__(self, name):
-        return lambda value: self.entries.append((name, value))
 
 
 def plan(number=1, minutes=None, count=1):
