@@ -156,7 +156,9 @@ def test_one_already_gone_is_told_so_whenever_that_shows(world, gone_at):
     assert world.apply(*prune(seen)) == [ChangeResult(stored.id, "vol-1", Change.DELETE, ChangeOutcome.GONE, reason)]
 
 
-@pytest.mark.parametrize("operation", ["last look", "DeleteSnapshot"])
+@pytest.mark.parametrize(
+    ("operation", "at"), [("last look", "the last look"), ("DeleteSnapshot", "the change of snap-00000001")]
+)
 @pytest.mark.parametrize(
     ("error", "note"),
     [
@@ -165,12 +167,15 @@ def test_one_already_gone_is_told_so_whenever_that_shows(world, gone_at):
     ],
     ids=["EC2's", "our own"],
 )
-def test_a_fault_at_the_look_or_at_the_deletion_is_that_change_s_failure_in_words(world, operation, error, note):
+def test_a_fault_at_the_look_or_at_the_deletion_is_that_change_s_failure_in_words(
+    world, caplog, operation, at, error, note
+):
     stored, seen = world.stored(1, "hour", 1)
     world.when(operation, error)
     reason = f"the policy keeps none for the hour{note}"
     assert world.apply(*prune(seen)) == [ChangeResult(stored.id, "vol-1", Change.DELETE, ChangeOutcome.FAILED, reason)]
     assert stored.id in world.cloud.snapshots
+    assert (f"unexpected at {at}\n" in caplog.text) is isinstance(error, ZeroDivisionError)
 
 
 @pytest.mark.parametrize(("left", "outcome"), [(45, ChangeOutcome.DONE), (44, ChangeOutcome.NO_TIME)])
@@ -201,6 +206,7 @@ def test_nothing_is_looked_at_or_deleted_with_less_time_than_its_retries_need(wo
         pytest.param("hour day", "hour day week", id="one is missing"),
         pytest.param("hour fortnight", "hour day week fortnight", id="another's word is kept"),
         pytest.param("hour day week", None, id="none is missing, so nothing is written"),
+        pytest.param("day week", None, id="none is missing, though the hour has let go"),
     ],
 )
 def test_a_join_adds_the_words_that_are_missing_at_the_last_look(world, now, written):
@@ -314,7 +320,9 @@ def test_a_stray_that_vanishes_before_its_deletion_is_gone(world):
     assert (result.outcome, result.reason) == (ChangeOutcome.GONE, "nobody asked for it")
 
 
-@pytest.mark.parametrize("operation", ["last look", "DeleteSnapshot"])
+@pytest.mark.parametrize(
+    ("operation", "at"), [("last look", "the look at strays"), ("DeleteSnapshot", "the deletion of snap-00000001")]
+)
 @pytest.mark.parametrize(
     ("error", "note"),
     [
@@ -323,13 +331,14 @@ def test_a_stray_that_vanishes_before_its_deletion_is_gone(world):
     ],
     ids=["EC2's", "our own"],
 )
-def test_a_fault_at_a_stray_is_its_failure_in_words(world, operation, error, note):
+def test_a_fault_at_a_stray_is_its_failure_in_words(world, caplog, operation, at, error, note):
     stored, seen = stray(world)
     world.when(operation, error)
     assert world.delete_strays(seen) == [
         ChangeResult(stored.id, "vol-1", Change.DELETE, ChangeOutcome.FAILED, f"nobody asked for it; {note}")
     ]
     assert stored.id in world.cloud.snapshots
+    assert (f"unexpected at {at}\n" in caplog.text) is isinstance(error, ZeroDivisionError)
 
 
 @pytest.mark.parametrize(("left", "outcome"), [(45, ChangeOutcome.DONE), (44, ChangeOutcome.FAILED)])
