@@ -43,7 +43,9 @@ def test_every_promise_is_held_on_every_step_of_two_years_and_memory_stays_flat(
     assert faults.injected.total() > 0.8 * RATE * faults.calls.total()
     wanted = {*ANY, *(kind for kinds in KINDS.values() for kind in kinds)}
     assert not (wanted - faults.injected.keys() if NIGHTLY else {*ANY, "answer lost"} - faults.injected.keys())
-    assert min(world.service.runs[each] for each in ("died", "continuations", "repetitions", "duplicates")) > 0
+    # Five events of a thousand come twice; a month may have none.
+    seldom = ["duplicates"] if NIGHTLY else []
+    assert min(world.service.runs[each] for each in ("died", "continuations", "repetitions", *seldom)) > 0
     counts = world.oracle.counts
     assert counts["slots served"] > 0.95 * counts["slots due"]
     assert min(counts[each] for each in ("created", "joined", "released", "deleted", "application-consistent")) > 1000

@@ -79,6 +79,8 @@ class Instances:
         if freeze is None or freeze.execution_id != execution_id:
             return Reply(exit_code=NOT_FROZEN)
         del self.frozen[instance_id]
+        # One whose failure was not seen is sent again; what counts is the last.
+        self.failed_posts.discard(instance_id)
         if self._clock.now >= freeze.until:
             return Reply(exit_code=THAWED, output="auto-snapshots: held no\n")
         freeze.ended = self._clock.now
