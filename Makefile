@@ -7,12 +7,13 @@ SCAN_VENV := .venv-scan
 DEPLOYED_VENV := .venv-deployed
 AUDIT_VENV := .venv-audit
 SBOM_VENV := .venv-sbom
+MUTATION_VENV := .venv-mutation
 SAM := $(SAM_VENV)/bin/sam
 export SAM_CLI_TELEMETRY := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-deployed test-system test-long test-nightly system-packages check audit scan format schema bench lock sbom clean build-AutoSnapshotsFunction
+.PHONY: help install run test test-deployed test-system test-long test-nightly mutation system-packages check audit scan format schema bench lock sbom clean build-AutoSnapshotsFunction
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -90,6 +91,16 @@ $(SCAN_VENV)/.installed: requirements/scan.txt
 scan: $(SCAN_VENV)/.installed ## the templates before a security scanner; what it is told to pass over stands there with the reason
 	$(SCAN_VENV)/bin/checkov --framework cloudformation --file template.yaml template-member.yaml --skip-download --compact --quiet
 
+$(MUTATION_VENV)/.installed: requirements/mutation.txt
+	$(PYTHON) -m venv $(MUTATION_VENV)
+	$(MUTATION_VENV)/bin/python -m pip install --quiet --require-hashes --no-deps -r requirements/mutation.txt
+	@touch $@
+
+mutation: $(MUTATION_VENV)/.installed ## would the tests notice? each decision, change and step of a freeze altered, one at a time
+	rm -rf mutants
+	$(MUTATION_VENV)/bin/mutmut run --max-children 2
+	$(MUTATION_VENV)/bin/python -m tests.mutation_figures
+
 format: install ## rewrite the code in the house's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -107,6 +118,7 @@ lock: ## resolve the requirements again (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes requirements/scan.in -o requirements/scan.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes requirements/deployed.in -o requirements/deployed.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes requirements/audit.in -o requirements/audit.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes requirements/mutation.in -o requirements/mutation.txt
 	$(MAKE) sbom
 
 sbom: $(AUDIT_VENV)/.installed ## write lambda_function/sbom.cdx.json, the bill of materials that goes into the package
@@ -118,7 +130,7 @@ sbom: $(AUDIT_VENV)/.installed ## write lambda_function/sbom.cdx.json, the bill 
 	rm -rf $(SBOM_VENV)
 
 clean: ## remove everything that was made here
-	rm -rf $(VENV) $(SAM_VENV) $(SCAN_VENV) $(DEPLOYED_VENV) $(AUDIT_VENV) $(SBOM_VENV) .aws-sam .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(SAM_VENV) $(SCAN_VENV) $(DEPLOYED_VENV) $(AUDIT_VENV) $(SBOM_VENV) $(MUTATION_VENV) mutants .aws-sam .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # What `sam build` calls; the tests build their own packages by it.

@@ -104,7 +104,7 @@ class Freeze(Generic[T]):
         self._time.require(seconds_needed(self._plan))
         result: T | None = None
         made: Sequence[str] = ()
-        pre_error: str | None = "not begun"
+        pre_error: str | None
         try:
             pre_error = self._pre()
             if pre_error is None:
@@ -172,15 +172,15 @@ class Freeze(Generic[T]):
             held_here = outcome.succeeded and (outcome.complete if says is None else says[1] == "yes")
             held = held and held_here
             held_ms = max(held_ms or 0, int(measured[1])) if measured else held_ms
+            told = self._plan.untold_outcome(outcome)
             if outcome.exit_code in (AUTO_THAWED, NOT_FROZEN):
                 what = "thawed by itself before post" if outcome.exit_code == AUTO_THAWED else "was not frozen"
                 errors.append(f"post on {instance_id}: it {what} (exit {outcome.exit_code})")
             elif not outcome.succeeded:
                 thawed = False
-                told = self._plan.untold_outcome(outcome)
                 errors.append(f"post on {instance_id}: {told}: look at it, it may still be frozen")
             elif not held_here and self._frozen_at is not None:
-                why = "" if outcome.complete else f" ({outcome.explanation})"
+                why = f" ({told.explanation})" if told.explanation else ""
                 errors.append(f"post on {instance_id}: the freeze was not held throughout, or that is not known{why}")
         return "; ".join(errors) or None, thawed, held and bool(self._sent), held_ms
 
@@ -199,7 +199,7 @@ class Freeze(Generic[T]):
                     sent[instance_id] = self._commands.send(self._plan.document, instance_id, parameters)
                     self._note(Stage.POST, instance_id, "sent")
                 except Exception as error:
-                    outcomes[instance_id] = CommandOutcome("not sent", None, "", str(error))
+                    outcomes[instance_id] = CommandOutcome("not sent", None, error=str(error))
                     self._note(Stage.POST, instance_id, "not sent", str(error))
             for instance_id, command_id in sent.items():
                 outcomes[instance_id] = self._wait(Stage.POST, instance_id, command_id, until)
@@ -215,7 +215,7 @@ class Freeze(Generic[T]):
             if outcome is None:
                 outcome = self._cancel(stage, instance_id, command_id)
         except Exception as error:
-            outcome = CommandOutcome("unknown", None, "", f"{type(error).__name__}: {error}")
+            outcome = CommandOutcome("unknown", None, error=f"{type(error).__name__}: {error}")
             if stage is Stage.PRE:
                 self._try_to_cancel(instance_id, command_id)
         self._note(stage, instance_id, outcome.status.lower(), self._plan.untold_outcome(outcome).explanation)
@@ -225,7 +225,7 @@ class Freeze(Generic[T]):
         self._note("cancel", instance_id, "sent", f"{stage} took more than {self._plan.timeout_seconds} s")
         self._commands.cancel(command_id, instance_id)
         self._commands.wait(command_id, instance_id, self._time.elapsed() + CANCEL_SECONDS)
-        return CommandOutcome("timed out", None, "", f"not finished after {self._plan.timeout_seconds} s, cancelled")
+        return CommandOutcome("timed out", None, error=f"not finished after {self._plan.timeout_seconds} s, cancelled")
 
     def _try_to_cancel(self, instance_id: str, command_id: str) -> None:
         """A pre of which nothing is known may still be running, or begin: cancelled before post is sent."""
@@ -258,5 +258,5 @@ class Freeze(Generic[T]):
         return None if self._frozen_at is None else round((self._time.elapsed() - self._frozen_at) * 1000)
 
     def _note(self, name: str, target: str, status: str, detail: str = "") -> None:
-        at = round(self._time.elapsed() - self._began, 3)
+        at = self._time.elapsed() - self._began
         self._steps.append(Step(name, target, status, self._plan.untold(detail), at))

@@ -50,7 +50,7 @@ class CommandOutcome:
 
     status: str
     exit_code: int | None
-    output: str
+    output: str = ""
     error: str = ""
     complete: bool = True
 

@@ -66,20 +66,18 @@ class _Run:
         self._around = around
         self._plan = plan
         self._record = RunRecord(request, plan, around.observer, policy_faults(policies, request.policies))
-        self._frozen_to_come = 0
-        self._sharing: dict[str, VolumePlan] = {}
+        self._sharing = {each.volume.id: each for each in plan.volumes if each.outcome is Outcome.WOULD_SHARE}
         self._instead: list[VolumePlan] = []
 
     def execute(self) -> RunReport:
         to_create = [plan for plan in self._plan.volumes if plan.outcome is Outcome.WOULD_CREATE]
-        to_share = [plan for plan in self._plan.volumes if plan.outcome is Outcome.WOULD_SHARE]
         for plan in self._plan.volumes:
             if plan.outcome not in (Outcome.WOULD_CREATE, Outcome.WOULD_SHARE):
                 self._record.settle(plan, plan.outcome, plan.reason, plan.serving)
         if self._request.dry_run:
-            self._pretend(self._arrange(to_create), to_share)
+            self._pretend(self._arrange(to_create))
         else:
-            self._carry_out(to_create, to_share)
+            self._carry_out(to_create)
         return self._record.report()
 
     def _describe_instances(self, due: Sequence[VolumePlan]) -> dict[str, Instance]:
@@ -97,7 +95,7 @@ class _Run:
         instances = self._describe_instances(due)
         groups, plain = arrange_hooked(due, instances, self._around.keys, self._request.period)
         units = arrange(plain, instances, self._around.keys, self._request.period)
-        readiness = look(self._around.commands, groups) if groups else HookReadiness({}, {}, {})
+        readiness = look(self._around.commands, groups)
         return _Arrangement(instances, groups, units, readiness)
 
     def _create(self, arranged: _Arrangement, changes: ChangeStream | None = None) -> None:
@@ -122,10 +120,13 @@ class _Run:
             *sorted(arranged.groups, key=_newest),
             *sorted(arranged.units, key=_newest),
         ]
-        self._frozen_to_come = len(arranged.groups)
-        around.ebs.hold_back(min(self._frozen_to_come, MAX_FREEZES))
+        frozen_to_come = len(arranged.groups)
+        around.ebs.hold_back(min(frozen_to_come, MAX_FREEZES))
         around.observer.stage("creating", sum(len(job.plans) for job in jobs))
-        for outcome in in_parallel(create, jobs, WORKERS + min(len(arranged.groups), MAX_FREEZES)):
+        for outcome in in_parallel(create, jobs, WORKERS + min(frozen_to_come, MAX_FREEZES)):
+            if outcome.hooks:
+                frozen_to_come -= 1
+                around.ebs.hold_back(min(frozen_to_come, MAX_FREEZES))
             self._take_unit(outcome, changes)
             strays += outcome.strays
         around.ebs.hold_back(0)
@@ -140,9 +141,6 @@ class _Run:
                 changes.add(self._prune(creation.plan))
         for hook in outcome.hooks:
             self._record.hook(hook)
-        if outcome.hooks:
-            self._frozen_to_come -= 1
-            self._around.ebs.hold_back(min(self._frozen_to_come, MAX_FREEZES))
         self._around.observer.advance(len(outcome.creations))
         if changes is not None:
             for result in changes.results():
@@ -160,10 +158,9 @@ class _Run:
                     failing |= {plan.volume.id: f"its hook would fail: {error}" for plan in group.plans}
         return failing
 
-    def _carry_out(self, to_create: Sequence[VolumePlan], to_share: Sequence[VolumePlan]) -> None:
+    def _carry_out(self, to_create: Sequence[VolumePlan]) -> None:
         """Create, join and let go, side by side; a volume whose candidate vanished gets a snapshot of its own."""
         around = self._around
-        self._sharing = {plan.volume.id: plan for plan in to_share}
         creating = {plan.volume.id for plan in to_create}
         with ChangeStream(Changer(around.ebs, self._request.period, around.budget).apply) as changes:
             for plan in self._plan.volumes:
@@ -192,7 +189,7 @@ class _Run:
             self._record.settle(plan, Outcome.LEFT, result.reason)
         else:
             reason = f"{result.snapshot_id}, which was to be shared, is {result.outcome}"
-            self._instead.append(replace(plan, outcome=Outcome.WOULD_CREATE, reason=reason))
+            self._instead.append(replace(plan, reason=reason))
 
     def _prune(self, plan: VolumePlan) -> list[PlannedChange]:
         """What becomes of this volume's snapshots: nothing where it failed, or the period is not its policy's."""
@@ -207,7 +204,7 @@ class _Run:
             self._request.period, plan.count, list(known.values()), serving_id, with_kept=self._request.dry_run
         )
 
-    def _pretend(self, arranged: _Arrangement, to_share: Sequence[VolumePlan]) -> None:
+    def _pretend(self, arranged: _Arrangement) -> None:
         """A dry run: the same plan with its results assumed, and nothing written."""
         failing = self._foretell(arranged.groups, arranged.readiness)
         for unit in (*(unit for group in arranged.groups for unit in group.units), *arranged.units):
@@ -227,7 +224,7 @@ class _Run:
                     consistency=unit.consistency,
                 )
                 self._record.assume(result, assumed)
-        for plan in to_share:
+        for plan in self._sharing.values():
             self._record.settle(plan, Outcome.WOULD_SHARE, plan.reason, plan.serving)
         for plan in self._plan.volumes:
             for change in self._prune(plan):

@@ -116,7 +116,7 @@ class FakeSsm:
         return made.id
 
     def wait(self, command_id: str, instance_id: str, until: float) -> CommandOutcome | None:
-        (command,) = [each for each in self.sent if each.id == command_id]
+        (command,) = [each for each in self.sent if (each.id, each.instance_id) == (command_id, instance_id)]
         self.before(f"wait {command.command}", instance_id)
         self.looks += 1
         at = min(command.ends, until)
@@ -128,5 +128,5 @@ class FakeSsm:
     def cancel(self, command_id: str, instance_id: str) -> None:
         self.before("CancelCommand", instance_id)
         for each in self.sent:
-            if each.id == command_id:
+            if (each.id, each.instance_id) == (command_id, instance_id):
                 each.cancelled = True

@@ -16,6 +16,9 @@ POLICIES = parse_policies(
         Parameter("/p/ALL", '{"hour": 2, "day": 5, "week": 52, "month": 0}'),
         Parameter("/p/ATTACHED", '{"day": 1, "only_attached_vols": true}'),
         Parameter("/p/BROKEN", '{"day": -1}'),
+        Parameter("/p/ONCE", '{"hour": 1, "day": 1, "week": 1, "month": 1}'),
+        Parameter("/p/NODAY", '{"day": 0, "week": 1}'),
+        Parameter("/p/WEEKLY", '{"week": 1}'),
     ]
 )
 
@@ -213,3 +216,173 @@ def test_what_this_run_made_counts_as_the_newest_and_a_policy_that_keeps_none_ha
     assert greatest_newest_age(plan.volumes, {"vol-00000001": made}, NOW) == 0
     plan = plan_run(RunRequest(Period.MONTH, NOW), POLICIES, [volume()], [snapshot("month", 2000)], KEYS)
     assert greatest_newest_age(plan.volumes, {}, NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("what", "period", "snapshots", "reason"),
+    [
+        pytest.param({}, "day", [], "none started in this day yet", id="due"),
+        pytest.param(
+            {},
+            "day",
+            [("day", 10)],
+            "snap-00000000 was started in this day (2026-03-04 00:05)",
+            id="already done",
+        ),
+        pytest.param({}, "day", [("day", 5, "error")], "the one started in this day failed", id="failed in this slot"),
+        pytest.param({}, "day", [("day", 20, "error")], "none started in this day yet", id="failed in the slot before"),
+        pytest.param(
+            {},
+            "day",
+            [("hour week", 10)],
+            "snap-00000000 was taken for the hour at 2026-03-04 00:05",
+            id="shared",
+        ),
+        pytest.param(
+            {},
+            "week",
+            [("hour", 10)],
+            "snap-00000000 was taken for the hour at 2026-03-04 00:05; the day was due as well",
+            id="shared by two",
+        ),
+        pytest.param(
+            {"policy": "ONCE"},
+            "month",
+            [("hour", 10)],
+            "snap-00000000 was taken for the hour at 2026-03-04 00:05"
+            "; the day was due as well; the week was due as well",
+            id="shared by three",
+        ),
+        pytest.param({}, "month", [], "policy ALL keeps none for the month", id="none kept"),
+        pytest.param({}, "year", [], "policy ALL does not mention the year", id="absent"),
+        pytest.param(
+            {"state": "creating"}, "day", [], "the volume is creating, not in-use or available", id="not usable"
+        ),
+        pytest.param(
+            {"policy": "ATTACHED"},
+            "day",
+            [],
+            "the policy wants attached volumes only; this one is detached",
+            id="detached",
+        ),
+        pytest.param(
+            {"policy": "BROKEN"}, "day", [], "policy BROKEN is faulty: nothing created, nothing deleted", id="faulty"
+        ),
+        pytest.param(
+            {"policy": "ALLL"},
+            "day",
+            [],
+            'its tag names "ALLL", which is no policy; did you mean "ALL"?',
+            id="unknown",
+        ),
+    ],
+)
+def test_every_decision_is_told_with_its_reason(what, period, snapshots, reason):
+    listed = [
+        snapshot(keepers, ago, SnapshotState(*state or ["completed"]), what.get("policy", "ALL"), n)
+        for n, (keepers, ago, *state) in enumerate(snapshots)
+    ]
+    assert plan_one(volume(**what), *listed, period=period).reason == reason
+
+
+def test_a_forced_one_says_so_and_one_delivered_again_says_since_when():
+    assert plan_one(volume(), force=True).reason == "forced"
+    done = plan_one(volume(), snapshot("day", 0), force=True)
+    assert done.outcome == Outcome.ALREADY_DONE
+    assert done.reason == "snap-00000001 was started since the forced event's time (2026-03-04 00:15)"
+
+
+def test_what_was_decided_for_a_volume_names_its_policy_and_what_it_was_decided_by():
+    listed = [snapshot("hour", 30, number=1), snapshot("day", 10, number=2), snapshot("hour day", 2000, number=3)]
+    plan = plan_one(volume(), *listed)
+    assert (plan.policy_name, plan.policy, plan.count) == ("ALL", POLICIES.valid["ALL"], 5)
+    assert (plan.serving, plan.snapshots, plan.joining) == (listed[1], tuple(listed[1:]), ())
+    for outside in (volume("ATTACHED"), volume("ATTACHED", "creating")):
+        assert plan_one(outside).policy == POLICIES.valid["ATTACHED"]
+    assert plan_one(volume(), period="year").policy == POLICIES.valid["ALL"]
+    unknown = plan_one(volume("ALLL"))
+    assert (unknown.volume, unknown.policy_name, unknown.policy) == (volume("ALLL"), "ALLL", None)
+
+
+def test_the_newest_of_several_in_the_slot_is_the_one_that_serves_it():
+    listed = [snapshot("day", 9, number=1), snapshot("day", 3, number=2), snapshot("day", 6, number=3)]
+    assert plan_one(volume(), *listed).serving == listed[1]
+
+
+def test_of_two_of_one_second_the_one_with_the_greater_id_serves_and_is_shared_in_whatever_order_they_come():
+    for keepers in ("day", "hour"):
+        listed = [snapshot(keepers, 5, number=n) for n in (1, 3, 2)]
+        assert plan_one(volume(), *listed).serving == listed[1]
+
+
+def test_one_of_exactly_an_hour_ago_is_shared():
+    assert plan_one(volume(), snapshot("hour", 60), period="week").outcome == Outcome.WOULD_SHARE
+
+
+def test_one_whose_tag_is_full_of_other_tools_words_is_not_shared():
+    assert plan_one(volume(), snapshot("hour " + "w" * 245, 5)).outcome == Outcome.WOULD_CREATE
+
+
+@pytest.mark.parametrize(
+    ("policy", "period", "keepers", "joining"),
+    [
+        pytest.param("ONCE", "week", "hour", ("day", "week"), id="a policy that keeps one"),
+        pytest.param("NODAY", "week", "hour", ("week",), id="a policy that keeps none for the day"),
+        pytest.param("WEEKLY", "week", "hour", ("week",), id="a policy that does not mention the day"),
+        pytest.param("ONCE", "month", "week", ("month",), id="the day and the hour cannot join a week's"),
+        pytest.param("ONCE", "month", "hour", ("day", "week", "month"), id="shortest first"),
+        pytest.param("ONCE", "day", "hour", ("day",), id="none is due besides"),
+    ],
+)
+def test_only_the_shorter_periods_that_would_join_the_same_snapshot_are_written_with_it(
+    policy, period, keepers, joining
+):
+    plan = plan_one(volume(policy), snapshot(keepers, 5, policy=policy), period=period)
+    assert plan.joining == tuple(Period(each) for each in joining)
+
+
+def test_volumes_that_are_not_selected_hide_none_that_is_and_all_come_in_the_order_of_their_ids():
+    volumes = [
+        volume(number=4),
+        volume(number=3),
+        volume(number=2, key="auto-snapshot"),
+        volume(number=1, key="Name"),
+    ]
+    plan = plan_run(RunRequest(Period.DAY, NOW), POLICIES, volumes, [], KEYS)
+    assert [each.volume.id[-1] for each in plan.volumes] == ["3", "4"]
+    assert len(plan.warnings) == 1
+
+
+def test_only_the_volumes_asked_for_are_planned_and_the_others_snapshots_are_no_orphans():
+    volumes = [volume(number=1), volume(number=2)]
+    listed = [snapshot("day", 5, number=n, volume_id=each.id) for n, each in enumerate(volumes)]
+    plan = plan_run(RunRequest(Period.DAY, NOW, volumes=(volumes[1].id,)), POLICIES, volumes, listed, KEYS)
+    assert [each.volume.id for each in plan.volumes] == [volumes[1].id]
+    assert plan.missing == ()
+    assert plan.orphaned == 0
+    assert plan.volumes[0].snapshots == (listed[1],)
+
+
+def test_failed_snapshots_of_this_period_only_are_named_in_the_order_of_their_ids():
+    failed = SnapshotState.ERROR
+    listed = [
+        snapshot("day", 5, failed, number=3),
+        snapshot("day", 6, failed, number=1, volume_id="vol-gone"),
+        snapshot("hour", 7, failed, number=2),
+        snapshot("day", 8, number=4),
+    ]
+    plan = plan_run(RunRequest(Period.DAY, NOW), POLICIES, [volume()], listed, KEYS)
+    assert plan.failed_snapshots == ("snap-00000001", "snap-00000003")
+
+
+def test_a_volume_whose_policy_keeps_none_does_not_hide_the_age_of_the_next():
+    volumes = [volume("NODAY", number=1), volume(number=2)]
+    listed = [snapshot("day", 30, volume_id=volumes[1].id)]
+    plan = plan_run(RunRequest(Period.DAY, NOW), POLICIES, volumes, listed, KEYS)
+    assert greatest_newest_age(plan.volumes, {}, NOW) == 30 * 60
+
+
+def test_a_snapshot_not_good_that_is_meant_to_serve_is_no_newest():
+    plan = plan_run(RunRequest(Period.DAY, NOW), POLICIES, [volume()], [snapshot("day", 90)], KEYS)
+    failed = snapshot("day", 1, SnapshotState.ERROR, number=9)
+    assert greatest_newest_age(plan.volumes, {"vol-00000001": failed}, NOW) == 90 * 60

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -58,6 +59,56 @@ def test_retention(count, states, kept):
         LETTERS[s][0] if s != "." else "." for s in kept
     )
     assert all(verdict.reason for verdict in verdicts)
+
+
+@pytest.mark.parametrize(
+    ("count", "states", "expected"),
+    [
+        pytest.param(
+            1,
+            "cc",
+            [
+                (True, "number 1 of the newest 1 for the hour"),
+                (False, "number 2 for the hour, where the policy keeps 1"),
+            ],
+            id="by its number",
+        ),
+        pytest.param(
+            0,
+            "ce",
+            [(False, "the policy keeps none for the hour"), (False, "failed, and the policy keeps none")],
+            id="where none are kept",
+        ),
+        pytest.param(
+            1,
+            "pcpe",
+            [
+                (True, "number 1 of the newest 1 for the hour"),
+                (True, "the newest completed one: those before it are not completed yet"),
+                (True, "pending: untouched until it is completed"),
+                (False, "failed, and a newer completed one exists"),
+            ],
+            id="by its state",
+        ),
+        pytest.param(
+            2,
+            "eb",
+            [
+                (True, "failed: goes once a newer completed one exists"),
+                (True, "in state recoverable: not counted, not touched"),
+            ],
+            id="without any good one",
+        ),
+    ],
+)
+def test_every_snapshot_kept_or_let_go_is_told_why(count, states, expected):
+    assert [(verdict.keep, verdict.reason) for verdict in judge(Period.HOUR, count, of(states))] == expected
+
+
+def test_a_failed_one_of_the_very_moment_of_the_newest_completed_one_stays():
+    completed, failed = of("ce")
+    verdicts = judge(Period.HOUR, 1, [completed, replace(failed, start_time=completed.start_time)])
+    assert all(verdict.keep for verdict in verdicts)
 
 
 def test_the_snapshot_that_serves_the_slot_ranks_first_whatever_the_clocks_say():
