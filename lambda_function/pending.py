@@ -9,11 +9,15 @@ hence it is tried now and then whether there is more room, and a refusal lowers 
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from lambda_function.errors import AccessRefusedError, AwsError
 from lambda_function.time_budget import TimeBudget
+
+logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
 REFUSED_SECONDS = 5.0
@@ -44,8 +48,9 @@ class PendingRoom:
         Raises OutOfTimeError when waiting would leave less than `reserve` seconds.
         """
         with self._lock:
-            pending = self._count_pending()
-            self._cap = max(pending, 1) if self._cap is None else max(pending, self._cap - self._step, 1)
+            pending = self._count()
+            if pending is not None:
+                self._cap = max(pending, 1) if self._cap is None else max(pending, self._cap - self._step, 1)
             self._room = 0
             self._step = 1
             self._refused_at = self._budget.elapsed()
@@ -71,14 +76,25 @@ class PendingRoom:
                 with self._counted:
                     # Before the count: what is answered meanwhile is in neither, or in both.
                     under_way = self._under_way
-                pending = self._count_pending()
-                self._room = self._cap_for(pending) - pending - under_way
-                if self._room >= snapshots or pending + under_way == 0:
-                    break
+                pending = self._count()
+                if pending is not None:
+                    self._room = self._cap_for(pending) - pending - under_way
+                    if self._room >= snapshots or pending + under_way == 0:
+                        break
                 self._budget.wait(POLL_SECONDS, reserve)
             self._room -= snapshots
             with self._counted:
                 self._under_way += snapshots
+
+    def _count(self) -> int | None:
+        """None where a count failed: the next one is near, and a volume that waits loses nothing by it."""
+        try:
+            return self._count_pending()
+        except AccessRefusedError:
+            raise
+        except AwsError as error:
+            logger.warning("pending snapshots could not be counted: %s", error)
+            return None
 
     def _cap_for(self, pending: int) -> int:
         """The cap as it is believed now that so many are pending: a full account without refusals may hold more."""

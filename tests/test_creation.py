@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from lambda_function.errors import (
+    AccessRefusedError,
     AwsError,
     OutOfTimeError,
     RequestRejectedError,
@@ -325,3 +326,26 @@ def test_creates_under_way_are_taken_off_the_room_that_a_count_shows():
     clock.slept = 0
     with room.taken(3, 0):
         assert clock.slept == 0, "what was answered is only what is counted"
+
+
+@pytest.mark.parametrize(
+    ("code", "created"),
+    [
+        pytest.param("RequestLimitExceeded", 3, id="one that fails for a moment costs a look"),
+        pytest.param("UnauthorizedOperation", 1, id="one that is not allowed would fail for ever"),
+    ],
+)
+def test_a_count_of_pending_snapshots_that_fails(cloud, code, created):
+    cloud.pending_cap, cloud.pending_for = 1, timedelta(seconds=20)
+    volumes = [cloud.volume(n) for n in range(1, 4)]
+    counts = iter(range(100))
+
+    def fail(operation, target):
+        kind = AccessRefusedError if code == "UnauthorizedOperation" else AwsError
+        if (operation, target) == ("DescribeSnapshots", "pending") and next(counts) < 3:
+            raise kind(operation, code, "no")
+
+    cloud.before = fail
+    report = cloud.run("hour")
+    assert sum(len(cloud.of(volume)) for volume in volumes) == report.count(Outcome.CREATED) == created
+    assert len(report.failures) == 3 - created
