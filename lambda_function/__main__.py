@@ -21,7 +21,7 @@ from lambda_function.app import run_event
 from lambda_function.clients import build_clients, build_clients_in
 from lambda_function.continuation import continue_or_conclude
 from lambda_function.errors import AutoSnapshotsError, ConfigurationError
-from lambda_function.model import RunReport
+from lambda_function.model import Dispatch, RunReport
 from lambda_function.reach import Reach
 from lambda_function.report import check_answer, whole_report
 from lambda_function.shell.arguments import HOOKS, POLICIES, STATUS, parse_arguments
@@ -57,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except AutoSnapshotsError as error:
         errors.print(f"error: {error}", style="bold red", markup=False, highlight=False)
         return 2 if isinstance(error, ConfigurationError) else 1
+    assert not isinstance(report, Dispatch)  # noqa: S101  # a shell has no queue
     if isinstance(report, RunReport):
         report = continue_or_conclude(report, {}, datetime.now(UTC), None)
     # Redirected, a table is read by grep and mail: its lines are as long as they need to be.

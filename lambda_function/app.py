@@ -14,14 +14,14 @@ from lambda_function.errors import AwsError, RunFailedError
 from lambda_function.event import parse_event
 from lambda_function.fan_out import is_for_all_targets
 from lambda_function.hook_check import check_hooks
-from lambda_function.model import HookCheckReport, HookCheckRequest, RunReport, RunRequest
+from lambda_function.model import Dispatch, HookCheckReport, HookCheckRequest, RunReport, RunRequest
 from lambda_function.parameter_store import ParameterStore
 from lambda_function.ports import Observer
-from lambda_function.reach import Reach, target_failure, with_targets
+from lambda_function.reach import ONLY_OWN, Reach, target_failure
 from lambda_function.run_command import RunCommand
 from lambda_function.runner import run
 from lambda_function.settings import Settings
-from lambda_function.surroundings import Surroundings
+from lambda_function.surroundings import Surroundings, read_policies
 from lambda_function.time_budget import TimeBudget
 
 
@@ -34,8 +34,8 @@ def run_event(
     clock: Callable[[], datetime],
     time_left: Callable[[], float],
     observer: Observer,
-) -> RunReport | HookCheckReport:
-    """One run, or one check of hooks, for one event, from the check of the settings to the report.
+) -> RunReport | HookCheckReport | Dispatch:
+    """One run, one check of hooks, or the start of one run per target, from the check of the settings to the report.
 
     `clients` are those of the function's own account and Region, called only after settings and event were found to be
     in order. Raises what `run` raises, and RunFailedError where a target could not be served at all.
@@ -46,17 +46,19 @@ def run_event(
     own = clients()
     budget = TimeBudget(time_left, time.sleep, time.monotonic, clock)
     serving = _Serving(request, own, settings, budget, observer)
-    if request.target is not None:
+    if request.target is not None and not reach.is_own(request.target):
         target = reach.target(request.target, own, settings)
         try:
             report = serving.by(reach.clients_in(target, own))
         except AwsError as error:
             raise RunFailedError(target_failure(target, error)) from error
-    elif isinstance(request, RunRequest) and is_for_all_targets(request):
-        # An event that is a request is a mapping. The targets first: a fault here must not cost them their runs.
-        outcome = reach.start_targets(request, cast("Mapping[str, Any]", event), own, settings, observer)
-        report = with_targets(cast("RunReport", serving.by(own)), outcome)
     else:
+        if settings.targets_path is not None and isinstance(request, RunRequest) and is_for_all_targets(request):
+            if reach.queue is not None:
+                serving.check_policies()
+                given = cast("Mapping[str, Any]", event)  # as every event is that was found to be in order
+                return reach.dispatch(request, given, own, settings.targets_path, reach.queue(), observer)
+            observer.warning(ONLY_OWN)
         report = serving.by(own)
     return replace(report, duration_seconds=time.monotonic() - began) if isinstance(report, RunReport) else report
 
@@ -70,6 +72,14 @@ class _Serving:
     settings: Settings
     budget: TimeBudget
     observer: Observer
+
+    def check_policies(self) -> None:
+        """Raises ConfigurationError where every run would; what cannot be read now is for each run to find."""
+        path = self.settings.policies_path
+        try:
+            read_policies(self.request, ParameterStore(self.own.ssm, path), path)
+        except AwsError as error:
+            self.observer.warning(f"policies were not checked before runs were started: {error}")
 
     def by(self, clients: Clients) -> RunReport | HookCheckReport:
         settings = self.settings

@@ -58,7 +58,9 @@ def translated(operation: str) -> Iterator[None]:
         details = error.response.get("Error", {})
         code = (details.get("Code") or "Unknown").removeprefix("Client.")
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        message = _brief(details.get("Message") or "no message")
+        message = details.get("Message") or "no message"
+        # A refused command's text may quote a parameter that is not to be told: it is taken out of the whole later.
+        message = message if operation == "SendCommand" else _brief(message)
         raise _type_for(code, operation, status)(operation, code, message) from error
     except (NoCredentialsError, PartialCredentialsError) as error:
         raise ConfigurationError(f"no AWS credentials: {error}; see AWS_PROFILE, AWS_ACCESS_KEY_ID") from error

@@ -46,7 +46,6 @@ def console_answer(report: RunReport) -> dict[str, Any]:
         "released": _changes(report, lambda each: each.change is Change.RELEASE and each.outcome in _COUNTED),
         "not_deleted": _changes(report, lambda each: each.outcome is ChangeOutcome.REFUSED),
         "hooks": [_hook(hook) for hook in report.hooks],
-        "targets_started": report.targets,
         "warnings": report.warnings,
     }
     return {

@@ -26,6 +26,7 @@ _ALLOWED = {
     "continuation": "a whole number, set by the function itself when it hands on what it had no time for",
     "check_hooks": "true, and then only policies, volumes and target beside it",
     "target": 'an account and its Region such as "111122223333/eu-west-1", one of the targets under TARGETS_PATH',
+    "unserved": "a list of texts, set by the function itself when it starts the runs of all targets",
     "time": 'an ISO 8601 time such as "2026-01-31T00:15:00Z" (UTC where no offset is given)',
 }
 
@@ -53,6 +54,7 @@ _SCHEMA = SchemaValidator(
             "time": {"type": "str"},
             "continuation": {"type": "int", "ge": 1, "le": 100},
             "target": _TARGET,
+            "unserved": {"type": "list", "items_schema": {"type": "str"}, "max_length": 50},
         },
         required=("period",),
     )
@@ -103,6 +105,7 @@ def parse_event(event: object, now: datetime) -> RunRequest | HookCheckRequest:
         policies=_names(parsed, "policies"),
         volumes=_names(parsed, "volumes"),
         target=parsed.get("target"),
+        unserved=tuple(parsed.get("unserved", ())),
     )
 
 

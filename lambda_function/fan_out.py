@@ -1,31 +1,25 @@
-"""The run of the function's own account starts one for each other account and Region, before it begins its own work.
+"""Where several accounts and Regions are served, a rule's event is given on: to each of them, and to the own place.
 
 Lambda is the engine: each event has its own place in the queue, its own repetitions and its own failure. So a target
-that is broken harms no other, and all are served at the same time.
+that is broken harms no other, a failure of one repeats that one alone, and all are served at the same time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from lambda_function.concurrency import in_parallel
-from lambda_function.model import RunRequest
+from lambda_function.model import Dispatch, RunRequest
 from lambda_function.targets import TargetSet
 
-
-@dataclass(frozen=True)
-class FanOut:
-    """The targets whose runs were started, and in words those whose were not."""
-
-    started: tuple[str, ...] = ()
-    failures: tuple[str, ...] = ()
+MAX_UNSERVED = 20
+"""Faults that the own place's event carries; the rest are counted, and all are in the log."""
 
 
 def is_for_all_targets(request: RunRequest) -> bool:
-    """Whether this event is about the targets too: it names no volumes, no target, and is no continuation."""
-    return request.target is None and request.continuation == 0 and not request.volumes
+    """Whether this event is about the targets too: no plan, no continuation, and not for one target or for volumes."""
+    return request.target is None and request.continuation == 0 and not request.volumes and not request.dry_run
 
 
 def fan_out(
@@ -34,26 +28,32 @@ def fan_out(
     targets: TargetSet,
     own: str,
     start: Callable[[dict[str, Any]], None],
-) -> FanOut:
-    """Start a run for every target but `own`, which the present run serves itself.
+) -> Dispatch:
+    """Start a run for every target, and then one for `own`, which is told what could not be started.
 
-    Each gets the event with its own name, and the present run's `time`: one that begins when that slot is over fails,
-    rather than serve the next slot and pass over this one.
+    Each gets the event with its own name and the `time` of this one: a run that begins when that slot is over fails,
+    rather than serve the next slot and pass over this one. Raises what `start` raises for the own place, so that the
+    event is repeated.
     """
-    failures = list(targets.faults)
+    faults = list(targets.faults)
+    moment = {"time": request.time.isoformat()}
 
     def begin(name: str) -> tuple[str, str | None]:
         try:
-            start({**event, "time": request.time.isoformat(), "target": name})
+            start({**event, **moment, "target": name})
         except Exception as error:
             # Whatever it was, the other targets must have their runs.
             return name, f"target {name}: its run could not be started, or that is not known: {error}"
         return name, None
 
     started = []
-    for name, failure in in_parallel(begin, [name for name in targets.valid if name != own]):
-        if failure is None:
+    for name, fault in in_parallel(begin, [name for name in targets.valid if name != own]):
+        if fault is None:
             started.append(name)
         else:
-            failures.append(failure)
-    return FanOut(tuple(sorted(started)), tuple(sorted(failures)))
+            faults.append(fault)
+    faults.sort()
+    more = [f"and {len(faults) - MAX_UNSERVED} more, each in the log"] if len(faults) > MAX_UNSERVED else []
+    told = {"unserved": [*faults[:MAX_UNSERVED], *more]} if faults else {}
+    start({**event, **moment, "target": own, **told})
+    return Dispatch(request, (own, *sorted(started)), tuple(faults))

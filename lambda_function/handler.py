@@ -12,10 +12,10 @@ from lambda_function.clients import Clients, build_clients, build_clients_in, bu
 from lambda_function.console import console_answer
 from lambda_function.continuation import continue_or_conclude
 from lambda_function.errors import RunFailedError
-from lambda_function.model import RunReport, place_name
+from lambda_function.model import Dispatch, RunReport, place_name
 from lambda_function.observability import LogObserver, log_summary, logger, publish_metrics
-from lambda_function.reach import Reach
-from lambda_function.report import check_answer, failure_message
+from lambda_function.reach import Queue, Reach
+from lambda_function.report import check_answer, dispatch_answer, failure_message
 from lambda_function.self_invocation import invoke_self
 from lambda_function.settings import Settings
 
@@ -44,6 +44,7 @@ def starting_client() -> LambdaClient:
 def lambda_handler(event: object, context: LambdaContext) -> dict[str, Any]:
     """One run for `{"period": "hour"}` and the like; see `event.py` for what else an event may say.
 
+    Where there are targets, a rule's event starts one run for each of them and one for the own account and Region.
     Returns the report in short. Raises ConfigurationError before anything is written, RunFailedError after
     everything was attempted, so that alarms, retries and the console all see a failure.
     """
@@ -66,11 +67,14 @@ def lambda_handler(event: object, context: LambdaContext) -> dict[str, Any]:
         event,
         environ=os.environ,
         clients=clients,
-        reach=Reach(build_clients_in, own_place, start),
+        reach=Reach(build_clients_in, lambda: Queue(own_place(), start)),
         clock=utc_now,
         time_left=lambda: context.get_remaining_time_in_millis() / 1000,
         observer=LogObserver(),
     )
+    if isinstance(report, Dispatch):
+        logger.info(str(dispatch_answer(report)["message"]))
+        return dispatch_answer(report)
     if isinstance(report, RunReport):
         report = continue_or_conclude(report, cast("dict[str, Any]", event), utc_now(), hand_on)
         log_summary(report)

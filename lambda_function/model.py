@@ -134,7 +134,8 @@ class RunRequest:
     """What one run is asked to do; `time` is the moment for which the plan is made (UTC).
 
     `continuation` is 0 for an event from outside, and counts the runs that handed on what they had no time for.
-    `target` names the account and Region to serve; None for the function's own.
+    `target` names the account and Region to serve; None for the function's own. `unserved` are the faults that kept
+    other targets from being started, for this run to tell.
     """
 
     period: Period
@@ -145,6 +146,16 @@ class RunRequest:
     volumes: tuple[str, ...] = ()
     continuation: int = 0
     target: str | None = None
+    unserved: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Dispatch:
+    """What came of an event that was given on: the places whose runs were started, and in words the others."""
+
+    request: RunRequest
+    started: tuple[str, ...]
+    unserved: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -253,8 +264,7 @@ class RunReport:
     """All a run decided and did. `failures` and `left` are empty exactly when everything due was done.
 
     `left` is what time did not suffice for; `is_handed_on` says that another run goes on with it. `told_once` are those
-    of the failures that a repetition of the run would not find again. `targets` are those for which this run started
-    one of their own.
+    of the failures that a repetition of the run would not find again.
 
     `misspelt_tags` is the number of volumes whose tag only resembles the key. `newest_age_seconds` is, of the
     volumes that have snapshots for the period, the greatest age of a volume's newest good one.
@@ -267,7 +277,6 @@ class RunReport:
     told_once: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
     is_handed_on: bool = False
-    targets: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     hooks: tuple[HookResult, ...] = ()
     failed_snapshots: tuple[str, ...] = ()

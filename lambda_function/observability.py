@@ -99,8 +99,8 @@ def publish_metrics(report: RunReport, namespace: str, own_place: str | None = N
     policies or volumes only, or one that another goes on with, does not count as the period's.
 
     `own_place` is the function's own account and Region where it serves others too: then a few counts are told by
-    `Account` and `Region` as well. A target's run does not count as the period's, for it must not hide that the run
-    which starts them all is missing.
+    `Account` and `Region` as well. A target's run does not count as the period's, for it must not hide that the own
+    place's is missing.
     """
     request = report.request
     if request.dry_run:
@@ -111,7 +111,7 @@ def publish_metrics(report: RunReport, namespace: str, own_place: str | None = N
     if place is not None:
         _publish_place(place, report, namespace, counts_as_run)
     if counts_as_run:
-        _publish_period(report, namespace)
+        _publish_period(report, namespace, is_own=request.target in (None, own_place))
 
 
 def _publish_totals(report: RunReport, namespace: str) -> None:
@@ -130,26 +130,27 @@ def _publish_place(place: str, report: RunReport, namespace: str, counts_as_run:
     counts = summary(report)
     account, _, region = place.partition("/")
     of_place = Metrics(namespace=namespace)
-    of_place.add_dimension("Account", account)
-    of_place.add_dimension("Region", region)
     for name in COUNTS_BY_PLACE:
         if counts[COUNTS[name]]:
             of_place.add_metric(name, MetricUnit.Count, counts[COUNTS[name]])
     if counts_as_run:
         of_place.add_metric(RUNS_COMPLETED, MetricUnit.Count, 1)
-    _flush(of_place)
+    _flush(of_place, Account=account, Region=region)
 
 
-def _publish_period(report: RunReport, namespace: str) -> None:
+def _publish_period(report: RunReport, namespace: str, *, is_own: bool) -> None:
     of_period = Metrics(namespace=namespace)
-    of_period.add_dimension("Period", report.request.period.value)
-    if report.request.target is None:
+    if is_own:
         of_period.add_metric(RUNS_COMPLETED, MetricUnit.Count, 1)
     if report.newest_age_seconds is not None:
         of_period.add_metric(NEWEST_SNAPSHOT_AGE, MetricUnit.Seconds, report.newest_age_seconds)
-    _flush(of_period)
+    _flush(of_period, Period=report.request.period.value)
 
 
-def _flush(metrics: Metrics) -> None:
-    if metrics.metric_set:
-        metrics.flush_metrics()
+def _flush(metrics: Metrics, **dimensions: str) -> None:
+    """Send what there is. Powertools keeps dimensions in the class: given and not sent, they would be the next's."""
+    if not metrics.metric_set:
+        return
+    for name, value in dimensions.items():
+        metrics.add_dimension(name, value)
+    metrics.flush_metrics()

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from lambda_function.clients import Clients
 from lambda_function.errors import AwsError, ConfigurationError
-from lambda_function.fan_out import FanOut, fan_out
-from lambda_function.model import RunReport, RunRequest, Target
+from lambda_function.fan_out import fan_out
+from lambda_function.model import Dispatch, RunRequest, Target
 from lambda_function.parameter_store import ParameterStore
 from lambda_function.ports import Observer
 from lambda_function.settings import Settings
 from lambda_function.targets import TargetSet, parse_targets
 
-_ONLY_OWN = "TARGETS_PATH is for the function: a shell serves the account and Region of its own credentials only"
+logger = logging.getLogger(__name__)
+
+ONLY_OWN = "TARGETS_PATH is for the function: a shell serves the account and Region of its own credentials only"
 
 _HINTS = (
     (("AssumeRole",), "is the member template deployed in that account, for this function's role and external id?"),
@@ -26,16 +29,26 @@ _HINTS = (
 
 
 @dataclass(frozen=True)
+class Queue:
+    """The function's own queue: `own` names its account and Region, `start` gives it an event or raises AwsError."""
+
+    own: str
+    start: Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
 class Reach:
     """`clients_in` gives a target's clients, by way of the function's own, or raises AwsError.
 
-    `own` names the function's own account and Region, and `start` queues an event for the function; both are None in a
-    shell, which has no queue.
+    `queue` is asked for where there are targets; a shell has none.
     """
 
     clients_in: Callable[[Target, Clients], Clients]
-    own: Callable[[], str] | None = None
-    start: Callable[[dict[str, Any]], None] | None = None
+    queue: Callable[[], Queue] | None = None
+
+    def is_own(self, name: str) -> bool:
+        """Whether this target is the function's own account and Region, for which it needs no role."""
+        return self.queue is not None and self.queue().own == name
 
     def target(self, name: str, own: Clients, settings: Settings) -> Target:
         """Raises ConfigurationError where there is none of this name, and AwsError where they cannot be read."""
@@ -43,32 +56,21 @@ class Reach:
             raise ConfigurationError(f"target {name}: no targets are set up; see TARGETS_PATH")
         return _read(own, settings.targets_path).named(name)
 
-    def start_targets(
-        self, request: RunRequest, event: Mapping[str, Any], own: Clients, settings: Settings, observer: Observer
-    ) -> FanOut:
-        """Start the runs of all targets, where there are any. What fails is told at once: the own run may break."""
-        if settings.targets_path is None:
-            return FanOut()
-        if self.own is None or self.start is None:
-            observer.warning(_ONLY_OWN)
-            return FanOut()
+    def dispatch(
+        self, request: RunRequest, event: Mapping[str, Any], own: Clients, path: str, queue: Queue, observer: Observer
+    ) -> Dispatch:
+        """Start the runs of all targets under `path`, and the own place's; what could not be started is told at once."""
         try:
-            outcome = fan_out(request, event, _read(own, settings.targets_path), self.own(), self.start)
-        except AwsError as error:
-            outcome = FanOut(failures=(f"no target is served: {settings.targets_path} could not be read: {error}",))
-        for failure in outcome.failures:
-            observer.failure(failure)
+            found = _read(own, path)
+        except Exception as error:
+            # Whatever it was, the own place must have its run, which tells.
+            if not isinstance(error, AwsError):
+                logger.exception("unexpected while reading %s", path)
+            found = TargetSet({}, (f"no target is served: {path} could not be read: {error}",))
+        outcome = fan_out(request, event, found, queue.own, queue.start)
+        for fault in outcome.unserved:
+            observer.failure(fault)
         return outcome
-
-
-def with_targets(report: RunReport, outcome: FanOut) -> RunReport:
-    """The own run's report with what came of the targets' start: no continuation of this run would start them."""
-    return replace(
-        report,
-        targets=outcome.started,
-        failures=(*outcome.failures, *report.failures),
-        told_once=(*outcome.failures, *report.told_once),
-    )
 
 
 def target_failure(target: Target, error: AwsError) -> str:

@@ -9,6 +9,7 @@ from lambda_function.model import (
     Change,
     ChangeOutcome,
     ChangeResult,
+    Dispatch,
     HookCheckReport,
     HookResult,
     Outcome,
@@ -60,13 +61,24 @@ def whole_report(report: RunReport) -> dict[str, Any]:
         "failures": list(report.failures),
         "left": list(report.left),
         "is_handed_on": report.is_handed_on,
-        "targets": list(report.targets),
         "warnings": list(report.warnings),
         "volumes": [volume_line(result) for result in report.volumes],
         "changes": [change_line(result) for result in report.changes],
         "hooks": [hook_line(result) for result in report.hooks],
         "failed_snapshots": list(report.failed_snapshots),
         "duration_seconds": round(report.duration_seconds, 3),
+    }
+
+
+def dispatch_answer(outcome: Dispatch) -> dict[str, Any]:
+    """What an event that was given on is answered with; the runs that it started tell the rest."""
+    started, unserved = len(outcome.started), len(outcome.unserved)
+    failed = f", {unserved} NOT, as the own one's run will tell" if unserved else ""
+    return {
+        "message": f"{outcome.request.period}: {started} runs started, one for each account and Region{failed}",
+        "time": outcome.request.time.isoformat(timespec="seconds"),
+        "targets_started": list(outcome.started),
+        **({"failures": list(outcome.unserved)} if unserved else {}),
     }
 
 
@@ -142,8 +154,6 @@ def headline(report: RunReport) -> str:
             text += f", {counts[key]} {word}"
     if report.left:
         text += f", {counts['left']} LEFT for want of time" + (", handed on" if report.is_handed_on else "")
-    if report.targets:
-        text += f", {len(report.targets)} target{'s' if len(report.targets) > 1 else ''} started"
     return text + (f", {counts['failed']} FAILED" if report.failures else "")
 
 

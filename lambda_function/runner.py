@@ -65,7 +65,9 @@ class _Run:
         self._request = request
         self._around = around
         self._plan = plan
-        self._record = RunRecord(request, plan, around.observer, policy_faults(policies, request.policies))
+        self._record = RunRecord(
+            request, plan, around.observer, (*policy_faults(policies, request.policies), *request.unserved)
+        )
         self._sharing = {each.volume.id: each for each in plan.volumes if each.outcome is Outcome.WOULD_SHARE}
         self._instead: list[VolumePlan] = []
 

@@ -33,7 +33,7 @@ _SCHEMA = SchemaValidator(
         {
             "account": {"type": "str", "pattern": f"^{ACCOUNT}$"},
             # IAM's characters for a role's name and path, and STS's for an external id.
-            "role": {"type": "str", "pattern": r"^[A-Za-z0-9+=,.@_/-]{1,512}$"},
+            "role": {"type": "str", "pattern": r"^/?[A-Za-z0-9+=,.@_-]+(?:/[A-Za-z0-9+=,.@_-]+)*$", "max_length": 512},
             "external_id": {"type": "str", "pattern": r"^[A-Za-z0-9+=,.@:/_-]{2,1224}$"},
             "regions": {"type": "list", "min_length": 1, "items_schema": {"type": "str", "pattern": f"^{REGION}$"}},
         },
@@ -95,7 +95,7 @@ def _parse(parameter: Parameter) -> tuple[list[Target], list[str]]:
 def _parse_one(content: object, parameter: Parameter, place: str) -> tuple[list[Target], list[str]]:
     where = f"{parameter.name}: {place}"
     if not isinstance(content, dict):
-        said = "(value of a SecureString, not shown)" if parameter.secure else shown(content)
+        said = "(not shown)" if parameter.secure or isinstance(content, list) else shown(content)
         return [], [f'{where}{said}: must be an object such as {{"account": "111122223333", "regions": ["eu-west-1"]}}']
     try:
         parsed: dict[str, Any] = _SCHEMA.validate_python(content, strict=True)

@@ -155,7 +155,7 @@ def test_the_dashboard_shows_what_was_promised():
             shown.add((metric, options.get("stat"), *dimensions[1:2]))
             assert namespace == "AWS/Lambda" or metric in METRICS
     for name in ("SnapshotsCreated", RUNS_COMPLETED):
-        assert f"SEARCH('{{AutoSnapshots/x,Account,Region}} MetricName=\"{name}\"', 'Sum', 3600)" in searched
+        assert f"SEARCH('{{\"AutoSnapshots/x\",Account,Region}} MetricName=\"{name}\"', 'Sum', 3600)" in searched
         assert name in (*COUNTS_BY_PLACE, RUNS_COMPLETED)
     assert {(FREEZE_TIME, "p50"), (FREEZE_TIME, "p99"), ("Duration", "Maximum", "x")} <= shown
     assert {(NEWEST_SNAPSHOT_AGE, None, period.value) for period in PERIODS} <= shown

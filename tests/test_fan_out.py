@@ -1,4 +1,4 @@
-"""The own run starts one for each target: once, for its own slot, whatever becomes of the others."""
+"""An event is given on to each target and the own place: once, for its slot, whatever becomes of the others."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from lambda_function.errors import AwsError
+from lambda_function.event import parse_event
 from lambda_function.fan_out import fan_out, is_for_all_targets
 from lambda_function.model import Period, RunRequest, Target
 from lambda_function.targets import TargetSet
@@ -37,31 +38,49 @@ class Queue:
         return sorted(self.events, key=lambda event: event["target"])
 
 
-def test_each_target_gets_the_event_with_its_name_and_the_own_run_s_time():
+def test_each_target_and_the_own_place_get_the_event_with_their_name_and_the_time_of_this_run():
     queue = Queue()
     event = {"period": "day", "policies": ["P"], "force": True}
     outcome = fan_out(RunRequest(Period.DAY, NOW, force=True), event, targets(*NAMES), OWN, queue)
-    assert queue.sorted() == [{**event, "time": "2026-03-02T00:05:00+00:00", "target": name} for name in NAMES]
-    assert outcome.started == NAMES
-    assert outcome.failures == ()
+    everybody = sorted((*NAMES, OWN))
+    assert queue.sorted() == [{**event, "time": "2026-03-02T00:05:00+00:00", "target": name} for name in everybody]
+    assert outcome.started == (OWN, *NAMES)
+    assert outcome.unserved == ()
 
 
-def test_the_own_account_and_region_among_the_targets_is_served_by_the_own_run_alone():
+def test_the_own_account_and_region_among_the_targets_has_one_run():
     queue = Queue()
-    outcome = fan_out(RunRequest(Period.DAY, NOW), {"period": "day"}, targets(*NAMES, OWN), OWN, queue)
-    assert [event["target"] for event in queue.sorted()] == list(NAMES)
-    assert outcome.started == NAMES
+    fan_out(RunRequest(Period.DAY, NOW), {"period": "day"}, targets(*NAMES, OWN), OWN, queue)
+    assert [event["target"] for event in queue.sorted()] == sorted((*NAMES, OWN))
 
 
-def test_a_target_that_could_not_be_started_and_a_faulty_one_are_failures_and_the_others_have_their_runs():
+def test_what_could_not_be_started_is_given_to_the_own_place_s_run_to_tell_and_the_others_have_theirs():
     queue = Queue(refuses=NAMES[1:2])
     found = targets(*NAMES, faults=["/t/x: must be an object"])
     outcome = fan_out(RunRequest(Period.DAY, NOW), {"period": "day"}, found, OWN, queue)
-    assert outcome.started == (NAMES[0], NAMES[2])
-    assert outcome.failures == (
+    assert outcome.started == (OWN, NAMES[0], NAMES[2])
+    assert outcome.unserved == (
         "/t/x: must be an object",
         f"target {NAMES[1]}: its run could not be started, or that is not known: Invoke: TooManyRequestsException: no",
     )
+    (own,) = [event for event in queue.events if event["target"] == OWN]
+    assert own["unserved"] == list(outcome.unserved)
+    parsed = parse_event(own, NOW)
+    assert isinstance(parsed, RunRequest)
+    assert parsed.unserved == outcome.unserved
+
+
+def test_many_faults_are_counted_so_that_the_event_stays_small():
+    queue = Queue()
+    fan_out(RunRequest(Period.DAY, NOW), {"period": "day"}, targets(faults=[f"{n:03}" for n in range(100)]), OWN, queue)
+    (own,) = queue.events
+    assert own["unserved"] == [*(f"{n:03}" for n in range(20)), "and 80 more, each in the log"]
+    assert isinstance(parse_event(own, NOW), RunRequest)
+
+
+def test_where_the_own_place_cannot_be_started_the_event_is_repeated():
+    with pytest.raises(AwsError):
+        fan_out(RunRequest(Period.DAY, NOW), {"period": "day"}, targets(*NAMES), OWN, Queue(refuses=[OWN]))
 
 
 @pytest.mark.parametrize(
@@ -69,6 +88,7 @@ def test_a_target_that_could_not_be_started_and_a_faulty_one_are_failures_and_th
     [
         pytest.param(RunRequest(Period.DAY, NOW), True, id="a rule's event"),
         pytest.param(RunRequest(Period.DAY, NOW, force=True, policies=("P",)), True, id="for some policies"),
+        pytest.param(RunRequest(Period.DAY, NOW, dry_run=True), False, id="a plan, read where it is asked for"),
         pytest.param(RunRequest(Period.DAY, NOW, target=NAMES[0]), False, id="for one target"),
         pytest.param(RunRequest(Period.DAY, NOW, continuation=1), False, id="a continuation"),
         pytest.param(RunRequest(Period.DAY, NOW, volumes=("vol-1",)), False, id="volumes of one account"),

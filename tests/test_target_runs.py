@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -13,8 +14,8 @@ import pytest
 from lambda_function import handler
 from lambda_function.clients import build_clients_in
 from lambda_function.errors import AwsError, ConfigurationError, RunFailedError
-from lambda_function.model import Outcome, RunReport, VolumeResult
-from lambda_function.observability import logger
+from lambda_function.model import Outcome, Period, RunReport, RunRequest, VolumeResult
+from lambda_function.observability import logger, publish_metrics
 from tests.endpoint import ACCOUNT, REGION, Account, Rules, ec2_of, endpoint, selected_volume
 
 MEMBER, OTHER = "222222222222", "333333333333"
@@ -110,10 +111,13 @@ def test_every_account_and_region_is_served_by_the_home_account_s_policies_and_p
         answers = run_all({"period": "hour"}, queue)
         now.moment += timedelta(hours=1)
     assert [of(*each) for each in volumes] == [[2]] * 4
-    names = [f"{MEMBER}/{REGION}", f"{MEMBER}/{FAR}", f"{OTHER}/{FAR}"]
+    names = [OWN, f"{MEMBER}/{REGION}", f"{MEMBER}/{FAR}", f"{OTHER}/{FAR}"]
     done = "1 created, 0 shared, 0 already done, 1 deleted"
-    assert answers[0]["message"] == f"hour: {done}, 3 targets started"
-    assert answers[0]["targets_started"] == sorted(names)
+    assert answers[0] == {
+        "message": "hour: 4 runs started, one for each account and Region",
+        "time": "2026-03-02T02:05:00+00:00",
+        "targets_started": names[:1] + sorted(names[1:]),
+    }
     assert sorted(answer["message"] for answer in answers[1:]) == sorted(f"hour in {name}: {done}" for name in names)
 
 
@@ -123,6 +127,10 @@ def test_without_the_path_nothing_is_started_and_no_further_metric_is_told(home,
     assert "targets_started" not in invoke({"period": "hour"})
     assert queue == []
     assert "Account" not in capsys.readouterr().out
+
+
+def by_target(queue):
+    return {event["target"]: event for event in queue}
 
 
 def test_a_target_without_the_role_fails_alone_and_says_what_to_look_at(home, queue, monkeypatch):
@@ -137,12 +145,11 @@ def test_a_target_without_the_role_fails_alone_and_says_what_to_look_at(home, qu
 
     monkeypatch.setattr(handler, "build_clients_in", refuse)
     invoke({"period": "hour"})
-    by_target = {event["target"]: event for event in queue}
-    with pytest.raises(
-        RunFailedError, match=rf"target {MEMBER}/{REGION}: AssumeRole: .*is the member template deployed"
-    ):
-        invoke(by_target[f"{MEMBER}/{REGION}"])
-    invoke(by_target[f"{OTHER}/{REGION}"])
+    events = by_target(queue)
+    with pytest.raises(RunFailedError, match=rf"{MEMBER}/{REGION}: AssumeRole: .*is the member template deployed"):
+        invoke(events[f"{MEMBER}/{REGION}"])
+    invoke(events[f"{OTHER}/{REGION}"])
+    invoke(events[OWN])
     assert of(volume, home.ec2) == of(theirs, ec2) == [0]
 
 
@@ -158,40 +165,68 @@ def test_a_region_that_is_not_enabled_is_asked_about(home, queue, monkeypatch):
         invoke(queue[0])
 
 
-def test_what_cannot_be_started_fails_the_home_run_which_has_done_its_own_work(home, queue, log):
+def test_a_faulty_target_fails_the_own_run_which_has_done_its_work_and_repeats_it_alone(home, queue, log):
     list_targets(home, member(MEMBER), {"account": "1", "regions": [REGION]})
     volume = volume_in(home.ec2)
-    with pytest.raises(RunFailedError, match=r'targets/all: target 2: field "account": "1"'):
-        invoke({"period": "hour"})
-    assert of(volume, home.ec2) == [0]
-    assert [event["target"] for event in queue] == [f"{MEMBER}/{REGION}"]
+    answer = invoke({"period": "hour"})
+    assert answer["message"] == (
+        "hour: 2 runs started, one for each account and Region, 1 NOT, as the own one's run will tell"
+    )
     assert next(line["message"] for line in log() if line["level"] == "ERROR").startswith(f"{PATH}all: target 2")
+    events = by_target(queue)
+    queue.clear()
+    for _ in range(2):
+        with pytest.raises(RunFailedError, match=r'targets/all: target 2: field "account": "1"'):
+            invoke(events[OWN])
+    assert of(volume, home.ec2) == [0]
+    assert queue == []
 
 
-def test_targets_that_cannot_be_read_fail_the_home_run_which_has_done_its_own_work(home, queue, monkeypatch):
+def test_a_fault_of_a_target_does_not_keep_the_own_run_from_being_handed_on(home, queue, monkeypatch):
+    list_targets(home, {"account": "1", "regions": [REGION]})
+    invoke({"period": "hour"})
+    event = queue.pop()
+    done = VolumeResult("vol-1", "P", Outcome.CREATED, "why", "snap-1")
+
+    def leave(request, around):
+        return RunReport(request, volumes=(done,), left=("vol-2: no time",), failures=request.unserved)
+
+    monkeypatch.setattr("lambda_function.app.run", leave)
+    invoke(event)
+    (continued,) = queue
+    assert continued == {**event, "continuation": 1}
+    assert continued["unserved"]
+
+
+def test_targets_that_cannot_be_read_fail_the_own_run_which_has_done_its_work(home, queue):
     volume = volume_in(home.ec2)
-    read = handler.clients().ssm.meta.events
 
     def refuse(params, **_):
         if params["Path"] == PATH.rstrip("/"):
             raise AwsError("GetParametersByPath", "AccessDeniedException", "no")
 
-    read.register("before-parameter-build.ssm.GetParametersByPath", refuse)
+    handler.clients().ssm.meta.events.register("before-parameter-build.ssm.GetParametersByPath", refuse)
+    invoke({"period": "hour"})
     with pytest.raises(RunFailedError, match=rf"no target is served: {PATH} could not be read: .*AccessDenied"):
-        invoke({"period": "hour"})
+        invoke(queue[0])
     assert of(volume, home.ec2) == [0]
 
 
-def test_targets_are_started_although_the_home_account_cannot_be_listed(home, queue, monkeypatch):
+def test_a_fault_of_our_own_in_reading_the_targets_costs_the_own_account_nothing(home, queue, monkeypatch):
+    def stumble(parameters, path):
+        raise RuntimeError("ours")
+
+    monkeypatch.setattr("lambda_function.reach.parse_targets", stumble)
+    invoke({"period": "hour"})
+    assert [event["target"] for event in queue] == [OWN]
+
+
+@pytest.mark.parametrize("event", [{"period": "hour", "policies": ["TYPO"]}, {"period": "hourly"}])
+def test_an_event_that_every_run_would_refuse_starts_none(home, queue, event):
     list_targets(home, member(MEMBER))
-
-    def refuse(request, around):
-        raise AwsError("DescribeVolumes", "UnauthorizedOperation", "no")
-
-    monkeypatch.setattr("lambda_function.app.run", refuse)
-    with pytest.raises(AwsError):
-        invoke({"period": "hour"})
-    assert [event["target"] for event in queue] == [f"{MEMBER}/{REGION}"]
+    with pytest.raises(ConfigurationError):
+        invoke(event)
+    assert queue == []
 
 
 def test_a_run_for_named_volumes_and_a_continuation_start_no_targets(home, queue, now):
@@ -199,13 +234,15 @@ def test_a_run_for_named_volumes_and_a_continuation_start_no_targets(home, queue
     invoke({"period": "hour", "volumes": [volume_in(home.ec2)]})
     invoke({"period": "hour", "time": now.moment.isoformat(), "continuation": 1})
     invoke({"check_hooks": True})
+    assert invoke({"period": "hour", "dry_run": True})["message"].startswith("hour: ")
     assert queue == []
 
 
 def test_what_a_target_s_run_has_no_time_for_is_handed_on_for_the_same_target(home, queue, monkeypatch):
     list_targets(home, member(MEMBER))
     invoke({"period": "hour"})
-    event = queue.pop()
+    event = by_target(queue)[f"{MEMBER}/{REGION}"]
+    queue.clear()
     done = VolumeResult("vol-1", "P", Outcome.CREATED, "why", "snap-1")
     monkeypatch.setattr(
         "lambda_function.app.run", lambda request, around: RunReport(request, volumes=(done,), left=("vol-2: no time",))
@@ -220,7 +257,7 @@ def test_a_forced_event_delivered_twice_adds_nothing_in_a_target(home, queue, no
     ec2 = ec2_of(MEMBER)
     volume = volume_in(ec2)
     invoke({"period": "hour", "force": True})
-    (event,) = queue
+    event = by_target(queue)[f"{MEMBER}/{REGION}"]
     now.moment += timedelta(minutes=1)
     invoke(event)
     now.moment += timedelta(minutes=1)
@@ -256,8 +293,11 @@ def test_metrics_are_told_by_account_and_region_too_and_a_target_s_run_is_not_th
     volume_in(home.ec2)
     volume_in(ec2_of(MEMBER))
     invoke({"period": "hour"})
+    assert told(capsys.readouterr().out) == []
+    events = by_target(queue)
+    invoke(events[OWN])
     own = told(capsys.readouterr().out)
-    invoke(queue[0])
+    invoke(events[f"{MEMBER}/{REGION}"])
     theirs = told(capsys.readouterr().out)
     place = {"Account": ACCOUNT, "Region": REGION}
     assert ({**place}, {"SnapshotsCreated": [1], "RunsCompleted": [1]}) in own
@@ -265,6 +305,17 @@ def test_metrics_are_told_by_account_and_region_too_and_a_target_s_run_is_not_th
     assert ({"Period": "hour"}, {"RunsCompleted": [1], "NewestSnapshotAge": [0]}) in own
     assert ({"Account": MEMBER, "Region": REGION}, {"SnapshotsCreated": [1], "RunsCompleted": [1]}) in theirs
     assert ({"Period": "hour"}, {"NewestSnapshotAge": [0]}) in theirs
+
+
+def test_a_set_of_metrics_that_is_empty_leaves_its_dimensions_to_no_other(capsys, home):
+    """Powertools keeps them in the class; a count with a stranger's dimension is one that no alarm sees."""
+    request = RunRequest(Period.HOUR, datetime(2026, 3, 2, tzinfo=UTC), target=f"{MEMBER}/{REGION}", policies=("P",))
+    publish_metrics(RunReport(request), "N", OWN)
+    publish_metrics(RunReport(replace(request, policies=())), "N", OWN)
+    failed = VolumeResult("vol-1", "P", Outcome.FAILED, "why")
+    publish_metrics(RunReport(RunRequest(Period.HOUR, request.time), volumes=(failed,)), "N")
+    found = told(capsys.readouterr().out)
+    assert [dimensions for dimensions, values in found if "SnapshotsFailed" in values] == [{}]
 
 
 def told(text):

@@ -77,6 +77,16 @@ def test_a_parameter_may_list_several_and_there_may_be_several_parameters():
             id="a role's ARN",
         ),
         pytest.param(
+            '{"account": "111122223333", "regions": ["eu-west-1"], "role": "/"}',
+            'field "role": "/"',
+            id="an empty role",
+        ),
+        pytest.param(
+            '[[{"account": "111122223333", "external_id": "secret"}]]',
+            "target 1: (not shown): must be",
+            id="lists in it",
+        ),
+        pytest.param(
             '{"account": "111122223333", "region": ["eu-west-1"], "regions": ["eu-west-1"]}',
             'field "region": unknown field; known are account, role, external_id, regions',
             id="unknown field",
