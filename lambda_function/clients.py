@@ -70,7 +70,7 @@ _INVOKING = _CONFIG.merge(
     Config(retries={"mode": "standard", "total_max_attempts": 1}, connect_timeout=2, read_timeout=8)
 )
 
-# For targets a second run beside the first costs a few reads; one that was never started costs a backup.
+# A second run beside the first may make a snapshot more; one that was never started costs a backup.
 _STARTING = _INVOKING.merge(Config(retries={"mode": "standard", "total_max_attempts": 4}, max_pool_connections=WORKERS))
 
 THROTTLED = ("RequestLimitExceeded", "Client.RequestLimitExceeded")

@@ -59,7 +59,7 @@ class Reach:
     def dispatch(
         self, request: RunRequest, event: Mapping[str, Any], own: Clients, path: str, queue: Queue, observer: Observer
     ) -> Dispatch:
-        """Start the runs of all targets under `path`, and the own place's; what could not be started is told at once."""
+        """Start the runs of all targets under `path`, and the own one; what could not be started is told at once."""
         try:
             found = _read(own, path)
         except Exception as error:

@@ -95,12 +95,15 @@ def main() -> None:
         """As Lambda does, which takes from its queue whatever lies there."""
         threads = [threading.Thread(target=invoke, args=({"period": "hour"},))]
         threads[0].start()
-        while any(thread.is_alive() for thread in threads):
-            for event in remote.ask("invocations"):
+        while True:
+            is_busy = any(thread.is_alive() for thread in threads)  # before the look: the last may leave something
+            queued = remote.ask("invocations")
+            for event in queued:
                 threads.append(threading.Thread(target=invoke, args=(event,)))
                 threads[-1].start()
+            if not is_busy and not queued:
+                return {"invoked": len(threads)}
             time.sleep(0.1)
-        return {"invoked": len(threads)}
 
     def invocations() -> dict[str, Any]:
         queue, invoked = [{"period": "hour"}], 0

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.deployed.stack import STACK, Checkout, Cloud, eventually, ministack
-from tests.endpoint import Account, Rules, ec2_of, endpoint, selected_volume
+from tests.endpoint import ACCOUNT, REGION, Account, Rules, ec2_of, endpoint, selected_volume
 
 EVERY_MINUTE = ("--parameter-overrides", "HourSchedule='rate(1 minute)'")
 EDITED = '{"hour": 24, "day": 7, "month": 12}'  # the README's
@@ -134,6 +134,7 @@ class Again:
     created: int
     policies: dict[str, str]
     in_the_member: list[dict[str, Any]]
+    own: dict[str, Any]
 
 
 @pytest.fixture(scope="package")
@@ -148,4 +149,10 @@ def deployed_again(world, deleted):
     answer = world.cloud.invoke("hour.json")
     own = [{"Name": "volume-id", "Values": [volume]}]
     there = eventually(lambda: member.describe_snapshots(OwnerIds=["self"], Filters=own)["Snapshots"])
-    return Again(answer, created, world.policies(), there)
+    own = eventually(lambda: lines_of(world.cloud, f"{ACCOUNT}/{REGION}"))[0]
+    return Again(answer, created, world.policies(), there, own)
+
+
+def lines_of(cloud, target):
+    """The summaries of this target's runs."""
+    return [line for line in cloud.log() if line.get("target") == target and "summary" in line]

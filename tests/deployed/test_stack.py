@@ -6,6 +6,7 @@ import pytest
 
 from tests.deployed.conftest import DOCUMENT, EDITED, MEMBER, MEMBER_REGION
 from tests.deployed.stack import STACK
+from tests.endpoint import ACCOUNT, REGION
 
 
 def test_the_package_has_the_function_and_what_it_needs_and_no_shell_command(built):
@@ -70,14 +71,15 @@ def test_deleting_the_stack_leaves_the_policies_as_they_were_edited_and_the_snap
 
 
 def test_deployed_again_over_the_kept_policies_the_hour_is_found_done(deleted, deployed_again):
-    done = "hour: 0 created, 0 shared, 1 already done, 0 deleted"
-    assert deployed_again.answer["message"] == f"{done}, 1 target started"
+    assert deployed_again.answer["message"] == "hour: 2 runs started, one for each account and Region"
+    assert deployed_again.own["summary"]["already_done"] == 1
+    assert deployed_again.own["message"].startswith(f"hour in {ACCOUNT}/{REGION}: 0 created")
     assert deployed_again.created == 1
     assert deployed_again.policies == deleted.policies
 
 
 def test_another_account_s_region_is_served_by_the_same_function_out_of_lambda_s_queue(deployed_again):
-    assert deployed_again.answer["targets_started"] == [f"{MEMBER}/{MEMBER_REGION}"]
+    assert deployed_again.answer["targets_started"] == [f"{ACCOUNT}/{REGION}", f"{MEMBER}/{MEMBER_REGION}"]
     (snapshot,) = deployed_again.in_the_member
     assert snapshot["OwnerId"] == MEMBER
     assert {"Key": "AUTO-SNAPSHOT-PERIOD", "Value": "hour"} in snapshot["Tags"]
