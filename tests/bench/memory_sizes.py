@@ -18,7 +18,7 @@ from tests.bench.throughput import run
 from tests.costs import GB_SECOND_ARM64
 
 SIZES = (256, 512, 1024, 1769)
-FLEETS = (10, 100, 500)
+FLEETS = (10, 100, 250)
 WHOLE_PROCESSOR = 1769
 """MB with which Lambda gives one processor (Lambda's guide); less gives less in proportion."""
 
