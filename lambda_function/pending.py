@@ -34,13 +34,12 @@ class PendingRoom:
         self._count_pending = count_pending
         self._budget = budget
         self._lock = threading.Lock()
-        self._counted = threading.Lock()  # of what is known; never held while somebody waits
+        self._counted = threading.Lock()  # of its own: who has been answered does not wait for who waits for room
         self._cap: int | None = None
         self._room = 0
         self._under_way = 0
-        self._refused_at = self._tried_at = 0.0
-        self._raised = 0
-        self._is_known = False
+        self._refused_at = 0.0
+        self._step = 1
 
     def refused(self, reserve: float) -> None:
         """A create was refused: from now on creates wait for room, this one for a while in any case.
@@ -48,16 +47,12 @@ class PendingRoom:
         The count may lag behind what EC2 knows, so room that it shows now is not believed.
         Raises OutOfTimeError when waiting would leave less than `reserve` seconds.
         """
-        # Not under the lock of those who wait for room: they would be let in by a cap that was just found too large.
-        pending = self._count() if self._cap is None else None
-        with self._counted:
+        with self._lock:
+            pending = self._count()
             if pending is not None:
-                self._cap = max(pending, self._cap or 1)
-            elif self._cap is not None:
-                self._is_known = self._is_known or self._raised > 0
-                self._cap = max(self._cap - self._raised, 1)
+                self._cap = max(pending, 1) if self._cap is None else max(pending, self._cap - self._step, 1)
             self._room = 0
-            self._raised = 0
+            self._step = 1
             self._refused_at = self._budget.elapsed()
         self._budget.wait(REFUSED_SECONDS, reserve)
 
@@ -83,13 +78,12 @@ class PendingRoom:
                     under_way = self._under_way
                 pending = self._count()
                 if pending is not None:
-                    with self._counted:
-                        self._room = self._cap_for(pending) - pending - under_way
-                        if self._room >= snapshots or pending + under_way == 0:
-                            break
+                    self._room = self._cap_for(pending) - pending - under_way
+                    if self._room >= snapshots or pending + under_way == 0:
+                        break
                 self._budget.wait(POLL_SECONDS, reserve)
+            self._room -= snapshots
             with self._counted:
-                self._room -= snapshots
                 self._under_way += snapshots
 
     def _count(self) -> int | None:
@@ -105,11 +99,7 @@ class PendingRoom:
     def _cap_for(self, pending: int) -> int:
         """The cap as it is believed now that so many are pending: a full account without refusals may hold more."""
         self._cap = max(self._cap or 1, pending)
-        now = self._budget.elapsed()
-        since = max(self._refused_at, self._tried_at) if self._is_known else self._refused_at
-        if pending == self._cap and now - since >= TRY_AGAIN_SECONDS:
-            # Until a try was refused the cap may be far off; from then on it is one of a few.
-            self._raised = 1 if self._is_known else max(1, 2 * self._raised)
-            self._cap += self._raised
-            self._tried_at = now
+        if pending == self._cap and self._budget.elapsed() - self._refused_at >= TRY_AGAIN_SECONDS:
+            self._cap += self._step
+            self._step *= 2
         return self._cap
