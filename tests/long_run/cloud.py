@@ -35,7 +35,7 @@ def words_of(stored: Stored) -> list[str]:
 class LongCloud(FakeCloud):
     """`pends` is how long the next snapshots stay pending; `turns_bad` makes the next create call's end in `error`.
 
-    `ends` is when Lambda stops the run.
+    `ends` is when Lambda stops the run. `taken_away` tells when somebody deleted a snapshot, by volume.
     """
 
     witness: Witness
@@ -94,7 +94,7 @@ class LongCloud(FakeCloud):
 
     def remove(self, stored: Stored) -> None:
         """Somebody deletes a snapshot."""
-        self.taken_away[stored.volume_id] = stored.start_time
+        self.taken_away[stored.volume_id] = self.clock.now
         self._remove(stored)
 
     def _remove(self, stored: Stored) -> None:

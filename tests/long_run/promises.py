@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from lambda_function.model import Change, ChangeOutcome, Outcome, RunReport
@@ -14,6 +14,7 @@ from tests.long_run.fleet import PERIODS, Fleet
 from tests.long_run.instances import Instances
 from tests.long_run.truth import COMPLETED, ERROR, PENDING, SLOT, Truth, age, kept
 
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
 SERVED = (Outcome.CREATED, Outcome.SHARED, Outcome.ALREADY_DONE)
 
 
@@ -74,7 +75,12 @@ class Oracle(Truth):
             self._wrong(f"{stored.id} of {volume_id} was made, though {each.id} could be shared")
 
     def _to_share(self, volume_id: str, name: str | None) -> list[Stored]:
-        """A shorter period's, of an hour at most, which was there when the run began and still is."""
+        """A shorter period's, of an hour at most, which was there when the run began and still is.
+
+        None where somebody deleted the one that was to be shared: then one is made, whatever else there may be.
+        """
+        if self._cloud.taken_away.get(volume_id, LONG_AGO) >= self._began:
+            return []
         slot = SLOT[self._period]
         return [
             each
