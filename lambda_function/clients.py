@@ -1,7 +1,7 @@
 """boto3's clients, and how they retry.
 
-Adaptive mode slows a client down once it is throttled, for all its operations together; hence one
-client each for describing, creating and changing, so that a full bucket of one leaves the others alone.
+One client each for describing, creating and changing, so that what one kind of call waits for leaves the others alone:
+botocore's limiters and its quota of retries belong to a client, for all its operations together.
 """
 
 from __future__ import annotations
@@ -35,12 +35,16 @@ _CONFIG = Config(
     user_agent_extra="aws-automatic-snapshots",
 )
 
+# What changes something keeps a pace of its own (`pace.py`). Adaptive mode would add a limiter that, once EC2 has
+# refused a call, allows twice what was sent lately: next to nothing after a wait for room.
+_CHANGING = _CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": 10}))
+
 FREEZES = MAX_FREEZES + WORKERS
 """Connections where one per freeze is wanted, so that none waits for another's."""
 
 # A create whose answer is lost is sent again by botocore. Within 15 seconds EC2 refuses the second one,
 # and what the first one made is found and adopted; later it would make another snapshot.
-_CREATING = _CONFIG.merge(Config(read_timeout=10))
+_CREATING = _CHANGING.merge(Config(read_timeout=10))
 
 # While a database is locked nothing may queue behind other creates, as the adaptive mode would have it,
 # and few retries are worth the wait.
@@ -161,7 +165,7 @@ def _clients_of(session: boto3.Session, **place: Any) -> Clients:
         describing=session.client("ec2", config=_CONFIG, **place),
         creating=session.client("ec2", config=_CREATING, **place),
         urgent=session.client("ec2", config=_URGENT, **place),
-        deleting=session.client("ec2", config=_CONFIG, **place),
+        deleting=session.client("ec2", config=_CHANGING, **place),
         ssm=session.client("ssm", config=_COMMANDS, **place),
         looking=session.client("ssm", config=_LOOKING, **place),
         paces=paces,
