@@ -15,9 +15,9 @@ from typing import Self
 from lambda_function.changes import BATCH, PlannedChange
 from lambda_function.model import ChangeResult
 
-WORTH_A_LOOK = 100
-"""Changes that are waited for before the last look, while more may come: each look is a call. They are deleted
-within EC2's burst of 100, so waiting for them costs no time in the end."""
+WORTH_A_LOOK = 50
+"""Changes that are waited for before the last look, while more may come: each look is a call. They are deleted within
+half of EC2's burst of 100, so waiting for them costs little time in the end, even if other tools use the other half."""
 
 
 class ChangeStream:
