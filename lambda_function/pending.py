@@ -19,9 +19,11 @@ from lambda_function.time_budget import TimeBudget
 
 logger = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.5
+POLL_SECONDS = 0.15
+"""Between looks at a full account: with the call itself some three a second, where EC2 gives back 20 tokens."""
+
 REFUSED_SECONDS = 5.0
-"""Between looks at a full account, and after a refusal, whatever the count says."""
+"""Between a create's refusal and its next attempt, whatever the count says; refusals within it count as one."""
 
 TRY_AGAIN_SECONDS = 30.0
 """After a refusal, how long the cap is believed before more than it is tried again."""
@@ -33,13 +35,13 @@ class PendingRoom:
     def __init__(self, count_pending: Callable[[], int], budget: TimeBudget) -> None:
         self._count_pending = count_pending
         self._budget = budget
-        self._lock = threading.Lock()
-        self._counted = threading.Lock()  # of its own: who has been answered does not wait for who waits for room
+        self._turn = threading.Lock()  # one looks for all who wait
+        self._known = threading.Lock()  # what is below; never held while somebody waits
         self._cap: int | None = None
         self._room = 0
         self._under_way = 0
         self._refused_at = 0.0
-        self._step = 1
+        self._tried = 0
 
     def refused(self, reserve: float) -> None:
         """A create was refused: from now on creates wait for room, this one for a while in any case.
@@ -47,13 +49,17 @@ class PendingRoom:
         The count may lag behind what EC2 knows, so room that it shows now is not believed.
         Raises OutOfTimeError when waiting would leave less than `reserve` seconds.
         """
-        with self._lock:
-            pending = self._count()
+        # Not in turn: those who wait there would be let in by a cap that was just found too large.
+        pending = self._count() if self._cap is None else None
+        with self._known:
+            now = self._budget.elapsed()
             if pending is not None:
-                self._cap = max(pending, 1) if self._cap is None else max(pending, self._cap - self._step, 1)
+                self._cap = max(pending, self._cap or 1)
+            elif self._cap is not None and now - self._refused_at >= REFUSED_SECONDS:
+                self._cap = max(self._cap - max(self._tried, 1), 1)
+                self._tried = 0
             self._room = 0
-            self._step = 1
-            self._refused_at = self._budget.elapsed()
+            self._refused_at = now
         self._budget.wait(REFUSED_SECONDS, reserve)
 
     @contextmanager
@@ -67,24 +73,33 @@ class PendingRoom:
         try:
             yield
         finally:
-            with self._counted:
+            with self._known:
                 self._under_way -= snapshots
 
     def _take(self, snapshots: int, reserve: float) -> None:
-        with self._lock:
-            while self._cap is not None and self._room < snapshots:
-                with self._counted:
-                    # Before the count: what is answered meanwhile is in neither, or in both.
-                    under_way = self._under_way
-                pending = self._count()
-                if pending is not None:
-                    self._room = self._cap_for(pending) - pending - under_way
-                    if self._room >= snapshots or pending + under_way == 0:
-                        break
+        with self._turn:
+            while not self._is_admitted(snapshots):
                 self._budget.wait(POLL_SECONDS, reserve)
-            self._room -= snapshots
-            with self._counted:
+
+    def _is_admitted(self, snapshots: int) -> bool:
+        """Whether there is room, by what is known or else by a new count; then it is taken."""
+        with self._known:
+            if self._cap is None or self._room >= snapshots:
+                self._room -= snapshots
                 self._under_way += snapshots
+                return True
+            # Before the count: what is answered meanwhile is in neither, or in both.
+            under_way = self._under_way
+        pending = self._count()
+        if pending is None:
+            return False
+        with self._known:
+            self._room = self._cap_for(pending) - pending - under_way
+            if self._room < snapshots and pending + under_way > 0:
+                return False
+            self._room -= snapshots
+            self._under_way += snapshots
+            return True
 
     def _count(self) -> int | None:
         """None where a count failed: the next one is near, and a volume that waits loses nothing by it."""
@@ -100,6 +115,7 @@ class PendingRoom:
         """The cap as it is believed now that so many are pending: a full account without refusals may hold more."""
         self._cap = max(self._cap or 1, pending)
         if pending == self._cap and self._budget.elapsed() - self._refused_at >= TRY_AGAIN_SECONDS:
-            self._cap += self._step
-            self._step *= 2
+            # As long as all that is tried is accepted, twice as many: the first count may have been far too small.
+            self._tried = max(1, 2 * self._tried)
+            self._cap += self._tried
         return self._cap

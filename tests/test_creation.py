@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import timedelta
 
 import pytest
@@ -9,15 +10,11 @@ import pytest
 from lambda_function.errors import (
     AccessRefusedError,
     AwsError,
-    OutOfTimeError,
     RequestRejectedError,
     TooManyPendingError,
     VolumeNotFoundError,
 )
 from lambda_function.model import Outcome
-from lambda_function.pending import PendingRoom
-from lambda_function.time_budget import TimeBudget
-from tests.fake_clock import Clock
 from tests.fake_cloud import KEYS, FakeCloud, refused
 
 SECOND = timedelta(seconds=1)
@@ -313,21 +310,6 @@ def test_a_stray_of_a_selected_volume_stays_as_that_volume_s_own_snapshot(cloud)
     assert {r.volume_id: r.snapshot_id for r in report.volumes}[late.id] in cloud.snapshots
 
 
-def test_creates_under_way_are_taken_off_the_room_that_a_count_shows():
-    """They may not be counted yet: admitted once more, they would be refused, and a refusal costs seconds."""
-    clock, counted = Clock(), [10]
-    room = PendingRoom(
-        lambda: counted[0], TimeBudget(lambda: 100 - clock.slept, clock.sleep, clock.elapsed, lambda: clock.now)
-    )
-    room.refused(0)
-    counted[0] = 7
-    with room.taken(3, 0), pytest.raises(OutOfTimeError), room.taken(1, 0):
-        raise AssertionError("the three that are free are taken, although none of them is counted")
-    clock.slept = 0
-    with room.taken(3, 0):
-        assert clock.slept == 0, "what was answered is only what is counted"
-
-
 @pytest.mark.parametrize(
     ("code", "created"),
     [
@@ -338,7 +320,7 @@ def test_creates_under_way_are_taken_off_the_room_that_a_count_shows():
 def test_a_count_of_pending_snapshots_that_fails(cloud, code, created):
     cloud.pending_cap, cloud.pending_for = 1, timedelta(seconds=20)
     volumes = [cloud.volume(n) for n in range(1, 4)]
-    counts = iter(range(100))
+    counts = itertools.count()
 
     def fail(operation, target):
         kind = AccessRefusedError if code == "UnauthorizedOperation" else AwsError
