@@ -18,3 +18,13 @@ class Clock:
     def sleep(self, seconds: float) -> None:
         self.slept += seconds
         self.now += timedelta(seconds=seconds)
+
+
+class Now:
+    """The function `utc_now` of a simulated clock, shared by the handler and by EC2."""
+
+    def __init__(self) -> None:
+        self.moment = START
+
+    def __call__(self) -> datetime:
+        return self.moment

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,28 +13,10 @@ from botocore.config import Config
 
 from lambda_function import handler
 from lambda_function.errors import AutoSnapshotsError, ConfigurationError, RunFailedError
-from lambda_function.observability import logger
 from tests.endpoint import Account, Rules, ec2_backend, endpoint
 
 HOUR = timedelta(hours=1)
 EVENTS = Path(__file__).parent.parent / "events"
-
-
-class Now:
-    """A simulated clock, shared by the function and by EC2."""
-
-    def __init__(self):
-        self.moment = datetime(2026, 3, 2, 0, 5, tzinfo=UTC)
-
-    def __call__(self):
-        return self.moment
-
-
-@pytest.fixture
-def now(monkeypatch):
-    clock = Now()
-    monkeypatch.setattr(handler, "utc_now", clock)
-    return clock
 
 
 @pytest.fixture
@@ -44,14 +25,6 @@ def rules(now):
         handler.clients.cache_clear()
         yield rules
         handler.clients.cache_clear()
-
-
-@pytest.fixture
-def log(monkeypatch):
-    """The structured lines so far; the logger took hold of standard output when it was imported."""
-    stream = io.StringIO()
-    monkeypatch.setattr(logger.registered_handler, "stream", stream)
-    return lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
 @pytest.fixture

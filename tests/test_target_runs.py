@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -15,7 +14,7 @@ from lambda_function import handler
 from lambda_function.clients import build_clients_in
 from lambda_function.errors import AwsError, ConfigurationError, RunFailedError
 from lambda_function.model import Outcome, Period, RunReport, RunRequest, VolumeResult
-from lambda_function.observability import logger, publish_metrics
+from lambda_function.observability import publish_metrics
 from tests.endpoint import ACCOUNT, REGION, Account, Rules, ec2_of, endpoint, selected_volume
 
 MEMBER, OTHER = "222222222222", "333333333333"
@@ -23,21 +22,6 @@ FAR = "us-east-1"
 OWN = f"{ACCOUNT}/{REGION}"
 PATH = "/auto-snapshots/targets/"
 ARN = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:auto-snapshots"
-
-
-class Now:
-    def __init__(self):
-        self.moment = datetime(2026, 3, 2, 0, 5, tzinfo=UTC)
-
-    def __call__(self):
-        return self.moment
-
-
-@pytest.fixture
-def now(monkeypatch):
-    clock = Now()
-    monkeypatch.setattr(handler, "utc_now", clock)
-    return clock
 
 
 @pytest.fixture
@@ -56,13 +40,6 @@ def queue(monkeypatch):
     events: list[dict[str, str]] = []
     monkeypatch.setattr(handler, "invoke_self", lambda client, arn, event: events.append(event))
     return events
-
-
-@pytest.fixture
-def log(monkeypatch):
-    stream = io.StringIO()
-    monkeypatch.setattr(logger.registered_handler, "stream", stream)
-    return lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
 @pytest.fixture(autouse=True)

@@ -31,6 +31,18 @@ class _Last(ChangeStream):
             yield from self._apply(batch)
 
 
+class _InTurn(_Last):
+    """Changes that wait for none of the creates before those, the rest after all of them."""
+
+    def flush(self) -> None:
+        for result in super().finish():
+            self._results.put(result)
+
+    def finish(self) -> Iterator[ChangeResult]:
+        yield from self.results()
+        yield from super().finish()
+
+
 class _First(ChangeStream):
     """A volume's changes as soon as they are known, between the creates."""
 
@@ -43,6 +55,7 @@ class _First(ChangeStream):
 
 
 SCHEDULES = {"changes last": _Last, "changes first": _First}
+"""With which runs are killed at each call; "in turn" is for what only wants an order."""
 
 
 @contextmanager
@@ -51,5 +64,7 @@ def in_one_thread(schedule: str) -> Iterator[None]:
     with ExitStack() as stack:
         for module in ("runner", "changes", "hooked_creation"):
             stack.enter_context(mock.patch(f"lambda_function.{module}.in_parallel", _one_by_one))
-        stack.enter_context(mock.patch("lambda_function.runner.ChangeStream", SCHEDULES[schedule]))
+        stack.enter_context(
+            mock.patch("lambda_function.runner.ChangeStream", {**SCHEDULES, "in turn": _InTurn}[schedule])
+        )
         yield
