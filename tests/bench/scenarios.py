@@ -160,7 +160,7 @@ SCENARIOS = (
         most_calls=1.02,
         factor=4.0,
     ),
-    pending("pending", 1500, factor=2.0),
+    pending("pending", 1500, factor=1.0),
     pending("pending-shared", 300, factor=4.0, others=40),
     pending("chain", 4000, factor=4.0, invocations=11),
     Scenario(
