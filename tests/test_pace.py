@@ -33,6 +33,9 @@ def pace(clock):
     return Pace(5.0, clock, clock.sleep)
 
 
+EC2_BURST = 100.0
+
+
 def take(pace, count, **how):
     for _ in range(count):
         pace.take(**how)
@@ -46,9 +49,9 @@ def test_the_burst_is_free_and_the_rest_takes_as_long_as_ec2_refills(pace, clock
 
 
 def test_an_idle_bucket_fills_up_to_the_burst_and_no_further(pace, clock):
-    take(pace, 100)
+    take(pace, int(BURST))
     clock.now += 3600
-    take(pace, 100)
+    take(pace, int(BURST))
     assert clock.slept == 0
     pace.take()
     assert clock.slept > 0
@@ -56,7 +59,7 @@ def test_an_idle_bucket_fills_up_to_the_burst_and_no_further(pace, clock):
 
 def test_what_is_held_back_is_for_urgent_calls(pace, clock):
     pace.hold_back(40)
-    take(pace, 60)
+    take(pace, int(BURST) - 40)
     assert clock.slept == 0
     take(pace, 40, urgent=True)
     assert clock.slept == 0
@@ -66,7 +69,7 @@ def test_what_is_held_back_is_for_urgent_calls(pace, clock):
 
 def test_set_free_it_is_for_all(pace, clock):
     pace.hold_back(40)
-    take(pace, 60)
+    take(pace, int(BURST) - 40)
     pace.hold_back(0)
     take(pace, 40)
     assert clock.slept == 0
@@ -92,7 +95,7 @@ def test_the_pace_never_falls_below_its_least_and_rises_to_the_published_rate_ag
     pace.take()
     assert clock.slept <= 1 / (5 * SLOWEST) + 0.01
     clock.now += 200
-    take(pace, 100)
+    take(pace, int(BURST))
     before = clock.slept
     take(pace, 50)
     assert clock.slept - before == pytest.approx(10, rel=0.01)
@@ -103,18 +106,18 @@ def test_where_others_use_the_bucket_too_most_of_what_is_left_is_used_and_few_ca
     clock, pace, share, most_refused
 ):
     # EC2's own bucket, of which this one believes to have all.
-    tokens, seen, refused, made = BURST * share, clock.now, 0, 0
+    tokens, seen, refused, made = EC2_BURST * share, clock.now, 0, 0
     began = clock.now
     while made < 500:
         pace.take()
-        tokens, seen = min(BURST * share, tokens + (clock.now - seen) * 5 * share), clock.now
+        tokens, seen = min(EC2_BURST * share, tokens + (clock.now - seen) * 5 * share), clock.now
         if tokens >= 1:
             tokens -= 1
             made += 1
         else:
             refused += 1
             pace.refused()
-    least = (500 - BURST * share) / (5 * share)
+    least = (500 - EC2_BURST * share) / (5 * share)
     assert clock.now - began < least * 1.11
     assert refused / (made + refused) < most_refused
 
@@ -139,10 +142,10 @@ def test_many_threads_together_take_no_more_than_the_bucket_has():
 
 def test_each_api_has_a_bucket_of_its_own_and_both_creates_hold_back(clock):
     paces = Paces.at(clock, clock.sleep)
-    paces.hold_back_creates(100)
-    take(paces.delete, 100)
-    take(paces.tag, 100)
+    paces.hold_back_creates(int(BURST))
+    take(paces.delete, int(BURST))
+    take(paces.tag, int(BURST))
     assert clock.slept == 0
-    take(paces.create, 100, urgent=True)
-    take(paces.create_set, 100, urgent=True)
+    take(paces.create, int(BURST), urgent=True)
+    take(paces.create_set, int(BURST), urgent=True)
     assert clock.slept == 0
