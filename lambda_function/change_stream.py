@@ -15,9 +15,10 @@ from typing import Self
 from lambda_function.changes import BATCH, PlannedChange
 from lambda_function.model import ChangeResult
 
-WORTH_A_LOOK = 50
-"""Changes that are waited for before the last look, while more may come: each look is a call. They are deleted within
-half of EC2's burst of 100, so waiting for them costs little time in the end, even if other tools use the other half."""
+WORTH_A_LOOK = 100
+MOST_SECONDS = 10.0
+"""Changes that are waited for before the last look, while more may come, and for how long: each look is a call. What
+waits at the end is then deleted within EC2's burst of 100, or within half of it where other tools use the rest."""
 
 
 class ChangeStream:
@@ -92,8 +93,10 @@ class ChangeStream:
 
     def _next_batch(self) -> list[PlannedChange]:
         with self._changed:
+            self._changed.wait_for(lambda: self._is_complete or len(self._waiting) > 0)
             self._changed.wait_for(
-                lambda: self._is_complete or self._pressing > 0 or len(self._waiting) >= WORTH_A_LOOK
+                lambda: self._is_complete or self._pressing > 0 or len(self._waiting) >= WORTH_A_LOOK,
+                timeout=MOST_SECONDS,
             )
             batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
             self._pressing = max(0, self._pressing - len(batch))

@@ -68,6 +68,18 @@ def test_fewer_wait_for_more_or_for_the_end_since_each_look_is_a_call():
     assert len(changer.batches) == 1
 
 
+def test_few_do_not_wait_for_ever_for_more(monkeypatch):
+    monkeypatch.setattr("lambda_function.change_stream.MOST_SECONDS", 0.02)
+    changer = Changer()
+    with ChangeStream(changer.apply) as stream:
+        for first in (0, 1000):
+            stream.add(changes(3, first))
+            assert changer.began.wait(10), "though it is not said that nothing more comes"
+            changer.began.clear()
+        assert len(list(stream.finish())) == 6
+    assert [len(batch) for batch in changer.batches] == [3, 3]
+
+
 def test_what_is_flushed_waits_neither_for_more_nor_for_the_end():
     changer = Changer()
     with ChangeStream(changer.apply) as stream:
