@@ -64,7 +64,7 @@ def turnover(volumes: int, **more: Any) -> Scenario:
         "most": 1.05 if volumes >= 1000 else None,
         "most_throttled": 0.1 if volumes >= 1000 else None,
         # What Python takes counts by the factor: at 8, a second of listing and planning would be 8 of service time.
-        "factor": 2.0 if volumes <= 100 else 4.0,
+        "factor": 2.0,
         **more,
     }
     return Scenario(
@@ -158,7 +158,7 @@ SCENARIOS = (
         floor=rate_floor(500),
         calls=least_calls(500, 7) - 1,  # as the floor is told everywhere: EC2's calls alone
         most_calls=1.02,
-        factor=4.0,
+        factor=2.0,
     ),
     pending("pending", 1500, factor=1.0),
     pending("pending-shared", 300, factor=4.0, others=40),
