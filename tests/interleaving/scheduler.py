@@ -184,7 +184,8 @@ class _Lock:
 
 
 class _Condition(_Lock):
-    def wait_for(self, predicate: Callable[[], bool]) -> None:
+    def wait_for(self, predicate: Callable[[], bool], timeout: float | None = None) -> None:
+        """A time-out never comes first: these tests look at every change alone, so there is enough for a look at once."""
         if not predicate():
             self._places += 1
             _me().park("waiting", lambda: self._places > 0 and predicate())
