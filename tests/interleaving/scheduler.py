@@ -185,7 +185,7 @@ class _Lock:
 
 class _Condition(_Lock):
     def wait_for(self, predicate: Callable[[], bool], timeout: float | None = None) -> None:
-        """A time-out never comes first: these tests look at every change alone, so there is enough for a look at once."""
+        """A time-out never comes first: these tests look at every change alone, so one is enough for a look."""
         if not predicate():
             self._places += 1
             _me().park("waiting", lambda: self._places > 0 and predicate())
