@@ -91,9 +91,9 @@ def test_other_tools_take_their_part_of_every_bucket():
     assert sum(buckets.take("1", "r", "CreateSnapshot") for _ in range(150)) == 10
 
 
-@pytest.mark.parametrize("factor", [0.5, 8.5])
-def test_service_time_runs_one_to_eight_times_as_fast(factor):
-    with pytest.raises(ValueError, match="must be 1 to 8"):
+@pytest.mark.parametrize("factor", [-1, 0, 8.5])
+def test_service_time_goes_forward_and_at_most_eight_times_as_fast(factor):
+    with pytest.raises(ValueError, match="must be above 0 and at most 8"):
         ServiceClock(factor, 0.0)
 
 

@@ -140,7 +140,7 @@ def accounts_and_regions(accounts: int, regions: int, slowest: int) -> Scenario:
         elsewhere=in_each * (accounts * regions - broken - 1) + slowest,
         floor=rate_floor(slowest),
         most=1.1,
-        factor=1.0,
+        factor=0.1,  # the runs share a process and its 40 s of CPU, which are 82 machines' in Lambda
         side_by_side=True,
         expected=("AssumeRole: AccessDenied", "AuthFailure"),
         broken=broken,

@@ -1,4 +1,4 @@
-"""Service time: a clock that runs up to eight times faster than the machine's, the same in every process.
+"""Service time: a clock up to eight times as fast as the machine's, or slower, the same in every process.
 
 A process under test has its `time` module put on this clock before anything of AWS is imported, so that
 botocore's limiters and back-offs and the function's own waiting live in service time. What a C function
@@ -34,8 +34,8 @@ class ServiceClock:
     epoch: float
 
     def __post_init__(self) -> None:
-        if not 1 <= self.factor <= MOST:
-            raise ValueError(f"time factor {self.factor}: must be 1 to {MOST:.0f}")
+        if not 0 < self.factor <= MOST:
+            raise ValueError(f"time factor {self.factor}: must be above 0 and at most {MOST:.0f}")
 
     @classmethod
     def starting_now(cls, factor: float) -> ServiceClock:
