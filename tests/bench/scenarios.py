@@ -173,7 +173,7 @@ SCENARIOS = (
         setting={"others": 0.5},
         factor=4.0,
     ),
-    hooks("hooks", 200),
+    hooks("hooks", 200, factor=0.5),
     hooks("hooks-beside", 100, plain=400, factor=2.0),
     accounts_and_regions(20, 4, slowest=400),
     *(plain_loop(volumes) for volumes in SERIES),
