@@ -85,9 +85,7 @@ class PendingRoom:
         """Whether there is room, by what is known or else by a new count; then it is taken."""
         with self._known:
             if self._cap is None or self._room >= snapshots:
-                self._room -= snapshots
-                self._under_way += snapshots
-                return True
+                return self._admit(snapshots)
             # Before the count: what is answered meanwhile is in neither, or in both.
             under_way = self._under_way
         pending = self._count()
@@ -97,9 +95,12 @@ class PendingRoom:
             self._room = self._cap_for(pending) - pending - under_way
             if self._room < snapshots and pending + under_way > 0:
                 return False
-            self._room -= snapshots
-            self._under_way += snapshots
-            return True
+            return self._admit(snapshots)
+
+    def _admit(self, snapshots: int) -> bool:
+        self._room -= snapshots
+        self._under_way += snapshots
+        return True
 
     def _count(self) -> int | None:
         """None where a count failed: the next one is near, and a volume that waits loses nothing by it."""
