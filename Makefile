@@ -106,7 +106,7 @@ format: install ## rewrite the code in the house's format
 	$(BIN)/ruff format .
 
 schema: install ## write docs/*.schema.json from the policies' rules
-	$(BIN)/python -m lambda_function.shell.policy_schema
+	$(BIN)/python -m lambda_function.cli.policies.json_schema
 
 bench: install ## what it takes and how fast it is, measured; ONLY="names", RECORD=yes for docs/performance.md
 	$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY)) $(if $(RECORD),--record)

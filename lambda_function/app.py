@@ -8,21 +8,22 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, cast
 
-from lambda_function.clients import Clients
-from lambda_function.ebs import Ec2Ebs
+from lambda_function.accounts.dispatch import is_for_all_targets
+from lambda_function.accounts.targets import ONLY_OWN, Reach, target_failure
+from lambda_function.aws.clients import Clients
+from lambda_function.aws.ec2 import Ec2Ebs
+from lambda_function.aws.parameter_store import ParameterStore
+from lambda_function.aws.run_command import RunCommand
+from lambda_function.deadline import TimeBudget
 from lambda_function.errors import AwsError, RunFailedError
-from lambda_function.event import parse_event
-from lambda_function.fan_out import is_for_all_targets
-from lambda_function.hook_check import check_hooks
-from lambda_function.model import Dispatch, HookCheckReport, HookCheckRequest, RunReport, RunRequest
-from lambda_function.parameter_store import ParameterStore
+from lambda_function.inputs.event import parse_event
+from lambda_function.inputs.settings import Settings
+from lambda_function.model.request import HookCheckRequest, RunRequest
+from lambda_function.model.result import Dispatch, HookCheckReport, RunReport
 from lambda_function.ports import Observer
-from lambda_function.reach import ONLY_OWN, Reach, target_failure
-from lambda_function.run_command import RunCommand
-from lambda_function.runner import run
-from lambda_function.settings import Settings
-from lambda_function.surroundings import Surroundings, read_policies
-from lambda_function.time_budget import TimeBudget
+from lambda_function.run.context import Surroundings, read_policies
+from lambda_function.run.hook_check import check_hooks
+from lambda_function.run.runner import run
 
 
 def run_event(

@@ -7,17 +7,25 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
+from lambda_function.accounts.targets import Queue, Reach
 from lambda_function.app import run_event
-from lambda_function.clients import Clients, build_clients, build_clients_in, build_lambda_client, build_starting_client
-from lambda_function.console import console_answer
-from lambda_function.continuation import continue_or_conclude
+from lambda_function.aws.clients import (
+    Clients,
+    build_clients,
+    build_clients_in,
+    build_lambda_client,
+    build_starting_client,
+)
+from lambda_function.aws.lambda_invoke import invoke_self
 from lambda_function.errors import RunFailedError
-from lambda_function.model import Dispatch, RunReport, place_name
-from lambda_function.observability import LogObserver, log_summary, logger, publish_metrics
-from lambda_function.reach import Queue, Reach
-from lambda_function.report import check_answer, dispatch_answer, failure_message
-from lambda_function.self_invocation import invoke_self
-from lambda_function.settings import Settings
+from lambda_function.inputs.settings import Settings
+from lambda_function.model.request import place_name
+from lambda_function.model.result import Dispatch, RunReport
+from lambda_function.output.answer import console_answer
+from lambda_function.output.log import LogObserver, log_summary, logger
+from lambda_function.output.metrics import publish_metrics
+from lambda_function.output.summary import check_answer, dispatch_answer, failure_message
+from lambda_function.run.continuation import continue_or_conclude
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -42,7 +50,7 @@ def starting_client() -> LambdaClient:
 
 
 def lambda_handler(event: object, context: LambdaContext) -> dict[str, Any]:
-    """One run for `{"period": "hour"}` and the like; see `event.py` for what else an event may say.
+    """One run for `{"period": "hour"}` and the like; see `inputs/event.py` for what else an event may say.
 
     Where there are targets, a rule's event starts one run for each of them and one for the own account and Region.
     Returns the report in short. Raises ConfigurationError before anything is written, RunFailedError after

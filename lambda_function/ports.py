@@ -1,4 +1,4 @@
-"""What a run needs from the world outside, as protocols; `ebs.py` and `parameter_store.py` fulfil them."""
+"""What a run needs from the world outside, as protocols; the package `aws` fulfils them."""
 
 from __future__ import annotations
 
@@ -7,17 +7,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from lambda_function.model import (
-    ChangeResult,
-    Consistency,
-    HookResult,
-    Instance,
-    Period,
-    Snapshot,
-    Volume,
-    VolumeResult,
-)
-from lambda_function.policy import Parameter
+from lambda_function.inputs.policy import Parameter
+from lambda_function.model.ec2 import Consistency, Instance, Snapshot, Volume
+from lambda_function.model.period import Period
+from lambda_function.model.result import ChangeResult, HookResult, VolumeResult
 
 
 class PolicySource(Protocol):

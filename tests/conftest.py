@@ -6,7 +6,7 @@ import json
 import pytest
 
 from lambda_function import handler
-from lambda_function.observability import logger
+from lambda_function.output.log import logger
 from tests.crashes.schedule import in_one_thread
 from tests.fake_clock import Now
 

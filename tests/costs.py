@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lambda_function.model import Period
+from lambda_function.model.period import Period
 from tests.template import defaults, resources
 
 METRIC_MONTH = 0.30

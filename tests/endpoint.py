@@ -264,7 +264,7 @@ def endpoint(rules: Rules | None = None) -> Iterator[tuple[str, Rules]]:
         ),
         mock.patch.object(TagResponse, "create_tags", extension.counted(TagResponse.create_tags, "create_tags")),
         # This endpoint has no rates; `tests/throttled/` has.
-        mock.patch("lambda_function.pace.BURST", 1e9),
+        mock.patch("lambda_function.aws.rate_limit.BURST", 1e9),
         mock.patch("moto.ec2.utils.is_filter_matching", extension.filter_matches),
         # moto looks through its own folders at every request, twice; they do not change.
         mock.patch.object(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from lambda_function.deadline import TimeBudget
 from lambda_function.errors import (
     AwsError,
     CreationTooSoonError,
@@ -23,25 +24,16 @@ from lambda_function.errors import (
     VolumeNotFoundError,
     VolumePendingError,
 )
-from lambda_function.hook_check import check_hooks
-from lambda_function.model import (
-    Consistency,
-    HookCheckReport,
-    HookCheckRequest,
-    Instance,
-    Period,
-    RunReport,
-    RunRequest,
-    Snapshot,
-    SnapshotState,
-    Volume,
-)
-from lambda_function.policy import Parameter
+from lambda_function.inputs.policy import Parameter
+from lambda_function.model.ec2 import Consistency, Instance, Snapshot, SnapshotState, Volume
+from lambda_function.model.period import Period
+from lambda_function.model.request import HookCheckRequest, RunRequest
+from lambda_function.model.result import HookCheckReport, RunReport
+from lambda_function.model.tags import MAX_TAG_VALUE, TagKeys, copied_tags, near_miss, parse_keepers, policy_named_by
 from lambda_function.ports import Silent
-from lambda_function.runner import run
-from lambda_function.surroundings import Surroundings
-from lambda_function.tags import MAX_TAG_VALUE, TagKeys, copied_tags, near_miss, parse_keepers, policy_named_by
-from lambda_function.time_budget import TimeBudget
+from lambda_function.run.context import Surroundings
+from lambda_function.run.hook_check import check_hooks
+from lambda_function.run.runner import run
 from tests.fake_clock import Clock
 from tests.fake_ssm import FakeSsm
 

@@ -19,7 +19,7 @@ from botocore.client import BaseClient
 from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
 from botocore.httpsession import URLLib3Session
 
-from lambda_function.clients import Clients
+from lambda_function.aws.clients import Clients
 
 Fault = Callable[[Any], AWSResponse | None]
 """What an attempt meets, by its request: an answer, an exception, or None for the endpoint itself."""
@@ -133,7 +133,7 @@ class Faults:
             with (
                 mock.patch("botocore.retries.standard.ExponentialBackoff.delay_amount", return_value=0),
                 mock.patch("botocore.retries.bucket.TokenBucket.acquire", return_value=True),
-                mock.patch("lambda_function.pace.Pace.take"),
+                mock.patch("lambda_function.aws.rate_limit.Pace.take"),
                 mock.patch("botocore.retries.quota.RetryQuota.acquire", return_value=True),
             ):
                 yield

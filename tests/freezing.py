@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from lambda_function.hook_command import HookPlan
-from lambda_function.hooks import Freeze
+from lambda_function.deadline import TimeBudget
+from lambda_function.hooks.command import HookPlan
+from lambda_function.hooks.freeze import Freeze
 from lambda_function.ports import CommandOutcome
-from lambda_function.time_budget import TimeBudget
 from tests.fake_clock import Clock
 from tests.fake_ssm import FakeSsm, Reply
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from lambda_function import app, handler
 from lambda_function.errors import AutoSnapshotsError
-from lambda_function.observability import logger
+from lambda_function.output.log import logger
 from tests.campaign import at_night
 from tests.fake_cloud import FakeCloud
 from tests.fake_ssm import FakeSsm

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from lambda_function.model import Period, RunRequest
-from lambda_function.runner import run
+from lambda_function.model.period import Period
+from lambda_function.model.request import RunRequest
+from lambda_function.run.runner import run
 
 HOUR = timedelta(hours=1)
 HOOKED = '{"hour": 2, "hook_document": "DOC"}'

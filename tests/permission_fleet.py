@@ -18,7 +18,7 @@ from moto.backends import get_backend
 from moto.core.authorization import enable_iam_authentication
 
 from lambda_function import handler
-from lambda_function.clients import Clients
+from lambda_function.aws.clients import Clients
 from lambda_function.errors import AutoSnapshotsError
 from tests.demo.runs import Clock
 from tests.endpoint import Account, Rules, ec2_backend

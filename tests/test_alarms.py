@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lambda_function.model import Period
-from lambda_function.observability import (
+from lambda_function.model.period import Period
+from lambda_function.output.metrics import (
     COUNTS,
     COUNTS_BY_PLACE,
     FREEZE_TIME,

@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from lambda_function.change_stream import WORTH_A_LOOK, ChangeStream
-from lambda_function.changes import BATCH, PlannedChange
-from lambda_function.model import Change, ChangeOutcome, ChangeResult, Snapshot, SnapshotState
+from lambda_function.model.ec2 import Snapshot, SnapshotState
+from lambda_function.model.result import Change, ChangeOutcome, ChangeResult
+from lambda_function.run.prune import BATCH, PlannedChange
+from lambda_function.run.prune_queue import WORTH_A_LOOK, ChangeStream
 
 
 def change(number):
@@ -69,7 +70,7 @@ def test_fewer_wait_for_more_or_for_the_end_since_each_look_is_a_call():
 
 
 def test_few_do_not_wait_for_ever_for_more(monkeypatch):
-    monkeypatch.setattr("lambda_function.change_stream.MOST_SECONDS", 0.02)
+    monkeypatch.setattr("lambda_function.run.prune_queue.MOST_SECONDS", 0.02)
     changer = Changer()
     with ChangeStream(changer.apply) as stream:
         for first in (0, 1000):

@@ -7,10 +7,12 @@ from datetime import timedelta
 
 import pytest
 
-from lambda_function.changes import Changer, delete_strays, kept_for, plan_join, plan_prune
+from lambda_function.deadline import TimeBudget
 from lambda_function.errors import AwsError
-from lambda_function.model import Change, ChangeOutcome, ChangeResult, Period, SnapshotState, Stray
-from lambda_function.time_budget import TimeBudget
+from lambda_function.model.ec2 import SnapshotState, Stray
+from lambda_function.model.period import Period
+from lambda_function.model.result import Change, ChangeOutcome, ChangeResult
+from lambda_function.run.prune import Changer, delete_strays, kept_for, plan_join, plan_prune
 from tests.fake_cloud import FakeCloud
 
 HOUR = timedelta(hours=1)

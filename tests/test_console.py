@@ -6,19 +6,19 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from lambda_function.console import MAX_LINES, MAX_PLANNED_LINES, console_answer
-from lambda_function.model import (
+from lambda_function.model.ec2 import Consistency
+from lambda_function.model.period import Period
+from lambda_function.model.request import RunRequest
+from lambda_function.model.result import (
     Change,
     ChangeOutcome,
     ChangeResult,
-    Consistency,
     HookResult,
     Outcome,
-    Period,
     RunReport,
-    RunRequest,
     VolumeResult,
 )
+from lambda_function.output.answer import MAX_LINES, MAX_PLANNED_LINES, console_answer
 
 REQUEST = RunRequest(Period.HOUR, datetime(2026, 3, 2, tzinfo=UTC))
 LAMBDA_RESPONSE_LIMIT = 6 * 1024 * 1024

@@ -8,21 +8,14 @@ from typing import Any
 
 import pytest
 
-from lambda_function.continuation import MAX_CONTINUATIONS, continue_or_conclude
 from lambda_function.errors import AwsError, ConfigurationError
-from lambda_function.event import parse_event
-from lambda_function.model import (
-    Change,
-    ChangeOutcome,
-    ChangeResult,
-    Outcome,
-    Period,
-    RunReport,
-    RunRequest,
-    SnapshotState,
-    VolumeResult,
-)
-from lambda_function.report import headline, summary
+from lambda_function.inputs.event import parse_event
+from lambda_function.model.ec2 import SnapshotState
+from lambda_function.model.period import Period
+from lambda_function.model.request import RunRequest
+from lambda_function.model.result import Change, ChangeOutcome, ChangeResult, Outcome, RunReport, VolumeResult
+from lambda_function.output.summary import headline, summary
+from lambda_function.run.continuation import MAX_CONTINUATIONS, continue_or_conclude
 from tests.fake_cloud import FakeCloud
 
 NOW = datetime(2026, 3, 2, 0, 5, tzinfo=UTC)

@@ -18,7 +18,7 @@ import functools
 
 import pytest
 
-from lambda_function.model import Change, ChangeOutcome, Outcome
+from lambda_function.model.result import Change, ChangeOutcome, Outcome
 from tests.campaign import NIGHTLY
 from tests.crashes.deaths import Gate, Way
 from tests.crashes.fleet import Fleet

@@ -14,7 +14,7 @@ from lambda_function.errors import (
     TooManyPendingError,
     VolumeNotFoundError,
 )
-from lambda_function.model import Outcome
+from lambda_function.model.result import Outcome
 from tests.fake_cloud import KEYS, FakeCloud, refused
 
 SECOND = timedelta(seconds=1)

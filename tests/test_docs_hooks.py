@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lambda_function.concurrency import MAX_FREEZES
-from lambda_function.hook_command import CONTRACT, OFFERED, HookPlan, Stage, check_parameters, parameters_for
-from lambda_function.hooks import AUTO_THAWED, CANCEL_SECONDS, CREATE_SECONDS, NOT_FROZEN, POST_ATTEMPTS
-from lambda_function.model import Consistency
-from lambda_function.policy import Parameter, Policy, parse_policy
+from lambda_function.hooks.command import CONTRACT, OFFERED, HookPlan, Stage, check_parameters, parameters_for
+from lambda_function.hooks.freeze import AUTO_THAWED, CANCEL_SECONDS, CREATE_SECONDS, NOT_FROZEN, POST_ATTEMPTS
+from lambda_function.inputs.policy import Parameter, Policy, parse_policy
+from lambda_function.model.ec2 import Consistency
+from lambda_function.parallel import MAX_FREEZES
 from lambda_function.ports import HookDocument
 from tests.role import DEFAULT, granted
 from tests.system.agent import RefusedError, checked, substituted

@@ -7,7 +7,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from lambda_function import __main__ as shell
+from lambda_function.cli import main as shell
 from tests.endpoint import Account, Rules, endpoint
 
 TEXT = (Path(__file__).parent.parent / "docs/policy-files.md").read_text(encoding="utf-8")

@@ -14,7 +14,7 @@ from pathlib import Path
 import boto3
 import pytest
 
-from lambda_function import __main__ as shell
+from lambda_function.cli import main as shell
 from tests.endpoint import Account, Rules, ec2_backend, endpoint
 from tests.page_commands import Page, run_at_desk
 

@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from lambda_function.changes import kept_for, plan_prune
-from lambda_function.model import Change, Outcome, Period, RunRequest, Snapshot, SnapshotState, Volume
-from lambda_function.plan import plan_run
-from lambda_function.policy import Parameter, parse_policies, parse_policy
-from lambda_function.retention import judge
-from lambda_function.tags import TagKeys, parse_keepers
+from lambda_function.inputs.policy import Parameter, parse_policies, parse_policy
+from lambda_function.model.ec2 import Snapshot, SnapshotState, Volume
+from lambda_function.model.period import Period
+from lambda_function.model.request import RunRequest
+from lambda_function.model.result import Change, Outcome
+from lambda_function.model.tags import TagKeys, parse_keepers
+from lambda_function.plan.due import plan_run
+from lambda_function.plan.retention import judge
+from lambda_function.run.prune import kept_for, plan_prune
 
 DOCS = Path(__file__).parent.parent / "docs"
 KEYS = TagKeys("AUTO-SNAPSHOT")

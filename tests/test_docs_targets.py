@@ -7,8 +7,8 @@ import json
 import boto3
 import pytest
 
-from lambda_function.policy import Parameter
-from lambda_function.targets import DEFAULT_ROLE, parse_targets
+from lambda_function.inputs.policy import Parameter
+from lambda_function.inputs.targets import DEFAULT_ROLE, parse_targets
 from tests.endpoint import ACCOUNT, REGION, Account, Rules, endpoint
 from tests.page_commands import DOCS, Page, run_at_desk
 

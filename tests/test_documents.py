@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from lambda_function.hook_command import HookPlan, Stage, check_parameters, parameters_for
+from lambda_function.hooks.command import HookPlan, Stage, check_parameters, parameters_for
 from lambda_function.ports import HookDocument
 from tests.system.agent import RefusedError, checked, document_content
 

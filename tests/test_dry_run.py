@@ -4,15 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lambda_function.model import (
-    Change,
-    ChangeOutcome,
-    ChangeResult,
-    Consistency,
-    HookResult,
-    Outcome,
-    VolumeResult,
-)
+from lambda_function.model.ec2 import Consistency
+from lambda_function.model.result import Change, ChangeOutcome, ChangeResult, HookResult, Outcome, VolumeResult
 from tests.fake_cloud import FakeCloud
 from tests.observed import HOOKED, HOUR, POLICIES, half_past, observed
 

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lambda_function.errors import ConfigurationError
-from lambda_function.event import parse_event
-from lambda_function.model import HookCheckRequest, Period, RunRequest
+from lambda_function.inputs.event import parse_event
+from lambda_function.model.period import Period
+from lambda_function.model.request import HookCheckRequest, RunRequest
 
 NOW = datetime(2026, 3, 4, 10, 5, tzinfo=UTC)  # a Wednesday
 EVENTS = Path(__file__).parent.parent / "events"

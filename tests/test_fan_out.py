@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 
 import pytest
 
+from lambda_function.accounts.dispatch import fan_out, is_for_all_targets
 from lambda_function.errors import AwsError
-from lambda_function.event import parse_event
-from lambda_function.fan_out import fan_out, is_for_all_targets
-from lambda_function.model import Period, RunRequest, Target
-from lambda_function.targets import TargetSet
+from lambda_function.inputs.event import parse_event
+from lambda_function.inputs.targets import TargetSet
+from lambda_function.model.period import Period
+from lambda_function.model.request import RunRequest, Target
 
 NOW = datetime(2026, 3, 2, 0, 5, tzinfo=UTC)
 OWN = "123456789012/eu-west-1"

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from lambda_function.errors import AwsError, NoAnswerError, OutOfTimeError, RequestRejectedError
-from lambda_function.hooks import Held, seconds_needed
+from lambda_function.hooks.freeze import Held, seconds_needed
 from tests.fake_clock import START
 from tests.fake_ssm import Reply
 from tests.freezing import BOTH, POST, PRE, SECOND, Freezing, steps

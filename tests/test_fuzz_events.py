@@ -10,8 +10,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lambda_function.errors import ConfigurationError, shown
-from lambda_function.event import parse_event
-from lambda_function.model import HookCheckRequest, Period, RunRequest
+from lambda_function.inputs.event import parse_event
+from lambda_function.model.period import Period
+from lambda_function.model.request import HookCheckRequest, RunRequest
 from tests.fake_cloud import FakeCloud
 from tests.fuzzing import MAX_TEXT, any_text, cases, is_clear, json_values, nested, staged
 

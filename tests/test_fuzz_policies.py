@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lambda_function.model import Period
-from lambda_function.policy import FIELDS, Parameter, Policy, parse_policy
+from lambda_function.inputs.policy import FIELDS, Parameter, Policy, parse_policy
+from lambda_function.model.period import Period
 from tests.fake_cloud import PATH, FakeCloud
 from tests.fake_ssm import CONTRACT
 from tests.fuzzing import altered, any_text, cases, is_clear, plain_json, staged

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lambda_function import __main__ as shell
+from lambda_function.cli import main as shell
+from lambda_function.cli.arguments import parse_arguments
+from lambda_function.cli.policies.files import read_files
 from lambda_function.errors import ConfigurationError
-from lambda_function.model import Period
-from lambda_function.policy import FIELDS, Policy
-from lambda_function.settings import Settings
-from lambda_function.shell.arguments import parse_arguments
-from lambda_function.shell.policy_files import read_files
+from lambda_function.inputs.policy import FIELDS, Policy
+from lambda_function.inputs.settings import Settings
+from lambda_function.model.period import Period
 from tests.fuzzing import altered, any_text, cases, plain_json
 
 VARIABLES = ("TAG_KEY", "POLICIES_PATH", "METRICS_NAMESPACE")

@@ -7,9 +7,10 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambda_function.grouping import MAX_DESCRIPTION
-from lambda_function.model import Consistency, Outcome, Period, SnapshotState
-from lambda_function.tags import (
+from lambda_function.model.ec2 import Consistency, SnapshotState
+from lambda_function.model.period import Period
+from lambda_function.model.result import Outcome
+from lambda_function.model.tags import (
     MAX_TAG_VALUE,
     MAX_TAGS,
     copied_tags,
@@ -21,6 +22,7 @@ from lambda_function.tags import (
     set_can_copy,
     snapshot_tags,
 )
+from lambda_function.plan.create_calls import MAX_DESCRIPTION
 from tests.fake_cloud import KEYS, FakeCloud
 from tests.fuzzing import cases
 

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from lambda_function.grouping import arrange
-from lambda_function.model import Consistency, Instance, Outcome, Period, Volume
-from lambda_function.plan import VolumePlan
-from lambda_function.tags import TagKeys
+from lambda_function.model.ec2 import Consistency, Instance, Volume
+from lambda_function.model.period import Period
+from lambda_function.model.result import Outcome
+from lambda_function.model.tags import TagKeys
+from lambda_function.plan.create_calls import arrange
+from lambda_function.plan.due import VolumePlan
 
 KEYS = TagKeys("AUTO-SNAPSHOT")
 

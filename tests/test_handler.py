@@ -366,7 +366,7 @@ def test_another_tag_key_and_path_are_used_throughout(rules, monkeypatch):
 
 def test_when_aws_cannot_be_reached_the_error_says_which_call_failed(account, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
-    monkeypatch.setattr("lambda_function.clients._CONFIG", Config(retries={"total_max_attempts": 1}))
+    monkeypatch.setattr("lambda_function.aws.clients._CONFIG", Config(retries={"total_max_attempts": 1}))
     handler.clients.cache_clear()
     with pytest.raises(AutoSnapshotsError, match="GetParametersByPath: EndpointConnectionError"):
         invoke({"period": "hour"})

@@ -15,8 +15,8 @@ from lambda_function.errors import (
     NoAnswerError,
     RequestRejectedError,
 )
-from lambda_function.hooks import CANCEL_SECONDS, CREATE_SECONDS
-from lambda_function.model import Outcome
+from lambda_function.hooks.freeze import CANCEL_SECONDS, CREATE_SECONDS
+from lambda_function.model.result import Outcome
 from tests.fake_cloud import KEYS, FakeCloud, refused
 from tests.fake_ssm import CONTRACT, FULL, Reply
 

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from lambda_function.model import Period
+from lambda_function.model.period import Period
 from tests.campaign import NIGHTLY, at_night
 from tests.long_run.faults import ANY, KINDS
 from tests.long_run.world import World

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from lambda_function.targets import DEFAULT_ROLE
+from lambda_function.inputs.targets import DEFAULT_ROLE
 from tests.iam_matcher import allows
 from tests.role import (
     ACCOUNT,

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from lambda_function.pace import BURST, CREATES_PER_SECOND, SLOWEST, Pace, Paces
+from lambda_function.aws.rate_limit import BURST, CREATES_PER_SECOND, SLOWEST, Pace, Paces
 
 
 class Clock:

@@ -6,9 +6,9 @@ import threading
 
 import pytest
 
+from lambda_function.deadline import TimeBudget
 from lambda_function.errors import OutOfTimeError
-from lambda_function.pending import REFUSED_SECONDS, TRY_AGAIN_SECONDS, PendingRoom
-from lambda_function.time_budget import TimeBudget
+from lambda_function.run.pending_quota import REFUSED_SECONDS, TRY_AGAIN_SECONDS, PendingRoom
 from tests.fake_clock import Clock
 
 

@@ -4,10 +4,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lambda_function.model import Outcome, Period, RunRequest, Snapshot, SnapshotState, Volume
-from lambda_function.plan import greatest_newest_age, plan_run
-from lambda_function.policy import Parameter, parse_policies
-from lambda_function.tags import TagKeys
+from lambda_function.inputs.policy import Parameter, parse_policies
+from lambda_function.model.ec2 import Snapshot, SnapshotState, Volume
+from lambda_function.model.period import Period
+from lambda_function.model.request import RunRequest
+from lambda_function.model.result import Outcome
+from lambda_function.model.tags import TagKeys
+from lambda_function.plan.due import greatest_newest_age, plan_run
 
 KEYS = TagKeys("AUTO-SNAPSHOT")
 NOW = datetime(2026, 3, 4, 0, 15, tzinfo=UTC)  # a Wednesday

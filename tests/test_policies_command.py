@@ -13,9 +13,9 @@ import pytest
 from moto.backends import get_backend
 from moto.ssm.exceptions import AccessDeniedException
 
-from lambda_function import __main__ as shell
-from lambda_function.parameter_store import ParameterStore
-from lambda_function.policy import Parameter
+from lambda_function.aws.parameter_store import ParameterStore
+from lambda_function.cli import main as shell
+from lambda_function.inputs.policy import Parameter
 from tests.endpoint import ACCOUNT, REGION, Account, Rules, endpoint
 
 PATH = "/auto-snapshots/policies/"

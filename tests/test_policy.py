@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lambda_function.model import Period
-from lambda_function.policy import FIELDS, Fault, Parameter, Policy, parse_policies, parse_policy
+from lambda_function.inputs.policy import FIELDS, Fault, Parameter, Policy, parse_policies, parse_policy
+from lambda_function.model.period import Period
 
 NAME = "/auto-snapshots/policies/P"
 

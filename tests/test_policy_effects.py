@@ -8,9 +8,10 @@ from datetime import timedelta
 
 import pytest
 
-from lambda_function.model import Period, SnapshotState
-from lambda_function.policy import Parameter, Policy, parse_policies
-from lambda_function.shell.policy_effects import Standing, affected, compare, foretell, merged
+from lambda_function.cli.policies.diff import Standing, affected, compare, foretell, merged
+from lambda_function.inputs.policy import Parameter, Policy, parse_policies
+from lambda_function.model.ec2 import SnapshotState
+from lambda_function.model.period import Period
 from tests.fake_cloud import KEYS, FakeCloud
 
 ALL = "hour day week month year"

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lambda_function.cli.policies.files import read_files, same_policy
+from lambda_function.cli.policies.source import file_text, read_document, stored_text
 from lambda_function.errors import ConfigurationError
-from lambda_function.policy import FIELDS, Parameter, Policy, parse_policy
-from lambda_function.shell.policy_documents import file_text, read_document, stored_text
-from lambda_function.shell.policy_files import read_files, same_policy
+from lambda_function.inputs.policy import FIELDS, Parameter, Policy, parse_policy
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lambda_function.policy import FIELDS, Parameter, Policy, parse_policy
-from lambda_function.shell.policy_schema import files, schema_of_all, schema_of_one
+from lambda_function.cli.policies.json_schema import files, schema_of_all, schema_of_one
+from lambda_function.inputs.policy import FIELDS, Parameter, Policy, parse_policy
 
 ONE, ALL = (jsonschema.Draft7Validator(schema()) for schema in (schema_of_one, schema_of_all))
 

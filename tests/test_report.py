@@ -6,8 +6,10 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambda_function.model import Outcome, Period, RunReport, RunRequest, VolumeResult
-from lambda_function.report import MAX_MESSAGE, bounded, failure_message, whole_report
+from lambda_function.model.period import Period
+from lambda_function.model.request import RunRequest
+from lambda_function.model.result import Outcome, RunReport, VolumeResult
+from lambda_function.output.summary import MAX_MESSAGE, bounded, failure_message, whole_report
 
 REQUEST = RunRequest(Period.HOUR, datetime(2026, 3, 2, tzinfo=UTC))
 

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambda_function.model import Change, Period, Snapshot, SnapshotState
-from lambda_function.retention import change_for, judge
+from lambda_function.model.ec2 import Snapshot, SnapshotState
+from lambda_function.model.period import Period
+from lambda_function.model.result import Change
+from lambda_function.plan.retention import change_for, judge
 
 LETTERS = {
     "c": SnapshotState.COMPLETED,

@@ -7,8 +7,10 @@ from datetime import timedelta
 import pytest
 
 from lambda_function.errors import AwsError, ConfigurationError
-from lambda_function.model import Outcome, Period, SnapshotState
-from lambda_function.policy import Parameter
+from lambda_function.inputs.policy import Parameter
+from lambda_function.model.ec2 import SnapshotState
+from lambda_function.model.period import Period
+from lambda_function.model.result import Outcome
 from tests.fake_cloud import KEYS, FakeCloud, refused
 
 HOURS = [timedelta(hours=n) for n in range(10)]

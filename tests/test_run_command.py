@@ -12,15 +12,15 @@ import pytest
 from moto.backends import get_backend
 
 from lambda_function import handler
+from lambda_function.accounts.targets import Reach
 from lambda_function.app import run_event
+from lambda_function.aws.run_command import POLL_SECONDS, RunCommand
+from lambda_function.deadline import TimeBudget
 from lambda_function.errors import AwsError, HookError, RequestRejectedError, RunFailedError
-from lambda_function.hook_command import HookPlan, check_parameters
-from lambda_function.model import RunReport
+from lambda_function.hooks.command import HookPlan, check_parameters
+from lambda_function.model.result import RunReport
+from lambda_function.output.summary import failure_message, whole_report
 from lambda_function.ports import Silent
-from lambda_function.reach import Reach
-from lambda_function.report import failure_message, whole_report
-from lambda_function.run_command import POLL_SECONDS, RunCommand
-from lambda_function.time_budget import TimeBudget
 from tests.endpoint import ACCOUNT, REGION, Account, Rules, ec2_backend, endpoint
 from tests.run_command_endpoint import Agents, Reply
 

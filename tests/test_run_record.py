@@ -6,23 +6,21 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lambda_function.creation_outcome import Creation
-from lambda_function.model import (
+from lambda_function.model.ec2 import Snapshot, SnapshotState, Volume
+from lambda_function.model.period import Period
+from lambda_function.model.request import RunRequest
+from lambda_function.model.result import (
     Change,
     ChangeOutcome,
     ChangeResult,
     HookResult,
     Outcome,
-    Period,
     RunReport,
-    RunRequest,
-    Snapshot,
-    SnapshotState,
-    Volume,
     VolumeResult,
 )
-from lambda_function.plan import RunPlan, VolumePlan
-from lambda_function.run_record import RunRecord
+from lambda_function.plan.due import RunPlan, VolumePlan
+from lambda_function.run.create_result import Creation
+from lambda_function.run.record import RunRecord
 from tests.observed import Heard
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)

@@ -7,16 +7,10 @@ from threading import Event
 
 import pytest
 
-from lambda_function.concurrency import MAX_FREEZES, WORKERS
-from lambda_function.model import (
-    Change,
-    ChangeOutcome,
-    ChangeResult,
-    Outcome,
-    Period,
-    SnapshotState,
-    VolumeResult,
-)
+from lambda_function.model.ec2 import SnapshotState
+from lambda_function.model.period import Period
+from lambda_function.model.result import Change, ChangeOutcome, ChangeResult, Outcome, VolumeResult
+from lambda_function.parallel import MAX_FREEZES, WORKERS
 from tests.fake_cloud import FakeCloud, refused
 from tests.observed import HOUR, POLICIES, half_past, observed
 
@@ -101,7 +95,7 @@ def test_a_fault_of_our_own_with_one_create_costs_no_other_its_snapshot(cloud, m
     for number in (1, 2):
         cloud.volume(number, "H" if number == 1 else "P", instance=f"i-{number}")
     room = "HookedCreator" if policy == "H" else "Creator"
-    monkeypatch.setattr(f"lambda_function.runner.{room}.create", burst)
+    monkeypatch.setattr(f"lambda_function.run.runner.{room}.create", burst)
     report, _ = observed(cloud)
     outcomes = [result.outcome for result in report.volumes]
     assert outcomes == [Outcome.FAILED, Outcome.CREATED] if policy == "H" else [Outcome.CREATED, Outcome.FAILED]
@@ -286,7 +280,7 @@ def test_each_freeze_has_a_thread_of_its_own_beside_those_of_plain_creates_up_to
         asked.append(workers)
         return map(function, items)
 
-    monkeypatch.setattr("lambda_function.runner.in_parallel", note)
+    monkeypatch.setattr("lambda_function.run.runner.in_parallel", note)
     observed(cloud)
     assert asked == [WORKERS + min(freezes, MAX_FREEZES)]
 

@@ -17,12 +17,12 @@ from unittest import mock
 import pytest
 from moto.ec2.responses.elastic_block_store import ElasticBlockStore
 
-from lambda_function import __main__ as shell
 from lambda_function import handler
+from lambda_function.cli import main as shell
 from lambda_function.errors import AutoSnapshotsError
-from lambda_function.hook_command import HookPlan
-from lambda_function.observability import logger
-from lambda_function.policy import Parameter, parse_policy
+from lambda_function.hooks.command import HookPlan
+from lambda_function.inputs.policy import Parameter, parse_policy
+from lambda_function.output.log import logger
 from lambda_function.ports import CommandOutcome, HookDocument
 from tests.endpoint import Account, Rules, SnapshotRefusedError, endpoint
 from tests.run_command_endpoint import Reply

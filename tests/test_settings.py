@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from lambda_function.errors import ConfigurationError
-from lambda_function.settings import Settings
+from lambda_function.inputs.settings import Settings
 
 
 def test_without_variables_the_documented_defaults_hold():

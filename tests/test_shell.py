@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lambda_function import __main__ as shell
+from lambda_function.cli import main as shell
 from tests.endpoint import Account, Rules, endpoint
 
 

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambda_function.model import Period
-from lambda_function.slots import in_slot, slot
+from lambda_function.model.period import Period, in_slot, slot
 
 
 @pytest.mark.parametrize(

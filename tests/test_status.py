@@ -14,14 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from lambda_function import __main__ as shell
-from lambda_function.clients import build_clients
-from lambda_function.model import Consistency, Period, Snapshot, SnapshotState, Volume
-from lambda_function.policy import Parameter, parse_policies
-from lambda_function.shell.status import GRACE, Status, judge_volumes, summary
-from lambda_function.shell.status_command import print_status
-from lambda_function.slots import slot
-from lambda_function.tags import TagKeys
+from lambda_function.aws.clients import build_clients
+from lambda_function.cli import main as shell
+from lambda_function.cli.status import print_status
+from lambda_function.inputs.policy import Parameter, parse_policies
+from lambda_function.model.ec2 import Consistency, Snapshot, SnapshotState, Volume
+from lambda_function.model.period import Period, slot
+from lambda_function.model.tags import TagKeys
+from lambda_function.plan.protection import GRACE, Status, judge_volumes, summary
 from tests.endpoint import Account, Rules, endpoint
 from tests.fake_cloud import FakeCloud
 

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambda_function.model import Consistency, Period
-from lambda_function.tags import (
+from lambda_function.model.ec2 import Consistency
+from lambda_function.model.period import Period
+from lambda_function.model.tags import (
     TagKeys,
     copied_tags,
     format_keepers,

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from lambda_function import handler
-from lambda_function.clients import build_clients_in
+from lambda_function.aws.clients import build_clients_in
 from lambda_function.errors import AwsError, ConfigurationError, RunFailedError
-from lambda_function.model import Outcome, Period, RunReport, RunRequest, VolumeResult
-from lambda_function.observability import publish_metrics
+from lambda_function.model.period import Period
+from lambda_function.model.request import RunRequest
+from lambda_function.model.result import Outcome, RunReport, VolumeResult
+from lambda_function.output.metrics import publish_metrics
 from tests.endpoint import ACCOUNT, REGION, Account, Rules, ec2_of, endpoint, selected_volume
 
 MEMBER, OTHER = "222222222222", "333333333333"
@@ -193,7 +195,7 @@ def test_a_fault_of_our_own_in_reading_the_targets_costs_the_own_account_nothing
     def stumble(parameters, path):
         raise RuntimeError("ours")
 
-    monkeypatch.setattr("lambda_function.reach.parse_targets", stumble)
+    monkeypatch.setattr("lambda_function.accounts.targets.parse_targets", stumble)
     invoke({"period": "hour"})
     assert [event["target"] for event in queue] == [OWN]
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lambda_function.errors import ConfigurationError
-from lambda_function.model import Target
-from lambda_function.policy import Parameter
-from lambda_function.targets import DEFAULT_ROLE, parse_targets
+from lambda_function.inputs.policy import Parameter
+from lambda_function.inputs.targets import DEFAULT_ROLE, parse_targets
+from lambda_function.model.request import Target
 
 PATH = "/auto-snapshots/targets/"
 ONE = '{"account": "111122223333", "regions": ["eu-west-1"]}'

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from lambda_function import handler
-from lambda_function.model import Period
-from lambda_function.policy import Parameter, Policy, parse_policy
-from lambda_function.settings import Settings
+from lambda_function.inputs.policy import Parameter, Policy, parse_policy
+from lambda_function.inputs.settings import Settings
+from lambda_function.model.period import Period
 from tests.template import defaults, load
 
 TEMPLATE = load()

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from lambda_function.errors import AwsError
-from lambda_function.hooks import CANCEL_SECONDS, Held, seconds_needed
+from lambda_function.hooks.freeze import CANCEL_SECONDS, Held, seconds_needed
 from tests.fake_ssm import Reply
 from tests.freezing import BOTH, HELD, POST, PRE, SECOND, Freezing, steps
 

@@ -8,16 +8,17 @@ from datetime import UTC, datetime
 
 import pytest
 
-from lambda_function.clients import build_clients
-from lambda_function.ebs import Ec2Ebs
+from lambda_function.aws.clients import build_clients
+from lambda_function.aws.ec2 import Ec2Ebs
+from lambda_function.aws.parameter_store import ParameterStore
+from lambda_function.aws.run_command import RunCommand
+from lambda_function.deadline import TimeBudget
 from lambda_function.errors import AwsError, NoAnswerError, RequestRejectedError
-from lambda_function.model import Consistency, Period, SnapshotState
-from lambda_function.parameter_store import ParameterStore
-from lambda_function.policy import Parameter
+from lambda_function.inputs.policy import Parameter
+from lambda_function.model.ec2 import Consistency, SnapshotState
+from lambda_function.model.period import Period
+from lambda_function.model.tags import TagKeys
 from lambda_function.ports import HookDocument
-from lambda_function.run_command import RunCommand
-from lambda_function.tags import TagKeys
-from lambda_function.time_budget import TimeBudget
 from tests.faults import Faults, answer, error, reset, throttled
 
 COMMAND = "00000000-0000-4000-8000-000000000000"

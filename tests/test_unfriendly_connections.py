@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from lambda_function.clients import build_clients
-from lambda_function.ebs import Ec2Ebs
+from lambda_function.aws.clients import build_clients
+from lambda_function.aws.ec2 import Ec2Ebs
+from lambda_function.aws.parameter_store import ParameterStore
 from lambda_function.errors import NoAnswerError
-from lambda_function.model import Period
-from lambda_function.parameter_store import ParameterStore
-from lambda_function.tags import TagKeys
+from lambda_function.model.period import Period
+from lambda_function.model.tags import TagKeys
 from tests import rude_server as manners
 from tests.faults import Faults
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from lambda_function.model import Period
+from lambda_function.model.period import Period
 from tests.campaign import at_night
 from tests.faults import denied
 from tests.role import DEFAULT, granted

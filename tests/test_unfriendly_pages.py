@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lambda_function.errors import AwsError
-from lambda_function.model import Period
-from lambda_function.retention import judge
+from lambda_function.model.period import Period
+from lambda_function.plan.retention import judge
 from tests.faults import answer, error, lost_answer, reset, throttled, through, truncated_answer
 from tests.test_retention import counts, of, states
 from tests.unfriendly import KEYS, unfriendly_world

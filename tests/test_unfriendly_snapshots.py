@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from lambda_function.model import ChangeOutcome, Outcome, SnapshotState
+from lambda_function.model.ec2 import SnapshotState
+from lambda_function.model.result import ChangeOutcome, Outcome
 from tests.fake_cloud import KEYS, FakeCloud
 
 SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)

@@ -14,9 +14,9 @@ from unittest import mock
 from moto.backends import get_backend
 
 from lambda_function import handler
-from lambda_function.clients import Clients, build_clients, build_lambda_client
+from lambda_function.aws.clients import Clients, build_clients, build_lambda_client
 from lambda_function.errors import AutoSnapshotsError
-from lambda_function.tags import TagKeys
+from lambda_function.model.tags import TagKeys
 from tests.demo.runs import Clock
 from tests.endpoint import ACCOUNT, REGION, Account, Rules, ec2_backend, endpoint
 from tests.faults import Faults

@@ -29,7 +29,7 @@ from typing import Any, cast
 from unittest import mock
 
 from lambda_function import handler
-from lambda_function.observability import logger
+from lambda_function.output.log import logger
 
 INSTANCES = 50
 VOLUMES_EACH = 2

@@ -78,7 +78,7 @@ def main() -> None:
     # Only now, so that nothing of AWS keeps the machine's clock.
     from lambda_function import handler  # noqa: PLC0415
     from lambda_function.errors import AutoSnapshotsError  # noqa: PLC0415
-    from lambda_function.observability import logger  # noqa: PLC0415
+    from lambda_function.output.log import logger  # noqa: PLC0415
 
     if asked["side_by_side"]:
         os.environ["TARGETS_PATH"] = TARGETS_PATH

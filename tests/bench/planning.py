@@ -18,13 +18,16 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from lambda_function import handler
-from lambda_function.changes import kept_for, plan_prune
-from lambda_function.ebs import INSTANCES_PAGE, SNAPSHOTS_PAGE, VOLUMES_PAGE, Ec2Ebs
-from lambda_function.grouping import arrange
-from lambda_function.model import Change, Outcome, Period, RunRequest, Snapshot, SnapshotState
-from lambda_function.plan import plan_run
-from lambda_function.policy import Parameter, parse_policies
-from lambda_function.tags import TagKeys
+from lambda_function.aws.ec2 import INSTANCES_PAGE, SNAPSHOTS_PAGE, VOLUMES_PAGE, Ec2Ebs
+from lambda_function.inputs.policy import Parameter, parse_policies
+from lambda_function.model.ec2 import Snapshot, SnapshotState
+from lambda_function.model.period import Period
+from lambda_function.model.request import RunRequest
+from lambda_function.model.result import Change, Outcome
+from lambda_function.model.tags import TagKeys
+from lambda_function.plan.create_calls import arrange
+from lambda_function.plan.due import plan_run
+from lambda_function.run.prune import kept_for, plan_prune
 
 VOLUMES = 10_000
 SNAPSHOTS_EACH = 10

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from lambda_function.concurrency import MAX_FREEZES
+from lambda_function.parallel import MAX_FREEZES
 from tests.throttled.remote import Setting
 
 BURST, REFILL = 100.0, 5.0

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from lambda_function.errors import AwsError, NoAnswerError
-from lambda_function.model import RunReport
+from lambda_function.model.result import RunReport
 from tests.fake_clock import Clock
 
 READ_TIMEOUT = 25.0

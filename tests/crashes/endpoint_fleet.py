@@ -19,7 +19,8 @@ from unittest import mock
 
 from lambda_function import app, handler
 from lambda_function.errors import RunFailedError
-from lambda_function.model import RunReport, SnapshotState, Volume
+from lambda_function.model.ec2 import SnapshotState, Volume
+from lambda_function.model.result import RunReport
 from tests.crashes.deaths import Gate
 from tests.crashes.fleet import BY_OTHERS, DAY, DAY_WORDS, HOUR, POLICIES
 from tests.crashes.instances import Instances

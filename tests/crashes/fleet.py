@@ -24,8 +24,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from lambda_function.model import RunReport
-from lambda_function.surroundings import Surroundings
+from lambda_function.model.result import RunReport
+from lambda_function.run.context import Surroundings
 from tests.crashes.deaths import Died, Gate, Gated, Way
 from tests.crashes.instances import Instances
 from tests.fake_cloud import KEYS, FakeCloud, Stored

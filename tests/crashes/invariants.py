@@ -6,8 +6,9 @@ from collections import defaultdict
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lambda_function.model import Change, ChangeOutcome, Outcome, Period, RunReport, SnapshotState, Volume
-from lambda_function.slots import in_slot
+from lambda_function.model.ec2 import SnapshotState, Volume
+from lambda_function.model.period import Period, in_slot
+from lambda_function.model.result import Change, ChangeOutcome, Outcome, RunReport
 from tests.crashes.deaths import Gate, Way
 from tests.crashes.instances import Instances
 from tests.fake_cloud import KEYS, Stored

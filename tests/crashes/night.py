@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from lambda_function.model import RunReport
+from lambda_function.model.result import RunReport
 from tests.crashes.deaths import Gate, Way
 from tests.crashes.instances import Freeze
 from tests.crashes.invariants import (

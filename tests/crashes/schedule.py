@@ -10,9 +10,9 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest import mock
 
-from lambda_function.change_stream import ChangeStream
-from lambda_function.changes import BATCH, PlannedChange
-from lambda_function.model import ChangeResult
+from lambda_function.model.result import ChangeResult
+from lambda_function.run.prune import BATCH, PlannedChange
+from lambda_function.run.prune_queue import ChangeStream
 
 
 def _one_by_one(function: Callable[[Any], Any], items: Sequence[Any], workers: int = 1) -> Iterator[Any]:
@@ -62,9 +62,9 @@ SCHEDULES = {"changes last": _Last, "changes first": _First}
 def in_one_thread(schedule: str) -> Iterator[None]:
     """Runs are made so while this lasts."""
     with ExitStack() as stack:
-        for module in ("runner", "changes", "hooked_creation"):
-            stack.enter_context(mock.patch(f"lambda_function.{module}.in_parallel", _one_by_one))
+        for module in ("runner", "prune", "create_frozen"):
+            stack.enter_context(mock.patch(f"lambda_function.run.{module}.in_parallel", _one_by_one))
         stack.enter_context(
-            mock.patch("lambda_function.runner.ChangeStream", {**SCHEDULES, "in turn": _InTurn}[schedule])
+            mock.patch("lambda_function.run.runner.ChangeStream", {**SCHEDULES, "in turn": _InTurn}[schedule])
         )
         yield

@@ -20,7 +20,7 @@ from unittest import mock
 from botocore.client import BaseClient
 
 from lambda_function import handler
-from lambda_function.clients import Clients
+from lambda_function.aws.clients import Clients
 from lambda_function.errors import RunFailedError
 from tests.crashes.schedule import in_one_thread
 from tests.crashes.shared_clock import SharedClock
@@ -90,7 +90,7 @@ if __name__ == "__main__":
     with (
         mock.patch("lambda_function.handler.utc_now", ticking),
         mock.patch("lambda_function.app.time", ticking),
-        mock.patch("lambda_function.pace.BURST", 1e9),
+        mock.patch("lambda_function.aws.rate_limit.BURST", 1e9),
         in_one_thread("changes last"),
     ):
         _serve(ticking, Path(sys.argv[2]))

@@ -18,7 +18,8 @@ from unittest import mock
 
 from lambda_function import handler
 from lambda_function.errors import AutoSnapshotsError
-from lambda_function.observability import COUNTS, logger
+from lambda_function.output.log import logger
+from lambda_function.output.metrics import COUNTS
 
 
 @dataclass

@@ -83,8 +83,12 @@ def test_only_what_the_function_needs_is_in_it(package):
         "ssm",
         "sts",
     }
-    ours = {path.name for path in (package / "lambda_function").rglob("*")}
-    assert ours == {path.name for path in (ROOT / "lambda_function").glob("*.py")} - {"__main__.py"}
+    ours, sources = package / "lambda_function", ROOT / "lambda_function"
+    assert {str(path.relative_to(ours)) for path in ours.rglob("*") if path.is_file()} == {
+        str(path)
+        for path in (each.relative_to(sources) for each in sources.rglob("*.py"))
+        if path.parts[0] not in ("cli", "__main__.py")
+    }
     assert not [path for path in package.rglob("*") if path.suffix in (".pyc", ".pyi") or path.name == "__pycache__"]
 
 

@@ -177,7 +177,14 @@ def test_the_package_loads_nothing_from_outside_itself_and_the_standard_library(
         if origin and not _is_expected(Path(origin), package, tmp_path)
     }
     assert foreign == {}
-    for name in ("lambda_function.runner", "boto3", "botocore", "dateutil", "pydantic_core", "aws_lambda_powertools"):
+    for name in (
+        "lambda_function.run.runner",
+        "boto3",
+        "botocore",
+        "dateutil",
+        "pydantic_core",
+        "aws_lambda_powertools",
+    ):
         assert answer.body["loaded"][name].startswith(f"{package}/"), name
 
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from lambda_function.errors import ConfigurationError
-from lambda_function.model import Outcome, RunReport
+from lambda_function.model.result import Outcome, RunReport
 from tests.interleaving.invariants import check_later_runs, check_meeting, check_report, check_served
 from tests.interleaving.meeting import Meeting
 from tests.interleaving.scheduler import Scheduler

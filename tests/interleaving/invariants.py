@@ -6,8 +6,10 @@ from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from lambda_function.model import Change, ChangeOutcome, Consistency, Outcome, Period, RunReport, RunRequest
-from lambda_function.slots import in_slot
+from lambda_function.model.ec2 import Consistency
+from lambda_function.model.period import Period, in_slot
+from lambda_function.model.request import RunRequest
+from lambda_function.model.result import Change, ChangeOutcome, Outcome, RunReport
 from tests.fake_clock import START
 from tests.fake_cloud import KEYS, Stored
 from tests.interleaving.meeting import DAY, TIMEOUT_SECONDS, WEEK, Meeting

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from lambda_function.errors import AutoSnapshotsError
-from lambda_function.model import RunReport
+from lambda_function.model.result import RunReport
 from tests.crashes.instances import Instances
 from tests.fake_cloud import KEYS, FakeCloud, Stored
 from tests.fake_ssm import Reply

@@ -12,9 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lambda_function.errors import CreationTooSoonError, SnapshotNotFoundError
-from lambda_function.model import Period, Snapshot, Volume
-from lambda_function.slots import in_slot
-from lambda_function.tags import ordered_keepers
+from lambda_function.model.ec2 import Snapshot, Volume
+from lambda_function.model.period import Period, in_slot
+from lambda_function.model.tags import ordered_keepers
 from tests.fake_cloud import KEYS, Stored
 from tests.interleaving.meeting import HOUR, Meeting
 

@@ -9,9 +9,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from lambda_function.model import Consistency, Period, Snapshot, SnapshotState, Volume
-from lambda_function.surroundings import Surroundings
-from lambda_function.time_budget import TimeBudget
+from lambda_function.deadline import TimeBudget
+from lambda_function.model.ec2 import Consistency, Snapshot, SnapshotState, Volume
+from lambda_function.model.period import Period
+from lambda_function.run.context import Surroundings
 from tests.fake_cloud import KEYS, FakeCloud, Stored
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from random import Random
 
-from lambda_function.model import SnapshotState, Volume
+from lambda_function.model.ec2 import SnapshotState, Volume
 from tests.fake_cloud import KEYS, Stored
 from tests.long_run.cloud import LongCloud, of_policy
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from lambda_function.model import Change, ChangeOutcome, Outcome, RunReport
+from lambda_function.model.result import Change, ChangeOutcome, Outcome, RunReport
 from tests.fake_cloud import KEYS, Stored
 from tests.long_run.cloud import LongCloud, of_policy, words_of
 from tests.long_run.fleet import PERIODS, Fleet

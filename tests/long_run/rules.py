@@ -10,11 +10,12 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
-from lambda_function.continuation import continue_or_conclude
 from lambda_function.errors import AutoSnapshotsError
-from lambda_function.event import parse_event
-from lambda_function.model import RunReport, RunRequest
-from lambda_function.runner import run
+from lambda_function.inputs.event import parse_event
+from lambda_function.model.request import RunRequest
+from lambda_function.model.result import RunReport
+from lambda_function.run.continuation import continue_or_conclude
+from lambda_function.run.runner import run
 from tests.long_run.cloud import LongCloud
 from tests.long_run.faults import Died, Faults
 from tests.long_run.promises import Oracle

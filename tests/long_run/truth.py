@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
-from lambda_function.model import SnapshotState
+from lambda_function.model.ec2 import SnapshotState
 from tests.fake_cloud import Stored
 from tests.long_run.cloud import LongCloud
 

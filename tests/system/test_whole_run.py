@@ -4,7 +4,7 @@ import contextlib
 import time
 from datetime import timedelta
 
-from lambda_function.model import Outcome
+from lambda_function.model.result import Outcome
 from tests.fake_cloud import KEYS, FakeCloud
 from tests.fake_ssm import FULL, Reply
 

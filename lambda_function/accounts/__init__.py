@@ -1,0 +1,1 @@
+"""Other accounts and Regions: which there are, and how their runs are started."""

@@ -1,0 +1,84 @@
+"""How far the function reaches: its own account and Region, and the targets whose runs it starts or serves."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lambda_function.accounts.dispatch import fan_out
+from lambda_function.aws.clients import Clients
+from lambda_function.aws.parameter_store import ParameterStore
+from lambda_function.errors import AwsError, ConfigurationError
+from lambda_function.inputs.settings import Settings
+from lambda_function.inputs.targets import TargetSet, parse_targets
+from lambda_function.model.request import RunRequest, Target
+from lambda_function.model.result import Dispatch
+from lambda_function.ports import Observer
+
+logger = logging.getLogger(__name__)
+
+ONLY_OWN = "TARGETS_PATH is for the function: a shell serves the account and Region of its own credentials only"
+
+_HINTS = (
+    (("AssumeRole",), "is the member template deployed in that account, for this function's role and external id?"),
+    (("AuthFailure", "OptInRequired", "UnrecognizedClientException"), "is the Region enabled in that account?"),
+    (("EndpointConnectionError", "ConnectTimeoutError"), "is the Region's name right?"),
+)
+"""What to look at where AWS's own words do not say it, by operation or code."""
+
+
+@dataclass(frozen=True)
+class Queue:
+    """The function's own queue: `own` names its account and Region, `start` gives it an event or raises AwsError."""
+
+    own: str
+    start: Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Reach:
+    """`clients_in` gives a target's clients, by way of the function's own, or raises AwsError.
+
+    `queue` is asked for where there are targets; a shell has none.
+    """
+
+    clients_in: Callable[[Target, Clients], Clients]
+    queue: Callable[[], Queue] | None = None
+
+    def is_own(self, name: str) -> bool:
+        """Whether this target is the function's own account and Region, for which it needs no role."""
+        return self.queue is not None and self.queue().own == name
+
+    def target(self, name: str, own: Clients, settings: Settings) -> Target:
+        """Raises ConfigurationError where there is none of this name, and AwsError where they cannot be read."""
+        if settings.targets_path is None:
+            raise ConfigurationError(f"target {name}: no targets are set up; see TARGETS_PATH")
+        return _read(own, settings.targets_path).named(name)
+
+    def dispatch(
+        self, request: RunRequest, event: Mapping[str, Any], own: Clients, path: str, queue: Queue, observer: Observer
+    ) -> Dispatch:
+        """Start the runs of all targets under `path`, and the own one; what could not be started is told at once."""
+        try:
+            found = _read(own, path)
+        except Exception as error:
+            # Whatever it was, the own place must have its run, which tells.
+            if not isinstance(error, AwsError):
+                logger.exception("unexpected while reading %s", path)
+            found = TargetSet({}, (f"no target is served: {path} could not be read: {error}",))
+        outcome = fan_out(request, event, found, queue.own, queue.start)
+        for fault in outcome.unserved:
+            observer.failure(fault)
+        return outcome
+
+
+def target_failure(target: Target, error: AwsError) -> str:
+    """Why a target could not be served at all, and what to look at."""
+    hint = next((f" ({hint})" for known, hint in _HINTS if error.operation in known or error.code in known), "")
+    return f"target {target.name}: {error}{hint}"
+
+
+def _read(own: Clients, path: str) -> TargetSet:
+    return parse_targets(ParameterStore(own.ssm, path).read(), path)

@@ -1,0 +1,1 @@
+"""The only package that knows botocore: clients, calls, rates and error codes."""

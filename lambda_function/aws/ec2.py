@@ -1,0 +1,221 @@
+"""EC2's volumes, instances and snapshots: AWS's dictionaries become model values here.
+
+Every walk sends a page size (without `MaxResults` EC2 builds one giant page) and takes an item that
+two pages repeat once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC
+from typing import TYPE_CHECKING, Any
+
+from lambda_function.aws.errors import translated
+from lambda_function.model.ec2 import Consistency, Instance, Snapshot, SnapshotState, Volume
+from lambda_function.model.period import Period
+from lambda_function.model.tags import TagKeys, format_keepers, parse_keepers, policy_named_by
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2 import EC2Client
+    from mypy_boto3_ec2.type_defs import FilterTypeDef, TagTypeDef
+
+VOLUMES_PAGE = 500
+SNAPSHOTS_PAGE = 1000
+INSTANCES_PAGE = 1000
+FILTER_VALUES = 200
+"""Values in all filters of a call; more give FilterLimitExceeded."""
+_STATES = {state.value: state for state in SnapshotState}
+_CONSISTENCIES = {consistency.value: consistency for consistency in Consistency}
+
+
+def _nothing_to_hold_back(creates: int) -> None:
+    """For clients that keep no pace."""
+
+
+@dataclass(frozen=True)
+class Ec2Ebs:
+    """The Ebs port over four clients, so that a throttle on one kind of call does not slow the others."""
+
+    describing: EC2Client
+    creating: EC2Client
+    urgent: EC2Client
+    deleting: EC2Client
+    keys: TagKeys
+    hold_back_creates: Callable[[int], None] = _nothing_to_hold_back
+
+    def hold_back(self, creates: int) -> None:
+        self.hold_back_creates(creates)
+
+    def list_volumes(self, volume_ids: Sequence[str] = ()) -> list[Volume]:
+        filters: list[FilterTypeDef] = [{"Name": "tag-key", "Values": list(self.keys.searched())}]
+        found: dict[str, Volume] = {}
+        for chunk in _chunks(volume_ids, FILTER_VALUES - len(self.keys.searched())) if volume_ids else [()]:
+            narrowed = [*filters, _filter("volume-id", chunk)] if chunk else filters
+            pages = self.describing.get_paginator("describe_volumes").paginate(
+                Filters=narrowed, PaginationConfig={"PageSize": VOLUMES_PAGE}
+            )
+            with translated("DescribeVolumes"):
+                for page in pages:
+                    found.update((raw["VolumeId"], _volume(raw)) for raw in page["Volumes"])
+        return list(found.values())
+
+    def list_snapshots(self, periods: Collection[Period], volume_ids: Sequence[str] = ()) -> list[Snapshot]:
+        kept_for = _filter(f"tag:{self.keys.period}", [f"*{period}*" for period in periods])
+        found: dict[str, Snapshot] = {}
+        for chunk in _chunks(volume_ids, FILTER_VALUES - len(periods)) if volume_ids else [()]:
+            filters = [kept_for, _filter("volume-id", chunk)] if chunk else [kept_for]
+            found.update((snapshot.id, snapshot) for snapshot in self._snapshots(filters))
+        return list(found.values())
+
+    def read_snapshots(self, snapshot_ids: Sequence[str]) -> dict[str, Snapshot]:
+        # A filter instead of SnapshotIds: one id that is gone would fail the whole call.
+        found = self._snapshots([_filter("snapshot-id", snapshot_ids)])
+        return {snapshot.id: snapshot for snapshot in found}
+
+    def list_instances(self, instance_ids: Collection[str]) -> list[Instance]:
+        found: dict[str, Instance] = {}
+        for chunk in _chunks(sorted(instance_ids), FILTER_VALUES):
+            pages = self.describing.get_paginator("describe_instances").paginate(
+                Filters=[_filter("instance-id", chunk)], PaginationConfig={"PageSize": INSTANCES_PAGE}
+            )
+            with translated("DescribeInstances"):
+                for page in pages:
+                    for reservation in page["Reservations"]:
+                        found.update((raw["InstanceId"], _instance(raw)) for raw in reservation["Instances"])
+        return list(found.values())
+
+    def count_pending(self) -> int:
+        pages = self.describing.get_paginator("describe_snapshots").paginate(
+            OwnerIds=["self"],
+            Filters=[_filter("status", ["pending"])],
+            PaginationConfig={"PageSize": SNAPSHOTS_PAGE},
+        )
+        with translated("DescribeSnapshots"):
+            return sum(len(page["Snapshots"]) for page in pages)
+
+    def create_snapshot(
+        self, volume_id: str, description: str, tags: Mapping[str, str], *, urgent: bool = False
+    ) -> Snapshot:
+        client = self.urgent if urgent else self.creating
+        with translated("CreateSnapshot"):
+            raw = client.create_snapshot(
+                VolumeId=volume_id,
+                Description=description,
+                TagSpecifications=[{"ResourceType": "snapshot", "Tags": _as_list(tags)}],
+            )
+            return _snapshot(raw, tags, self.keys)
+
+    def create_snapshots(
+        self,
+        instance_id: str,
+        exclude_boot: bool,
+        exclude_data: Sequence[str],
+        description: str,
+        tags: Mapping[str, str],
+        *,
+        urgent: bool = False,
+    ) -> list[Snapshot]:
+        client = self.urgent if urgent else self.creating
+        specification: dict[str, Any] = {"InstanceId": instance_id, "ExcludeBootVolume": exclude_boot}
+        if exclude_data:
+            specification["ExcludeDataVolumeIds"] = list(exclude_data)
+        with translated("CreateSnapshots"):
+            answer = client.create_snapshots(
+                InstanceSpecification=specification,  # type: ignore[arg-type]  # built in two steps
+                Description=description,
+                CopyTagsFromSource="volume",
+                TagSpecifications=[{"ResourceType": "snapshot", "Tags": _as_list(tags)}],
+            )
+            return [_snapshot(raw, tags, self.keys) for raw in answer["Snapshots"]]
+
+    def set_keepers(self, snapshot_id: str, keepers: Collection[str]) -> None:
+        with translated("CreateTags"):
+            self.deleting.create_tags(
+                Resources=[snapshot_id], Tags=[{"Key": self.keys.period, "Value": format_keepers(keepers)}]
+            )
+
+    def set_consistency(self, snapshot_ids: Collection[str], consistency: Consistency) -> None:
+        with translated("CreateTags"):
+            self.deleting.create_tags(
+                Resources=sorted(snapshot_ids), Tags=[{"Key": self.keys.consistency, "Value": consistency.value}]
+            )
+
+    def delete_snapshot(self, snapshot_id: str) -> None:
+        with translated("DeleteSnapshot"):
+            self.deleting.delete_snapshot(SnapshotId=snapshot_id)
+
+    def _snapshots(self, filters: list[FilterTypeDef]) -> Iterator[Snapshot]:
+        pages = self.describing.get_paginator("describe_snapshots").paginate(
+            OwnerIds=["self"], Filters=filters, PaginationConfig={"PageSize": SNAPSHOTS_PAGE}
+        )
+        with translated("DescribeSnapshots"):
+            for page in pages:
+                for raw in page["Snapshots"]:
+                    tags = _tags(raw)
+                    if self.keys.period in tags:
+                        yield _snapshot(raw, tags, self.keys)
+
+
+def _filter(name: str, values: Sequence[str]) -> FilterTypeDef:
+    return {"Name": name, "Values": list(values)}
+
+
+def _chunks(values: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    return (values[start : start + size] for start in range(0, len(values), size))
+
+
+def _as_list(tags: Mapping[str, str]) -> list[TagTypeDef]:
+    return [{"Key": key, "Value": value} for key, value in tags.items()]
+
+
+def _tags(raw: Mapping[str, Any]) -> dict[str, str]:
+    return {tag["Key"]: tag.get("Value", "") for tag in raw.get("Tags", ())}
+
+
+def _volume(raw: Mapping[str, Any]) -> Volume:
+    attached_to = {
+        attachment["InstanceId"]
+        for attachment in raw.get("Attachments", ())
+        # Volumes of Fargate tasks have an attachment without an instance.
+        if attachment.get("State") != "detached" and "InstanceId" in attachment
+    }
+    created = raw.get("CreateTime")
+    return Volume(
+        raw["VolumeId"],
+        raw.get("State", "unknown"),
+        _tags(raw),
+        tuple(sorted(attached_to)),
+        created.astimezone(UTC) if created else None,
+    )
+
+
+def _instance(raw: Mapping[str, Any]) -> Instance:
+    devices = {
+        mapping.get("DeviceName", ""): mapping["Ebs"]["VolumeId"]
+        for mapping in raw.get("BlockDeviceMappings", ())
+        if "VolumeId" in mapping.get("Ebs", {})
+    }
+    return Instance(
+        id=raw["InstanceId"],
+        state=raw.get("State", {}).get("Name", "unknown"),
+        root_volume_id=devices.get(raw.get("RootDeviceName", "")),
+        volume_ids=frozenset(devices.values()),
+        devices={volume_id: device for device, volume_id in devices.items()},
+    )
+
+
+def _snapshot(raw: Mapping[str, Any], tags: Mapping[str, str], keys: TagKeys) -> Snapshot:
+    """`tags` are those it bears, or for one just created those it was given.
+
+    An answer without a state is that of a create: what was just started is pending.
+    """
+    return Snapshot(
+        id=raw["SnapshotId"],
+        volume_id=raw["VolumeId"],
+        start_time=raw["StartTime"].astimezone(UTC),
+        state=_STATES.get(raw.get("State", "pending"), SnapshotState.OTHER),
+        keepers=parse_keepers(tags.get(keys.period, "")),
+        policy=policy_named_by(tags, keys),
+        consistency=_CONSISTENCIES.get(tags.get(keys.consistency, "")),
+    )

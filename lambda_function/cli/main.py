@@ -1,0 +1,134 @@
+"""The same run from a shell: `python -m lambda_function hour [--dry-run] ...`.
+
+Exit codes: 0 everything succeeded (`status`: every volume is protected), 1 something failed (is not), 2 wrong
+arguments or configuration.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from rich.console import Console
+
+from lambda_function.accounts.targets import Reach
+from lambda_function.app import run_event
+from lambda_function.aws.clients import build_clients, build_clients_in
+from lambda_function.cli.arguments import HOOKS, POLICIES, STATUS, parse_arguments
+from lambda_function.cli.policies.command import Desk, run_policies
+from lambda_function.cli.run import ProgressObserver, print_check, print_report
+from lambda_function.cli.status import print_status, read_status, status_json
+from lambda_function.errors import AutoSnapshotsError, ConfigurationError
+from lambda_function.model.result import Dispatch, RunReport
+from lambda_function.output.summary import check_answer, whole_report
+from lambda_function.run.continuation import continue_or_conclude
+
+PATIENCE_SECONDS = 4 * 3600.0
+"""A run from a shell may wait for room much longer than Lambda would, but not until the next day's cron."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the arguments say and return the exit code."""
+    options = parse_arguments(arguments)
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    errors = Console(stderr=True, soft_wrap=True)
+    began = time.monotonic()
+    try:
+        if options.command == STATUS:
+            return _status(options, errors)
+        if options.command == POLICIES:
+            return _policies(options)
+        with ProgressObserver(errors) as observer:
+            report = run_event(
+                _event(options),
+                environ=os.environ,
+                clients=lambda: build_clients(os.environ.get("AWS_REGION")),
+                reach=Reach(build_clients_in),
+                clock=lambda: datetime.now(UTC),
+                time_left=lambda: began + PATIENCE_SECONDS - time.monotonic(),
+                observer=observer,
+            )
+    except AutoSnapshotsError as error:
+        errors.print(f"error: {error}", style="bold red", markup=False, highlight=False)
+        return 2 if isinstance(error, ConfigurationError) else 1
+    assert not isinstance(report, Dispatch)  # noqa: S101  # a shell has no queue
+    if isinstance(report, RunReport):
+        report = continue_or_conclude(report, {}, datetime.now(UTC), None)
+    # Redirected, a table is read by grep and mail: its lines are as long as they need to be.
+    console = Console() if sys.stdout.isatty() else Console(width=240)
+    if options.json:
+        whole = whole_report(report) if isinstance(report, RunReport) else check_answer(report)
+        print(json.dumps(whole, indent=2))
+    elif isinstance(report, RunReport):
+        print_report(report, console)
+    else:
+        print_check(report, console)
+    return 1 if report.failures else 0
+
+
+def _status(options: argparse.Namespace, errors: Console) -> int:
+    with ProgressObserver(errors) as observer:
+        report = read_status(
+            _selection(options),
+            environ=os.environ,
+            clients=lambda: build_clients(os.environ.get("AWS_REGION")),
+            now=datetime.now(UTC),
+            observer=observer,
+        )
+    if options.json:
+        print(status_json(report))
+    else:
+        print_status(report, Console(width=None if sys.stdout.isatty() else 240))
+    return 0 if report.is_well else 1
+
+
+def _policies(options: argparse.Namespace) -> int:
+    console = Console() if sys.stdout.isatty() else Console(width=240)
+
+    def confirm(question: str) -> bool:
+        try:
+            typed = console.input(f"{question} [y/N] ", markup=False)
+        except EOFError:
+            return False
+        return typed.strip().lower() in ("y", "yes")
+
+    desk = Desk(
+        environ=os.environ,
+        clients=lambda: build_clients(os.environ.get("AWS_REGION")),
+        now=datetime.now(UTC),
+        console=console,
+        confirm=confirm if sys.stdin.isatty() else None,
+    )
+    return run_policies(options, desk)
+
+
+def _selection(options: argparse.Namespace) -> dict[str, object]:
+    selected = {"policies": options.policy, "volumes": options.volume}
+    return {name: value for name, value in selected.items() if value is not None}
+
+
+def _event(options: argparse.Namespace) -> dict[str, object]:
+    given = _selection(options)
+    if options.command == HOOKS:
+        return {"check_hooks": True, **given}
+    if options.time is not None:
+        given["time"] = options.time
+    return {"period": options.command, "dry_run": options.dry_run, "force": options.force, **given}
+
+
+def main_for_people() -> int:
+    """`main`, with what the terminal itself may do told in a line."""
+    try:
+        return main()
+    except KeyboardInterrupt:
+        sys.stderr.write("\ninterrupted: what was begun may be done; status says how every volume stands\n")
+        return 130
+    except OSError as error:
+        sys.stderr.write(f"error: the output could not be written: {error}\n")
+        return 1

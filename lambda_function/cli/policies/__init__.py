@@ -1,0 +1,1 @@
+"""`python -m lambda_function policies`: policies kept as files."""

@@ -1,0 +1,120 @@
+"""From the store's policies to files: what would be written where, decided before anything is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lambda_function.cli.policies.files import (
+    JSON_SUFFIX,
+    SCHEMA_KEY,
+    PolicyFiles,
+    is_policy_file,
+    read_files,
+    same_policy,
+)
+from lambda_function.cli.policies.source import file_text, read_document
+from lambda_function.errors import ConfigurationError
+from lambda_function.inputs.policy import Parameter, Policy, parse_policy
+
+Content = Mapping[str, Any]
+
+
+@dataclass
+class Pull:
+    """What a pull would do. `failures` are policies that no file can hold; `differing` files that are not the same."""
+
+    writes: dict[Path, str] = field(default_factory=dict)
+    differing: list[Path] = field(default_factory=list)
+    unchanged: list[Path] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+
+def plan_pull(target: Path, stored: Iterable[Parameter]) -> Pull:
+    """What to write to `target`: a file where it ends as one, otherwise a directory.
+
+    Raises ConfigurationError where `target` cannot be what it is meant to be.
+    """
+    pull = Pull()
+    policies = _contents(stored, pull)
+    if is_policy_file(target) and not target.is_dir():
+        _plan_file(target, policies, pull)
+    else:
+        _plan_directory(target, policies, pull)
+    return pull
+
+
+def write(pull: Pull) -> None:
+    """Write the files. Raises ConfigurationError where the first of them cannot be written."""
+    for path, text in pull.writes.items():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8", newline="\n")
+        except OSError as error:
+            raise ConfigurationError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _contents(stored: Iterable[Parameter], pull: Pull) -> dict[str, Content]:
+    """The stored policies as plain values, faulty ones as they are where they are an object at all."""
+    contents: dict[str, Content] = {}
+    for parameter in sorted(stored, key=lambda each: each.name):
+        outcome = parse_policy(parameter)
+        document = read_document(parameter.value.encode("utf-8", "surrogatepass"), is_json=True)
+        usable = parameter.error is None and not document.faults and isinstance(document.value, dict)
+        if not isinstance(outcome, Policy):
+            found = pull.warnings if usable else pull.failures
+            found += [f"{fault} (pulled as it is)" if usable else f"{fault} (not pulled)" for fault in outcome]
+        if usable:
+            contents[parameter.policy_name] = document.value
+            if parameter.secure:
+                pull.warnings.append(f"{parameter.name}: is a SecureString; the file holds its value in the clear")
+    return contents
+
+
+def _plan_file(path: Path, policies: Mapping[str, Content], pull: Pull) -> None:
+    present = read_files(path) if path.exists() else PolicyFiles()
+    if present.is_one:
+        raise ConfigurationError(f"{path}: holds the fields of one policy; pull all of them into its directory instead")
+    _plan_write(path, policies, {name: each.content for name, each in present.policies.items()}, present, pull)
+
+
+def _plan_directory(directory: Path, policies: Mapping[str, Content], pull: Pull) -> None:
+    if directory.exists() and not directory.is_dir():
+        raise ConfigurationError(f"{directory}: is a file that does not end in .json, .yaml or .yml, nor a directory")
+    present = read_files(directory) if directory.exists() else PolicyFiles()
+    suffixes = {path.suffix for path in present.paths.values()}
+    suffix = suffixes.pop() if len(suffixes) == 1 else JSON_SUFFIX
+    for name, content in policies.items():
+        if name.startswith("."):
+            pull.failures.append(f"policy {name}: files that begin with a dot are not read: pull into one file")
+            continue
+        path = present.paths.get(name, directory / (name + suffix))
+        known = present.policies.get(name)
+        _plan_write(path, content, known.content if known else None, present, pull)
+    for name, path in sorted(present.paths.items()):
+        if name not in policies:
+            pull.warnings.append(f"{path}: policy {name} is not in the store; its file stays")
+
+
+def _plan_write(path: Path, content: Content, known: Content | None, present: PolicyFiles, pull: Pull) -> None:
+    schema = {SCHEMA_KEY: present.schemas[path]} if path in present.schemas else {}
+    text = file_text({**schema, **content}, is_json=path.suffix.lower() == JSON_SUFFIX)
+    if path.exists():
+        faulty = any(fault.path == path for fault in present.faults)
+        says_the_same = known is not None and not faulty and _is_same(content, known)
+        if says_the_same or (path.is_file() and path.read_bytes() == text.encode()):
+            pull.unchanged.append(path)
+            return
+        pull.differing.append(path)
+    pull.writes[path] = text
+
+
+def _is_same(content: Content, known: Content) -> bool:
+    """Whether the file says the same already, so that its form and its comments can stay."""
+    whole = all(isinstance(each, dict) for each in (*content.values(), *known.values()))
+    if whole and content.keys() == known.keys():
+        return all(same_policy(content[name], known[name]) for name in content)
+    return same_policy(content, known)

@@ -1,0 +1,188 @@
+"""`python -m lambda_function status`: reads, judges, and shows how every tagged volume stands. Writes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lambda_function.aws.clients import Clients
+from lambda_function.aws.ec2 import Ec2Ebs
+from lambda_function.aws.parameter_store import ParameterStore
+from lambda_function.inputs.event import parse_event
+from lambda_function.inputs.settings import Settings
+from lambda_function.model.ec2 import Snapshot, SnapshotState
+from lambda_function.model.period import Period
+from lambda_function.model.request import HookCheckRequest
+from lambda_function.plan.protection import PeriodStatus, Status, StatusReport, VolumeStatus, judge_volumes, summary
+from lambda_function.ports import Observer
+from lambda_function.run.context import policy_faults, read_policies
+
+_STYLES = {
+    Status.PROTECTED: "green",
+    Status.WAITING: "cyan",
+    Status.OVERDUE: "bold red",
+    Status.UNPROTECTED: "bold red",
+    Status.OUTSIDE: "yellow",
+    Status.NOT_DUE: "yellow",
+}
+
+
+def read_status(
+    selection: Mapping[str, object],
+    *,
+    environ: Mapping[str, str],
+    clients: Callable[[], Clients],
+    now: datetime,
+    observer: Observer,
+) -> StatusReport:
+    """How the volumes of this selection (`policies`, `volumes`) stand.
+
+    Raises ConfigurationError and AwsError as a run does.
+    """
+    settings = Settings.from_env(environ)
+    # The same check of names and ids, with the same words, as for an event.
+    request = parse_event({"check_hooks": True, **selection}, now)
+    assert isinstance(request, HookCheckRequest)  # noqa: S101  # that is what the event above asks for
+    built = clients()
+    observer.stage("reading", 0)
+    policies = read_policies(request, ParameterStore(built.ssm, settings.policies_path), settings.policies_path)
+    ebs = Ec2Ebs(built.describing, built.creating, built.urgent, built.deleting, settings.keys)
+    return judge_volumes(
+        now,
+        policies,
+        ebs.list_volumes(request.volumes),
+        ebs.list_snapshots(tuple(Period), request.volumes),
+        settings.keys,
+        only_policies=request.policies,
+        only_volumes=request.volumes,
+        faults=policy_faults(policies, request.policies),
+    )
+
+
+def print_status(report: StatusReport, console: Console) -> None:
+    """A line per volume and period, then warnings, what is wrong, and one line of counts."""
+    if report.volumes:
+        console.print(_table(report))
+    for volume in report.volumes:
+        for warning in volume.warnings:
+            console.print(Text(f"warning: {volume.volume_id}: {warning}", style="yellow"))
+    if report.orphaned_snapshots:
+        console.print(
+            Text(f"{report.orphaned_snapshots} snapshots of volumes that are gone or no longer tagged: left alone")
+        )
+    for volume in report.volumes:
+        if volume.status.is_problem:
+            text = f"{volume.status.upper()}: {volume.volume_id}: {volume.reason}"
+            console.print(Text(text, style="bold red"))
+    for fault in report.faults:
+        console.print(Text(f"FAULT: {fault}", style="bold red"))
+    console.print(Text(headline(report), style="bold" if report.is_well else "bold red"))
+
+
+def headline(report: StatusReport) -> str:
+    """The counts in one line; those that are zero only where they reassure."""
+    always = (Status.PROTECTED, Status.OVERDUE, Status.UNPROTECTED)
+    counts = [f"{report.count(each)} {each}" for each in Status if each in always or report.count(each)]
+    faults = [f"{len(report.faults)} faults"] if report.faults else []
+    return f"status: {len(report.volumes)} volumes: " + ", ".join(counts + faults)
+
+
+def status_json(report: StatusReport) -> str:
+    """The whole report for machines; the keys are documented and stay."""
+    whole = {
+        "time": report.time.isoformat(),
+        "ok": report.is_well,
+        "summary": summary(report),
+        "faults": list(report.faults),
+        "volumes": [_volume_line(volume) for volume in report.volumes],
+    }
+    return json.dumps(whole, indent=2)
+
+
+def _volume_line(volume: VolumeStatus) -> dict[str, Any]:
+    return {
+        "volume_id": volume.volume_id,
+        "policy": volume.policy,
+        "status": volume.status.value,
+        "reason": volume.reason,
+        "consistency": volume.consistency,
+        "warnings": list(volume.warnings),
+        "periods": {each.period.value: _period_line(each) for each in volume.periods},
+    }
+
+
+def _period_line(each: PeriodStatus) -> dict[str, Any]:
+    return {
+        "status": each.status.value,
+        "due_since": each.due_since.isoformat() if each.due_since else None,
+        "newest": _snapshot_line(each.newest),
+        "newest_failed": _snapshot_line(each.failed),
+    }
+
+
+def _snapshot_line(snapshot: Snapshot | None) -> dict[str, Any] | None:
+    if snapshot is None:
+        return None
+    return {
+        "snapshot_id": snapshot.id,
+        "start_time": snapshot.start_time.isoformat(),
+        "state": snapshot.state.value,
+        "consistency": snapshot.consistency,
+    }
+
+
+def _table(report: StatusReport) -> Table:
+    table = Table(
+        title=f"status at {report.time:%Y-%m-%d %H:%M} UTC",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        header_style="bold",
+    )
+    for name in ("volume", "policy", "period", "status", "newest", "snapshot", "consistency"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("why", overflow="fold")
+    for volume in report.volumes:
+        if not volume.periods:
+            _add_row(table, volume, volume.status, ("-", "-", "-", "-"), volume.reason)
+        for each in volume.periods:
+            # What concerns the whole volume stands on each of its lines, so that each can be read alone.
+            whole = volume.status in (Status.UNPROTECTED, Status.OUTSIDE)
+            why = volume.reason if whole or volume.status is Status.WAITING else _why(each)
+            _add_row(table, volume, volume.status if whole else each.status, _newest(each), why)
+    return table
+
+
+def _add_row(table: Table, volume: VolumeStatus, status: Status, cells: tuple[str, str, str, str], why: str) -> None:
+    period, newest, snapshot, consistency = cells
+    table.add_row(
+        Text(volume.volume_id),
+        Text(volume.policy or "-"),
+        Text(period),
+        Text(status.value, style=_STYLES[status]),
+        Text(newest),
+        Text(snapshot),
+        Text(consistency),
+        Text(why),
+    )
+
+
+def _newest(each: PeriodStatus) -> tuple[str, str, str, str]:
+    if each.newest is None:
+        return each.period.value, "-", "-", "-"
+    state = "" if each.newest.state is SnapshotState.COMPLETED else f" {each.newest.state}"
+    started = f"{each.newest.start_time:%Y-%m-%d %H:%M}{state}"
+    return each.period.value, started, each.newest.id, each.newest.consistency or "-"
+
+
+def _why(each: PeriodStatus) -> str:
+    failed = f"{each.failed.id} failed" if each.failed else ""
+    late = f"due since {each.due_since:%Y-%m-%d %H:%M}" if each.due_since else "none yet"
+    waiting = "none yet" if each.status is Status.WAITING else ""
+    return "; ".join(part for part in (late if each.status is Status.OVERDUE else waiting, failed) if part)

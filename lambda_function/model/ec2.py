@@ -1,0 +1,87 @@
+"""What EC2 holds: volumes, instances, snapshots and their states."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+class SnapshotState(StrEnum):
+    """EC2's snapshot states, and OTHER for one that this release does not know."""
+
+    PENDING = "pending"
+    COMPLETED = "completed"
+    ERROR = "error"
+    RECOVERABLE = "recoverable"
+    RECOVERING = "recovering"
+    OTHER = "other"
+
+    @property
+    def is_good(self) -> bool:
+        """True for a snapshot that is usable, or on its way to be."""
+        return self in _GOOD
+
+
+_GOOD = frozenset((SnapshotState.PENDING, SnapshotState.COMPLETED, SnapshotState.RECOVERING))
+
+
+class Consistency(StrEnum):
+    """What a restore of the snapshot will find; the value of the `-CONSISTENCY` tag."""
+
+    APPLICATION = "application"
+    CRASH = "crash"
+    OFFLINE = "offline"
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """An EBS volume that carries the selection tag, or a near miss of it.
+
+    `instance_ids` are the instances it is attached to: none, one, or several for Multi-Attach. `create_time` is
+    None where EC2 did not say.
+    """
+
+    id: str
+    state: str
+    tags: Mapping[str, str]
+    instance_ids: tuple[str, ...] = ()
+    create_time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """An instance with all the volumes attached to it, ours or not, and their device names."""
+
+    id: str
+    state: str
+    root_volume_id: str | None
+    volume_ids: frozenset[str]
+    devices: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A snapshot of this account that bears our key.
+
+    `keepers` are the words of its period tag in canonical order, those of other tools included;
+    `policy` is the value of its copied selection tag and `consistency` that of its own tag; both are None on
+    snapshots of the old cron script.
+    """
+
+    id: str
+    volume_id: str
+    start_time: datetime
+    state: SnapshotState
+    keepers: tuple[str, ...]
+    policy: str | None = None
+    consistency: Consistency | None = None
+
+
+@dataclass(frozen=True)
+class Stray:
+    """A snapshot that a set's create made although nobody asked for it, and how that came about."""
+
+    snapshot: Snapshot
+    reason: str

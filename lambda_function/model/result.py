@@ -1,0 +1,145 @@
+"""What a run decided and did: one value per volume, snapshot change and freeze, and the report that holds them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from lambda_function.model.ec2 import Consistency
+from lambda_function.model.request import RunRequest
+
+
+@dataclass(frozen=True)
+class Dispatch:
+    """What came of an event that was given on: the places whose runs were started, and in words the others."""
+
+    request: RunRequest
+    started: tuple[str, ...]
+    unserved: tuple[str, ...] = ()
+
+
+class Outcome(StrEnum):
+    """What became of one volume in a run; LEFT for want of time."""
+
+    CREATED = "created"
+    SHARED = "shared"
+    ALREADY_DONE = "already done"
+    NOT_DUE = "not due"
+    OUTSIDE = "outside policy"
+    UNKNOWN_POLICY = "unknown policy"
+    FAULTY_POLICY = "faulty policy"
+    VOLUME_GONE = "volume gone"
+    FAILED = "failed"
+    LEFT = "left"
+    WOULD_CREATE = "would create"
+    WOULD_SHARE = "would share"
+
+
+class Change(StrEnum):
+    """What is to happen to a snapshot: KEEP stands in the plan of a dry run only."""
+
+    KEEP = "keep"
+    JOIN = "join"
+    RELEASE = "release"
+    DELETE = "delete"
+
+
+class ChangeOutcome(StrEnum):
+    """What became of a change."""
+
+    DONE = "done"
+    PLANNED = "planned"
+    REFUSED = "refused"
+    GONE = "already gone"
+    LEFT = "changed meanwhile"
+    NO_TIME = "left"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeResult:
+    """One line of the report: a volume, what was decided, why, and the snapshot that serves the slot."""
+
+    volume_id: str
+    policy: str | None
+    outcome: Outcome
+    reason: str
+    snapshot_id: str | None = None
+    consistency: Consistency | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeResult:
+    """One line of the report: a snapshot deleted or retagged (or not), and why."""
+
+    snapshot_id: str
+    volume_id: str
+    change: Change
+    outcome: ChangeOutcome
+    reason: str
+
+
+@dataclass(frozen=True)
+class HookResult:
+    """One freeze: on which instances, what went wrong (None: nothing), how long, and its journal.
+
+    `freeze_ms` is from the end of pre to the sending of post as the function saw it, `held_ms` what the
+    document measured on the instance.
+    """
+
+    instance_ids: tuple[str, ...]
+    policy: str
+    problem: str | None
+    freeze_ms: int | None = None
+    held_ms: int | None = None
+    steps: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class HookCheckReport:
+    """One result per freeze that a run could make, and the faults of policies."""
+
+    hooks: tuple[HookResult, ...]
+    faults: tuple[str, ...] = ()
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """Faults, and what is not ready and why."""
+        unready = [hook for hook in self.hooks if hook.problem]
+        return (*self.faults, *(f"{', '.join(h.instance_ids)}, policy {h.policy}: {h.problem}" for h in unready))
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """All a run decided and did. `failures` and `left` are empty exactly when everything due was done.
+
+    `left` is what time did not suffice for; `is_handed_on` says that another run goes on with it. `told_once` are those
+    of the failures that a repetition of the run would not find again.
+
+    `misspelt_tags` is the number of volumes whose tag only resembles the key. `newest_age_seconds` is, of the
+    volumes that have snapshots for the period, the greatest age of a volume's newest good one.
+    """
+
+    request: RunRequest
+    volumes: tuple[VolumeResult, ...] = ()
+    changes: tuple[ChangeResult, ...] = ()
+    failures: tuple[str, ...] = ()
+    told_once: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    is_handed_on: bool = False
+    warnings: tuple[str, ...] = ()
+    hooks: tuple[HookResult, ...] = ()
+    failed_snapshots: tuple[str, ...] = ()
+    orphaned_snapshots: int = 0
+    misspelt_tags: int = 0
+    newest_age_seconds: float | None = None
+    duration_seconds: float = field(default=0.0, compare=False)
+
+    def count(self, *outcomes: Outcome) -> int:
+        """Number of volumes with one of these outcomes."""
+        return sum(result.outcome in outcomes for result in self.volumes)
+
+    def count_changes(self, change: Change, *outcomes: ChangeOutcome) -> int:
+        """Number of snapshot changes of this kind with one of these outcomes."""
+        return sum(result.change is change and result.outcome in outcomes for result in self.changes)

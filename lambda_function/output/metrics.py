@@ -1,0 +1,102 @@
+"""What CloudWatch is sent of a run."""
+
+from __future__ import annotations
+
+from aws_lambda_powertools import Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+
+from lambda_function.model.result import RunReport
+from lambda_function.output.summary import summary
+
+COUNTS = {
+    "SnapshotsCreated": "created",
+    "SnapshotsShared": "shared",
+    "SnapshotsDeleted": "deleted",
+    "DeletionsRefused": "refused",
+    "SnapshotsFailed": "volumes_failed",
+    "SnapshotsInError": "failed_snapshots",
+    "HooksFailed": "hooks_failed",
+    "VolumesWithUnknownPolicy": "without_policy",
+}
+"""Metric name to the summary's count: published without dimension, and only when it is not 0."""
+
+
+COUNTS_BY_PLACE = ("SnapshotsCreated", "SnapshotsDeleted", "SnapshotsFailed")
+"""Those of them that are told of each account and Region as well, where the function serves several."""
+
+
+RUNS_COMPLETED = "RunsCompleted"
+
+
+NEWEST_SNAPSHOT_AGE = "NewestSnapshotAge"
+
+
+FREEZE_TIME = "FreezeTime"
+
+
+METRICS = (*COUNTS, RUNS_COMPLETED, NEWEST_SNAPSHOT_AGE, FREEZE_TIME)
+
+
+def publish_metrics(report: RunReport, namespace: str, own_place: str | None = None) -> None:
+    """What CloudWatch is told of a run, through the log (embedded metric format).
+
+    CloudWatch bills a metric for each hour in which it was sent anything (docs/costs.md): hence no zeros, and
+    a dimension, `Period`, only where each period has an alarm of its own. A dry run tells nothing, and a run for some
+    policies or volumes only, or one that another goes on with, does not count as the period's.
+
+    `own_place` is the function's own account and Region where it serves others too: then a few counts are told by
+    `Account` and `Region` as well. A target's run does not count as the period's, for it must not hide that the own
+    place's is missing.
+    """
+    request = report.request
+    if request.dry_run:
+        return
+    counts_as_run = not (request.policies or request.volumes or report.is_handed_on)
+    _publish_totals(report, namespace)
+    place = request.target or own_place
+    if place is not None:
+        _publish_place(place, report, namespace, counts_as_run)
+    if counts_as_run:
+        _publish_period(report, namespace, is_own=request.target in (None, own_place))
+
+
+def _publish_totals(report: RunReport, namespace: str) -> None:
+    counts = summary(report)
+    totals = Metrics(namespace=namespace)
+    for name, key in COUNTS.items():
+        if counts[key]:
+            totals.add_metric(name, MetricUnit.Count, counts[key])
+    for hook in report.hooks:
+        if hook.freeze_ms is not None:
+            totals.add_metric(FREEZE_TIME, MetricUnit.Milliseconds, hook.freeze_ms)
+    _flush(totals)
+
+
+def _publish_place(place: str, report: RunReport, namespace: str, counts_as_run: bool) -> None:
+    counts = summary(report)
+    account, _, region = place.partition("/")
+    of_place = Metrics(namespace=namespace)
+    for name in COUNTS_BY_PLACE:
+        if counts[COUNTS[name]]:
+            of_place.add_metric(name, MetricUnit.Count, counts[COUNTS[name]])
+    if counts_as_run:
+        of_place.add_metric(RUNS_COMPLETED, MetricUnit.Count, 1)
+    _flush(of_place, Account=account, Region=region)
+
+
+def _publish_period(report: RunReport, namespace: str, *, is_own: bool) -> None:
+    of_period = Metrics(namespace=namespace)
+    if is_own:
+        of_period.add_metric(RUNS_COMPLETED, MetricUnit.Count, 1)
+    if report.newest_age_seconds is not None:
+        of_period.add_metric(NEWEST_SNAPSHOT_AGE, MetricUnit.Seconds, report.newest_age_seconds)
+    _flush(of_period, Period=report.request.period.value)
+
+
+def _flush(metrics: Metrics, **dimensions: str) -> None:
+    """Send what there is. Powertools keeps dimensions in the class: given and not sent, they would be the next's."""
+    if not metrics.metric_set:
+        return
+    for name, value in dimensions.items():
+        metrics.add_dimension(name, value)
+    metrics.flush_metrics()

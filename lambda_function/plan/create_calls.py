@@ -1,0 +1,186 @@
+"""Which create calls serve the volumes that are due: one per instance where EC2 can express it.
+
+`CreateSnapshots` takes all volumes of an instance at one instant, less the exclusions it allows (the
+boot volume, up to 40 data volumes) and copies each volume's tags. Where that does not fit, the
+volumes are taken one by one.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from lambda_function.inputs.policy import Policy
+from lambda_function.model.ec2 import Consistency, Instance, Volume
+from lambda_function.model.period import Period
+from lambda_function.model.tags import TagKeys, own_tags, set_can_copy, snapshot_tags
+from lambda_function.plan.due import VolumePlan
+
+MAX_EXCLUSIONS = 40
+"""`InstanceSpecification.ExcludeDataVolumeIds` (EC2 API reference)."""
+
+MAX_SET = 40
+"""Volumes in one set (EBS user guide, 2021; a larger figure is not confirmed)."""
+
+MAX_DESCRIPTION = 255
+
+
+@dataclass(frozen=True)
+class CreateUnit:
+    """One create call: a single volume, or the set of an instance's due volumes.
+
+    `tags` go into the call: for a single volume all of them, for a set only ours, since EC2 copies each
+    volume's own. `left_out` are the volume's tag keys that do not fit on a single snapshot.
+    """
+
+    plans: tuple[VolumePlan, ...]
+    consistency: Consistency
+    description: str
+    tags: Mapping[str, str]
+    instance_id: str | None = None
+    exclude_boot: bool = False
+    exclude_data: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def is_set(self) -> bool:
+        return self.instance_id is not None
+
+    @property
+    def volume_ids(self) -> tuple[str, ...]:
+        return tuple(plan.volume.id for plan in self.plans)
+
+
+@dataclass(frozen=True)
+class HookGroup:
+    """What one freeze serves: the due volumes of one policy on an instance, and the create calls for them.
+
+    Several instances only where a volume is attached to all of them.
+    """
+
+    policy_name: str
+    policy: Policy
+    instance_ids: tuple[str, ...]
+    units: tuple[CreateUnit, ...]
+    devices: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    @property
+    def plans(self) -> tuple[VolumePlan, ...]:
+        return tuple(plan for unit in self.units for plan in unit.plans)
+
+
+def arrange_hooked(
+    due: Sequence[VolumePlan], instances: Mapping[str, Instance], keys: TagKeys, period: Period
+) -> tuple[list[HookGroup], list[VolumePlan]]:
+    """The freezes that the due volumes need, and the volumes that need none.
+
+    None is needed where the policy names no document, or where nothing runs that could be writing.
+    """
+    plain: list[VolumePlan] = []
+    found: dict[tuple[str, str], _Freeze] = {}
+    for plan in due:
+        writing = {each for each in plan.volume.instance_ids if not _is_stopped(each, instances)}
+        if plan.policy is None or plan.policy.hook_document is None or not writing:
+            plain.append(plan)
+            continue
+        name = plan.policy_name or ""
+        freeze = _Freeze(name, plan.policy, set(writing), [plan])
+        # A volume on several instances makes one group of what were several.
+        for other in {id(each): each for key in writing if (each := found.get((name, key)))}.values():
+            freeze.instance_ids |= other.instance_ids
+            freeze.members[:0] = other.members
+        found.update(dict.fromkeys(((name, each) for each in freeze.instance_ids), freeze))
+    groups = {id(freeze): freeze for freeze in found.values()}.values()
+    return [freeze.group(instances, keys, period) for freeze in groups], plain
+
+
+@dataclass
+class _Freeze:
+    """A group in the making."""
+
+    policy_name: str
+    policy: Policy
+    instance_ids: set[str]
+    members: list[VolumePlan]
+
+    def group(self, instances: Mapping[str, Instance], keys: TagKeys, period: Period) -> HookGroup:
+        volume_ids = {plan.volume.id for plan in self.members}
+        devices = {
+            each: {volume: device for volume, device in instances[each].devices.items() if volume in volume_ids}
+            for each in self.instance_ids & instances.keys()
+        }
+        units = tuple(arrange(self.members, instances, keys, period))
+        return HookGroup(self.policy_name, self.policy, tuple(sorted(self.instance_ids)), units, devices)
+
+
+def _is_stopped(instance_id: str, instances: Mapping[str, Instance]) -> bool:
+    return instance_id in instances and instances[instance_id].state == "stopped"
+
+
+def arrange(
+    due: Sequence[VolumePlan], instances: Mapping[str, Instance], keys: TagKeys, period: Period
+) -> list[CreateUnit]:
+    """The create calls for the volumes due, in the order of their first volume's id.
+
+    `instances` are those that could be described; a volume whose instance is not among them is taken
+    singly. Every volume stands in exactly one unit.
+    """
+    of_instance: dict[str, list[VolumePlan]] = defaultdict(list)
+    units: list[CreateUnit] = []
+    for plan in due:
+        attached_to = plan.volume.instance_ids
+        if len(attached_to) == 1 and attached_to[0] in instances:
+            of_instance[attached_to[0]].append(plan)
+        else:
+            units.append(single(plan, instances, keys, period))
+    for instance_id, members in of_instance.items():
+        together = _set(members, instances[instance_id], keys, period) if len(members) > 1 else None
+        units.extend([together] if together else [single(plan, instances, keys, period) for plan in members])
+    return sorted(units, key=lambda unit: unit.volume_ids)
+
+
+def single(plan: VolumePlan, instances: Mapping[str, Instance], keys: TagKeys, period: Period) -> CreateUnit:
+    """The create call for one volume alone."""
+    consistency = _consistency(plan.volume, instances)
+    own = own_tags(keys, period, consistency, plan.volume.instance_ids)
+    tags, left_out = snapshot_tags(plan.volume.tags, own, keys)
+    description = f"{_words(period)} snapshot of volume {plan.volume.id}, policy {plan.policy_name}"
+    return CreateUnit((plan,), consistency, description[:MAX_DESCRIPTION], tags, left_out=left_out)
+
+
+def _set(members: list[VolumePlan], instance: Instance, keys: TagKeys, period: Period) -> CreateUnit | None:
+    consistency = Consistency.OFFLINE if instance.state == "stopped" else Consistency.CRASH
+    own = own_tags(keys, period, consistency, (instance.id,))
+    wanted = {plan.volume.id for plan in members}
+    exclude_boot = instance.root_volume_id is not None and instance.root_volume_id not in wanted
+    exclude_data = instance.volume_ids - wanted - {instance.root_volume_id}
+    if (
+        not wanted <= instance.volume_ids
+        or len(wanted) > MAX_SET
+        or len(exclude_data) > MAX_EXCLUSIONS
+        or not all(set_can_copy(plan.volume.tags, own, keys) for plan in members)
+    ):
+        return None
+    names = sorted({plan.policy_name or "" for plan in members})
+    label = "policy" if len(names) == 1 else "policies"
+    description = f"{_words(period)} snapshot of instance {instance.id}, {label} {', '.join(names)}"
+    return CreateUnit(
+        plans=tuple(members),
+        consistency=consistency,
+        description=description[:MAX_DESCRIPTION],
+        tags=own,
+        instance_id=instance.id,
+        exclude_boot=exclude_boot,
+        exclude_data=tuple(sorted(volume_id for volume_id in exclude_data if volume_id)),
+    )
+
+
+def _consistency(volume: Volume, instances: Mapping[str, Instance]) -> Consistency:
+    """OFFLINE only when nothing can be writing: detached, or every instance is known to be stopped."""
+    states = {instances[each].state if each in instances else "unknown" for each in volume.instance_ids}
+    return Consistency.OFFLINE if states <= {"stopped"} else Consistency.CRASH
+
+
+def _words(period: Period) -> str:
+    return {"hour": "Hourly", "day": "Daily", "week": "Weekly", "month": "Monthly", "year": "Yearly"}[period]

@@ -1,0 +1,54 @@
+"""What a run or a check works with, and the policies it goes by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lambda_function.deadline import TimeBudget
+from lambda_function.errors import ConfigurationError
+from lambda_function.inputs.event import MAX_FAULTS
+from lambda_function.inputs.policy import PolicySet, parse_policies
+from lambda_function.model.request import HookCheckRequest, RunRequest
+from lambda_function.model.tags import TagKeys
+from lambda_function.output.summary import bounded
+from lambda_function.ports import Commands, Ebs, Observer, PolicySource
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a run works with; the composition roots put it together."""
+
+    policies: PolicySource
+    ebs: Ebs
+    keys: TagKeys
+    policies_path: str
+    commands: Commands
+    budget: TimeBudget
+    observer: Observer
+
+
+def read_policies(request: RunRequest | HookCheckRequest, source: PolicySource, path: str) -> PolicySet:
+    """All policies, at least one of them valid and every requested one among them."""
+    policies = parse_policies(source.read())
+    if not policies.names:
+        raise ConfigurationError(f"no policy under {path}: put one parameter per policy there, or set POLICIES_PATH")
+    if not policies.valid:
+        raise ConfigurationError(bounded("no policy is valid:", policy_faults(policies, ())))
+    unknown = [name for name in request.policies if name not in policies.names]
+    if unknown:
+        known = ", ".join(sorted(policies.names))
+        lines = [f'policy "{name}" does not exist{policies.suggestion(name)}' for name in unknown[:MAX_FAULTS]]
+        more = [f"and {len(unknown) - MAX_FAULTS} more do not"] if len(unknown) > MAX_FAULTS else []
+        raise ConfigurationError("; ".join(lines + more) + f" (under {path}: {known})")
+    return policies
+
+
+def policy_faults(policies: PolicySet, asked_for: Sequence[str]) -> list[str]:
+    """The faults of the policies asked for, or of all."""
+    return [
+        str(fault)
+        for name, faults in sorted(policies.faulty.items())
+        if not asked_for or name in asked_for
+        for fault in faults
+    ]

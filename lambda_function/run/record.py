@@ -1,0 +1,144 @@
+"""What a run has decided and done so far: its outcomes gather here, and become its report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lambda_function.model.ec2 import Snapshot
+from lambda_function.model.request import RunRequest
+from lambda_function.model.result import (
+    Change,
+    ChangeOutcome,
+    ChangeResult,
+    HookResult,
+    Outcome,
+    RunReport,
+    VolumeResult,
+)
+from lambda_function.plan.due import RunPlan, VolumePlan, greatest_newest_age
+from lambda_function.ports import Observer
+from lambda_function.run.create_result import Creation
+
+_UNSERVED = (Outcome.FAILED, Outcome.LEFT, Outcome.VOLUME_GONE)
+
+
+class RunRecord:
+    """Written by one thread; the observer hears of each entry as it is made."""
+
+    def __init__(self, request: RunRequest, plan: RunPlan, observer: Observer, faults: Sequence[str]) -> None:
+        self._request = request
+        self._plan = plan
+        self._observer = observer
+        self._results: dict[str, VolumeResult] = {}
+        self._changes: list[ChangeResult] = []
+        self._hooks: list[HookResult] = []
+        self._unserved: list[str] = []
+        self._left: list[str] = []
+        self._told_once: list[str] = []
+        self._serving: dict[str, Snapshot] = {}
+        self._failures: list[str] = []
+        for text in (*faults, *plan.missing):
+            self._fail(text)
+        self._warnings = (*plan.warnings, *(f"{each} is in state error" for each in plan.failed_snapshots))
+        for text in self._warnings:
+            observer.warning(text)
+
+    def _fail(self, text: str) -> None:
+        self._failures.append(text)
+        self._observer.failure(text)
+
+    def fail_once(self, text: str) -> None:
+        """A failure that a repetition of the run would not find again."""
+        self._fail(text)
+        self._told_once.append(text)
+
+    def take(self, creation: Creation) -> None:
+        """What became of a volume that was to get a snapshot."""
+        self.volume(creation.result)
+        if creation.snapshot is not None:
+            self._serving[creation.plan.volume.id] = creation.snapshot
+
+    def settle(self, plan: VolumePlan, outcome: Outcome, reason: str, serving: Snapshot | None = None) -> None:
+        """What became of a volume that needed none of its own, or got none."""
+        self.volume(VolumeResult(plan.volume.id, plan.policy_name, outcome, reason, serving.id if serving else None))
+
+    def assume(self, result: VolumeResult, snapshot: Snapshot) -> None:
+        """In a dry run: as if this snapshot had been made."""
+        self._serving[result.volume_id] = snapshot
+        self.volume(result)
+
+    def volume(self, result: VolumeResult) -> None:
+        """A volume's outcome, in place of an earlier one."""
+        self._results[result.volume_id] = result
+        self._observer.volume(result)
+        line = f"{result.volume_id}: {result.reason}"
+        if result.outcome is Outcome.FAILED:
+            self._unserved.append(line)
+            if result.snapshot_id is not None:
+                # The slot is served, so no other run would look at it: its hook's failure is told here or never.
+                self._told_once.append(line)
+        elif result.outcome is Outcome.LEFT:
+            self._left.append(line)
+
+    def change(self, result: ChangeResult, *, is_told_once: bool = False) -> None:
+        """A snapshot's change; a join that failed is told of its volume."""
+        self._changes.append(result)
+        self._observer.change(result)
+        if result.change is Change.JOIN:
+            return
+        line = f"{result.snapshot_id} of {result.volume_id}: {result.reason}"
+        if result.outcome is ChangeOutcome.FAILED:
+            self._unserved.append(line)
+            if is_told_once:
+                self._told_once.append(line)
+        elif result.outcome is ChangeOutcome.NO_TIME:
+            self._left.append(line)
+
+    def hook(self, result: HookResult) -> None:
+        """A freeze that is over."""
+        self.foretold_hook(result)
+        self._observer.hook(result)
+
+    def foretold_hook(self, result: HookResult) -> None:
+        """In a dry run: a freeze that is known to fail."""
+        self._hooks.append(result)
+
+    def is_unserved(self, volume_id: str) -> bool:
+        """Whether the volume has no snapshot of this slot, or none that counts."""
+        result = self._results.get(volume_id)
+        return result is not None and result.outcome in _UNSERVED
+
+    def serving(self, plan: VolumePlan) -> Snapshot | None:
+        """The snapshot that serves the volume's slot, or is meant to be joined for it."""
+        return self._serving.get(plan.volume.id, plan.serving)
+
+    def report(self) -> RunReport:
+        """All of it, in the order of ids."""
+        results = [self._results[volume_id] for volume_id in sorted(self._results)]
+        unknown = [
+            f"{result.volume_id}: {result.reason}" for result in results if result.outcome is Outcome.UNKNOWN_POLICY
+        ]
+        own = [f"{result.volume_id}: {warning}" for result in results for warning in result.warnings]
+        return RunReport(
+            request=self._request,
+            volumes=tuple(results),
+            changes=tuple(sorted(self._changes, key=lambda change: change.volume_id)),
+            failures=(*self._failures, *sorted(self._unserved)),
+            told_once=tuple(self._told_once),
+            left=tuple(sorted(self._left)),
+            warnings=(*self._warnings, *unknown, *own),
+            hooks=tuple(sorted(self._hooks, key=lambda hook: hook.instance_ids)),
+            failed_snapshots=self._plan.failed_snapshots,
+            orphaned_snapshots=self._plan.orphaned,
+            misspelt_tags=len(self._plan.warnings),
+            newest_age_seconds=greatest_newest_age(self._plan.volumes, self._finally_serving(), self._request.time),
+        )
+
+    def _finally_serving(self) -> dict[str, Snapshot]:
+        """The snapshots that serve the slot, by volume: a candidate that could not be joined does not."""
+        joined = {
+            plan.volume.id: plan.serving
+            for plan in self._plan.volumes
+            if plan.serving is not None and not self.is_unserved(plan.volume.id)
+        }
+        return {**joined, **self._serving}
