@@ -9,19 +9,19 @@ from datetime import datetime
 from typing import Any, cast
 
 from lambda_function.accounts.dispatch import is_for_all_targets
-from lambda_function.accounts.targets import ONLY_OWN, Reach, target_failure
+from lambda_function.accounts.targets import HOME_ONLY, Targets, target_failure
 from lambda_function.aws.clients import Clients
 from lambda_function.aws.ec2 import Ec2Ebs
 from lambda_function.aws.parameter_store import ParameterStore
 from lambda_function.aws.run_command import RunCommand
-from lambda_function.deadline import TimeBudget
+from lambda_function.deadline import Deadline
 from lambda_function.errors import AwsError, RunFailedError
 from lambda_function.inputs.event import parse_event
 from lambda_function.inputs.settings import Settings
 from lambda_function.model.request import HookCheckRequest, RunRequest
 from lambda_function.model.result import Dispatch, HookCheckReport, RunReport
 from lambda_function.ports import Observer
-from lambda_function.run.context import Surroundings, read_policies
+from lambda_function.run.context import RunContext, read_policies
 from lambda_function.run.hook_check import check_hooks
 from lambda_function.run.runner import run
 
@@ -31,7 +31,7 @@ def run_event(
     *,
     environ: Mapping[str, str],
     clients: Callable[[], Clients],
-    reach: Reach,
+    targets: Targets,
     clock: Callable[[], datetime],
     time_left: Callable[[], float],
     observer: Observer,
@@ -45,33 +45,33 @@ def run_event(
     settings = Settings.from_env(environ)
     request = parse_event(event, clock())
     own = clients()
-    budget = TimeBudget(time_left, time.sleep, time.monotonic, clock)
-    serving = _Serving(request, own, settings, budget, observer)
-    if request.target is not None and not reach.is_own(request.target):
-        target = reach.target(request.target, own, settings)
+    deadline = Deadline(time_left, time.sleep, time.monotonic, clock)
+    service = _Service(request, own, settings, deadline, observer)
+    if request.target is not None and not targets.is_home(request.target):
+        target = targets.target(request.target, own, settings)
         try:
-            report = serving.by(reach.clients_in(target, own))
+            report = service.by(targets.clients_for(target, own))
         except AwsError as error:
             raise RunFailedError(target_failure(target, error)) from error
     else:
         if settings.targets_path is not None and isinstance(request, RunRequest) and is_for_all_targets(request):
-            if reach.queue is not None:
-                serving.check_policies()
+            if targets.self_invoker is not None:
+                service.check_policies()
                 given = cast("Mapping[str, Any]", event)  # as every event is that was found to be in order
-                return reach.dispatch(request, given, own, settings.targets_path, reach.queue(), observer)
-            observer.warning(ONLY_OWN)
-        report = serving.by(own)
+                return targets.dispatch(request, given, own, settings.targets_path, targets.self_invoker(), observer)
+            observer.warning(HOME_ONLY)
+        report = service.by(own)
     return replace(report, duration_seconds=time.monotonic() - began) if isinstance(report, RunReport) else report
 
 
 @dataclass(frozen=True)
-class _Serving:
+class _Service:
     """What is asked for, to be done by any account's and Region's clients; the policies are the function's own."""
 
     request: RunRequest | HookCheckRequest
     own: Clients
     settings: Settings
-    budget: TimeBudget
+    deadline: Deadline
     observer: Observer
 
     def check_policies(self) -> None:
@@ -84,22 +84,22 @@ class _Serving:
 
     def by(self, clients: Clients) -> RunReport | HookCheckReport:
         settings = self.settings
-        around = Surroundings(
+        context = RunContext(
             policies=ParameterStore(self.own.ssm, settings.policies_path),
             ebs=Ec2Ebs(
-                clients.describing,
+                clients.reading,
                 clients.creating,
                 clients.urgent,
-                clients.deleting,
+                clients.changing,
                 settings.keys,
-                clients.paces.hold_back_creates,
+                clients.rate_limits.reserve_creates,
             ),
             keys=settings.keys,
             policies_path=settings.policies_path,
-            commands=RunCommand(clients.ssm, clients.looking, self.budget),
-            budget=self.budget,
+            commands=RunCommand(clients.ssm, clients.polling, self.deadline),
+            deadline=self.deadline,
             observer=self.observer,
         )
         if isinstance(self.request, HookCheckRequest):
-            return check_hooks(self.request, around)
-        return run(self.request, around)
+            return check_hooks(self.request, context)
+        return run(self.request, context)

@@ -10,7 +10,7 @@ from lambda_function.errors import OutOfTimeError
 
 
 @dataclass(frozen=True)
-class TimeBudget:
+class Deadline:
     """`time_left` gives the seconds that remain; `sleep` waits that many seconds.
 
     `elapsed` is a monotonic clock in seconds, `now` the wall clock (aware).

@@ -24,24 +24,30 @@ from __future__ import annotations
 
 import json
 
-_MAX_SHOWN = 80
+_MAX_QUOTED = 80
 
-_KINDS = ((str, "a string"), (bool, "true or false"), (int | float, "a number"), (list, "a list"), (dict, "an object"))
+_JSON_TYPES = (
+    (str, "a string"),
+    (bool, "true or false"),
+    (int | float, "a number"),
+    (list, "a list"),
+    (dict, "an object"),
+)
 
 
-def shown(value: object) -> str:
+def quoted(value: object) -> str:
     """A bad value as JSON, at most 80 characters, always encodable: fit to stand in an error."""
     try:
         text = json.dumps(value, ensure_ascii=False, default=str)
     except (RecursionError, ValueError):  # thousands of brackets or digits
-        return f"({kind(value)}, too large to show)"
+        return f"({json_type(value)}, too large to show)"
     text = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + "…"
+    return text if len(text) <= _MAX_QUOTED else text[: _MAX_QUOTED - 1] + "…"
 
 
-def kind(value: object) -> str:
+def json_type(value: object) -> str:
     """What a value is in JSON, in words, for where the value itself is not to be told."""
-    return next((words for types, words in _KINDS if isinstance(value, types)), "null")
+    return next((words for types, words in _JSON_TYPES if isinstance(value, types)), "null")
 
 
 class AutoSnapshotsError(Exception):

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
-from lambda_function.accounts.targets import Queue, Reach
+from lambda_function.accounts.targets import SelfInvoker, Targets
 from lambda_function.app import run_event
 from lambda_function.aws.clients import (
     Clients,
     build_clients,
-    build_clients_in,
+    build_clients_for,
     build_lambda_client,
     build_starting_client,
 )
@@ -59,13 +59,13 @@ def lambda_handler(event: object, context: LambdaContext) -> dict[str, Any]:
 
     region = os.environ.get("AWS_REGION")
 
-    def hand_on(next_event: dict[str, Any]) -> None:
+    def invoke_again(next_event: dict[str, Any]) -> None:
         invoke_self(build_lambda_client(region), context.invoked_function_arn, next_event)
 
     def start(event_of_target: dict[str, Any]) -> None:
         invoke_self(starting_client(), context.invoked_function_arn, event_of_target)
 
-    def own_place() -> str:
+    def home() -> str:
         _, _, _, its_region, account, *_ = context.invoked_function_arn.split(":")
         return place_name(account, its_region)
 
@@ -75,7 +75,7 @@ def lambda_handler(event: object, context: LambdaContext) -> dict[str, Any]:
         event,
         environ=os.environ,
         clients=clients,
-        reach=Reach(build_clients_in, lambda: Queue(own_place(), start)),
+        targets=Targets(build_clients_for, lambda: SelfInvoker(home(), start)),
         clock=utc_now,
         time_left=lambda: context.get_remaining_time_in_millis() / 1000,
         observer=LogObserver(),
@@ -84,10 +84,10 @@ def lambda_handler(event: object, context: LambdaContext) -> dict[str, Any]:
         logger.info(str(dispatch_answer(report)["message"]))
         return dispatch_answer(report)
     if isinstance(report, RunReport):
-        report = continue_or_conclude(report, cast("dict[str, Any]", event), utc_now(), hand_on)
+        report = continue_or_conclude(report, cast("dict[str, Any]", event), utc_now(), invoke_again)
         log_summary(report)
         settings = Settings.from_env(os.environ)
-        publish_metrics(report, settings.metrics_namespace, own_place() if settings.targets_path else None)
-    if report.failures and not (isinstance(report, RunReport) and report.is_handed_on):
+        publish_metrics(report, settings.metrics_namespace, home() if settings.targets_path else None)
+    if report.failures and not (isinstance(report, RunReport) and report.is_continued):
         raise RunFailedError(failure_message(report))
     return console_answer(report) if isinstance(report, RunReport) else check_answer(report)

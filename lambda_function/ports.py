@@ -129,10 +129,10 @@ class Ebs(Protocol):
     ) -> list[Snapshot]:
         """Start snapshots of an instance's volumes at one instant, each with its volume's tags and `tags`."""
 
-    def hold_back(self, creates: int) -> None:
+    def reserve_creates(self, creates: int) -> None:
         """From now on leave so much of EC2's allowance for creates that are urgent."""
 
-    def set_keepers(self, snapshot_id: str, keepers: Collection[str]) -> None:
+    def set_periods(self, snapshot_id: str, periods: Collection[str]) -> None:
         """Write the period tag."""
 
     def set_consistency(self, snapshot_ids: Collection[str], consistency: Consistency) -> None:

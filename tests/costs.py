@@ -55,7 +55,7 @@ class Fleet:
 
     @property
     def run_seconds(self) -> float:
-        """The hour's run: creates, then deletions, at EC2's rate beyond the burst, 50 ms each within it."""
+        """The hourly run: creates, then deletions, at EC2's rate beyond the burst, 50 ms each within it."""
         beyond = max(0, self.volumes - CREATE_BURST)
         one_kind = beyond / CREATE_RATE + min(self.volumes, CREATE_BURST) * 0.05
         return READING_SECONDS + 2 * one_kind

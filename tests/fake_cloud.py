@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from lambda_function.deadline import TimeBudget
+from lambda_function.deadline import Deadline
 from lambda_function.errors import (
     AwsError,
     CreationTooSoonError,
@@ -29,9 +29,9 @@ from lambda_function.model.ec2 import Consistency, Instance, Snapshot, SnapshotS
 from lambda_function.model.period import Period
 from lambda_function.model.request import HookCheckRequest, RunRequest
 from lambda_function.model.result import HookCheckReport, RunReport
-from lambda_function.model.tags import MAX_TAG_VALUE, TagKeys, copied_tags, near_miss, parse_keepers, policy_named_by
+from lambda_function.model.tags import MAX_TAG_VALUE, TagKeys, copied_tags, near_miss, parse_periods, policy_named_by
 from lambda_function.ports import Silent
-from lambda_function.run.context import Surroundings
+from lambda_function.run.context import RunContext
 from lambda_function.run.hook_check import check_hooks
 from lambda_function.run.runner import run
 from tests.fake_clock import Clock
@@ -100,11 +100,11 @@ class FakeCloud:
             self.instances[instance] = replace(known, volume_ids=known.volume_ids | {made.id})
         return made
 
-    def snapshot(self, volume: Volume | str, keepers: str, age: timedelta = timedelta(), **fields: object) -> Stored:
+    def snapshot(self, volume: Volume | str, periods: str, age: timedelta = timedelta(), **fields: object) -> Stored:
         """One that is there already; `policy=None` for the cron script's."""
         volume_id = volume if isinstance(volume, str) else volume.id
         policy = fields.pop("policy", "P")
-        tags = {KEYS.period: keepers, **({KEYS.selection: str(policy)} if policy else {})}
+        tags = {KEYS.period: periods, **({KEYS.selection: str(policy)} if policy else {})}
         stored = Stored(self._next_id(), volume_id, self.clock.now - age, tags)
         for name, value in fields.items():
             setattr(stored, name, value)
@@ -115,24 +115,24 @@ class FakeCloud:
         """One run now."""
         fields.setdefault("time", self.clock.now)
         request = RunRequest(period=Period(period), **fields)  # type: ignore[arg-type]
-        return run(request, self._around(seconds))
+        return run(request, self._context(seconds))
 
     def check_hooks(self, **fields: Any) -> HookCheckReport:
-        return check_hooks(HookCheckRequest(**fields), self._around(900))
+        return check_hooks(HookCheckRequest(**fields), self._context(900))
 
-    def _around(self, seconds: float) -> Surroundings:
+    def _context(self, seconds: float) -> RunContext:
         ends = self.clock.now + timedelta(seconds=seconds)
 
         def time_left() -> float:
             return (ends - self.clock.now).total_seconds()
 
-        return Surroundings(
+        return RunContext(
             policies=self,
             ebs=self,
             keys=KEYS,
             policies_path=PATH,
             commands=self.ssm,
-            budget=TimeBudget(time_left, self.clock.sleep, self.clock.elapsed, lambda: self.clock.now),
+            deadline=Deadline(time_left, self.clock.sleep, self.clock.elapsed, lambda: self.clock.now),
             observer=Silent(),
         )
 
@@ -141,7 +141,7 @@ class FakeCloud:
         volume_id = volume if isinstance(volume, str) else volume.id
         mine = list(self._of_volume(volume_id))
         if period is not None:
-            mine = [s for s in mine if period in parse_keepers(s.tags.get(KEYS.period, ""))]
+            mine = [s for s in mine if period in parse_periods(s.tags.get(KEYS.period, ""))]
         return sorted(mine, key=lambda s: (s.start_time, s.id))
 
     def calls(self, *operations: str) -> int:
@@ -185,7 +185,7 @@ class FakeCloud:
 
     def read_snapshots(self, snapshot_ids: Sequence[str]) -> dict[str, Snapshot]:
         assert len(snapshot_ids) <= 200
-        with self._call("DescribeSnapshots", "last look"):
+        with self._call("DescribeSnapshots", "recheck"):
             return {
                 each: self._seen(self.snapshots[each])
                 for each in snapshot_ids
@@ -230,18 +230,18 @@ class FakeCloud:
                 made.append(self._create(volume_id, description, {**copied, **tags}))
             return made
 
-    def hold_back(self, creates):
+    def reserve_creates(self, creates):
         self.held_back = creates
 
-    def set_keepers(self, snapshot_id: str, keepers: Collection[str]) -> None:
+    def set_periods(self, snapshot_id: str, periods: Collection[str]) -> None:
         with self._call("CreateTags", snapshot_id):
             if snapshot_id not in self.snapshots:
                 raise SnapshotNotFoundError("CreateTags", "InvalidSnapshot.NotFound", snapshot_id)
-            if len(" ".join(keepers)) > MAX_TAG_VALUE:
+            if len(" ".join(periods)) > MAX_TAG_VALUE:
                 raise RequestRejectedError(
                     "CreateTags", "InvalidParameterValue", "Tag value exceeds the maximum length"
                 )
-            self._retag(self.snapshots[snapshot_id], KEYS.period, " ".join(keepers))
+            self._retag(self.snapshots[snapshot_id], KEYS.period, " ".join(periods))
 
     def set_consistency(self, snapshot_ids: Collection[str], consistency: Consistency) -> None:
         with self._call("CreateTags", ",".join(sorted(snapshot_ids))):
@@ -315,7 +315,7 @@ class FakeCloud:
             stored.volume_id,
             stored.start_time,
             self.state_of(stored),
-            parse_keepers(stored.tags.get(KEYS.period, "")),
+            parse_periods(stored.tags.get(KEYS.period, "")),
             policy_named_by(stored.tags, KEYS),
             _CONSISTENCIES.get(stored.tags.get(KEYS.consistency, "")),
         )

@@ -133,7 +133,7 @@ class Faults:
             with (
                 mock.patch("botocore.retries.standard.ExponentialBackoff.delay_amount", return_value=0),
                 mock.patch("botocore.retries.bucket.TokenBucket.acquire", return_value=True),
-                mock.patch("lambda_function.aws.rate_limit.Pace.take"),
+                mock.patch("lambda_function.aws.rate_limit.TokenBucket.take"),
                 mock.patch("botocore.retries.quota.RetryQuota.acquire", return_value=True),
             ):
                 yield

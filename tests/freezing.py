@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lambda_function.deadline import TimeBudget
-from lambda_function.hooks.command import HookPlan
+from lambda_function.deadline import Deadline
+from lambda_function.hooks.command import FreezePlan
 from lambda_function.hooks.freeze import Freeze
 from lambda_function.ports import CommandOutcome
 from tests.fake_clock import Clock
@@ -26,7 +26,7 @@ class Freezing:
         self.replies = {}
         self.left = 3000.0
         attached = {BOTH: ("i-1", "i-2"), SECOND: ("i-2",)} if len(instance_ids) > 1 else {}
-        self.plan = HookPlan(
+        self.plan = FreezePlan(
             document=self.ssm.describe_document("DOC"),
             instance_ids=instance_ids,
             volume_ids=(BOTH, SECOND),
@@ -72,10 +72,10 @@ class Freezing:
             self.clock.sleep(2)
             return "result"
 
-        budget = TimeBudget(
+        deadline = Deadline(
             lambda: self.left - self.clock.elapsed(), self.clock.sleep, self.clock.elapsed, lambda: self.clock.now
         )
-        return Freeze(self.plan, self.ssm, budget).around(create or two_seconds, lambda result: list(made))
+        return Freeze(self.plan, self.ssm, deadline).around(create or two_seconds, lambda result: list(made))
 
 
 def steps(held):

@@ -27,7 +27,7 @@ class Heard:
 def observed(cloud, period="hour", seconds=900, **fields):
     heard = Heard()
     request = RunRequest(Period(period), cloud.clock.now, **fields)
-    report = run(request, replace(cloud._around(seconds), observer=heard))
+    report = run(request, replace(cloud._context(seconds), observer=heard))
     return report, heard.entries
 
 

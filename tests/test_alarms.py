@@ -59,7 +59,7 @@ def test_every_alarm_watches_a_metric_that_somebody_sends(alarm):
         assert metric["Dimensions"] == [{"Name": "FunctionName", "Value": {"Ref": "AutoSnapshotsFunction"}}]
 
 
-@pytest.mark.parametrize("metric", ["SnapshotsFailed", "SnapshotsInError", "HooksFailed", "VolumesWithUnknownPolicy"])
+@pytest.mark.parametrize("metric", ["VolumesFailed", "SnapshotsInError", "HooksFailed", "VolumesWithoutPolicy"])
 def test_a_single_one_of_these_raises_the_alarm_and_silence_does_not(metric):
     (alarm,) = [each for each in ALARMS.values() if each.get("MetricName") == metric]
     assert (alarm["Statistic"], alarm["Threshold"]) == ("Sum", 1)
@@ -160,7 +160,7 @@ def test_the_dashboard_shows_what_was_promised():
     assert {(FREEZE_TIME, "p50"), (FREEZE_TIME, "p99"), ("Duration", "Maximum", "x")} <= shown
     assert {(NEWEST_SNAPSHOT_AGE, None, period.value) for period in PERIODS} <= shown
     assert {
-        (name, None) for name in ("SnapshotsCreated", "SnapshotsDeleted", "SnapshotsFailed", "SnapshotsShared")
+        (name, None) for name in ("SnapshotsCreated", "SnapshotsDeleted", "VolumesFailed", "SnapshotsShared")
     } <= shown
 
 

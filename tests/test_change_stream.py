@@ -11,7 +11,7 @@ import pytest
 from lambda_function.model.ec2 import Snapshot, SnapshotState
 from lambda_function.model.result import Change, ChangeOutcome, ChangeResult
 from lambda_function.run.prune import BATCH, PlannedChange
-from lambda_function.run.prune_queue import WORTH_A_LOOK, ChangeStream
+from lambda_function.run.prune_queue import BATCH_WORTH_CHECKING, ChangeStream
 
 
 def change(number):
@@ -49,23 +49,23 @@ def ids(results):
 def test_enough_changes_for_a_look_are_applied_while_others_are_still_to_come():
     changer = Changer()
     with ChangeStream(changer.apply) as stream:
-        stream.add(changes(WORTH_A_LOOK))
+        stream.add(changes(BATCH_WORTH_CHECKING))
         assert changer.began.wait(10)
         stream.add(changes(3, first=1000))
         results = list(stream.finish())
-    assert ids(results) == [f"snap-{n}" for n in (*range(WORTH_A_LOOK), 1000, 1001, 1002)]
+    assert ids(results) == [f"snap-{n}" for n in (*range(BATCH_WORTH_CHECKING), 1000, 1001, 1002)]
     assert len(changer.batches) == 2
 
 
 def test_fewer_wait_for_more_or_for_the_end_since_each_look_is_a_call():
     changer = Changer()
     with ChangeStream(changer.apply) as stream:
-        for number in range(WORTH_A_LOOK - 1):
+        for number in range(BATCH_WORTH_CHECKING - 1):
             stream.add([change(number)])
         time.sleep(0.05)
         assert changer.batches == []
         assert list(stream.results()) == []
-        assert len(list(stream.finish())) == WORTH_A_LOOK - 1
+        assert len(list(stream.finish())) == BATCH_WORTH_CHECKING - 1
     assert len(changer.batches) == 1
 
 
@@ -117,17 +117,17 @@ def test_results_can_be_taken_while_creates_go_on():
     changer = Changer()
     taken: list[ChangeResult] = []
     with ChangeStream(changer.apply) as stream:
-        stream.add(changes(WORTH_A_LOOK))
+        stream.add(changes(BATCH_WORTH_CHECKING))
         deadline = time.monotonic() + 10
-        while len(taken) < WORTH_A_LOOK and time.monotonic() < deadline:
+        while len(taken) < BATCH_WORTH_CHECKING and time.monotonic() < deadline:
             taken += stream.results()
         assert list(stream.finish()) == []
-    assert len(taken) == WORTH_A_LOOK
+    assert len(taken) == BATCH_WORTH_CHECKING
 
 
 def test_an_error_within_is_raised_at_the_end_not_swallowed():
     with ChangeStream(Changer(RuntimeError("a fault of our own")).apply) as stream:
-        stream.add(changes(WORTH_A_LOOK))
+        stream.add(changes(BATCH_WORTH_CHECKING))
         with pytest.raises(RuntimeError, match="a fault of our own"):
             list(stream.finish())
 

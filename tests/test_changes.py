@@ -7,16 +7,16 @@ from datetime import timedelta
 
 import pytest
 
-from lambda_function.deadline import TimeBudget
+from lambda_function.deadline import Deadline
 from lambda_function.errors import AwsError
-from lambda_function.model.ec2 import SnapshotState, Stray
+from lambda_function.model.ec2 import SnapshotState, UnrequestedSnapshot
 from lambda_function.model.period import Period
 from lambda_function.model.result import Change, ChangeOutcome, ChangeResult
-from lambda_function.run.prune import Changer, delete_strays, kept_for, plan_join, plan_prune
+from lambda_function.run.prune import Changer, delete_unrequested, kept_for, plan_join, plan_prune
 from tests.fake_cloud import FakeCloud
 
 HOUR = timedelta(hours=1)
-LOOK = ("DescribeSnapshots", "last look")
+LOOK = ("DescribeSnapshots", "recheck")
 
 
 class World:
@@ -26,7 +26,7 @@ class World:
         self.cloud = FakeCloud()
         self.waits = []
         self.left = 900.0
-        self.budget = TimeBudget(
+        self.deadline = Deadline(
             lambda: self.left - self.cloud.clock.elapsed(),
             self._sleep,
             self.cloud.clock.elapsed,
@@ -37,17 +37,19 @@ class World:
         self.waits.append(seconds)
         self.cloud.clock.sleep(seconds)
 
-    def stored(self, number, keepers, hours, **fields):
+    def stored(self, number, periods, hours, **fields):
         """A snapshot as EC2 holds it and as the first walk listed it."""
-        stored = self.cloud.snapshot(f"vol-{number}", keepers, hours * HOUR, **fields)
+        stored = self.cloud.snapshot(f"vol-{number}", periods, hours * HOUR, **fields)
         return stored, self.cloud._seen(stored)
 
     def apply(self, *batch):
-        results = list(Changer(self.cloud, Period.HOUR, self.budget).apply(batch))
+        results = list(Changer(self.cloud, Period.HOUR, self.deadline).apply(batch))
         return sorted(results, key=lambda result: result.snapshot_id)
 
-    def delete_strays(self, *snapshots):
-        return delete_strays(self.cloud, [Stray(each, "nobody asked for it") for each in snapshots], self.budget)
+    def delete_unrequested(self, *snapshots):
+        return delete_unrequested(
+            self.cloud, [UnrequestedSnapshot(each, "nobody asked for it") for each in snapshots], self.deadline
+        )
 
     def when(self, operation, error):
         def burst(called, target):
@@ -67,16 +69,20 @@ def prune(*snapshots, count=0):
 
 
 def test_what_is_let_go_is_planned_with_its_reason_and_what_is_kept_only_where_it_is_asked_for(world):
-    seen = [world.stored(1, keepers, hours)[1] for hours, keepers in enumerate(["hour", "hour day week", "hour"])]
+    seen = [world.stored(1, periods, hours)[1] for hours, periods in enumerate(["hour", "hour day week", "hour"])]
     planned = plan_prune(Period.HOUR, 1, seen, None)
     assert [(each.snapshot, each.change, each.reason, each.joining) for each in planned] == [
-        (seen[1], Change.RELEASE, "number 2 for the hour, where the policy keeps 1; still kept for day week", ()),
-        (seen[2], Change.DELETE, "number 3 for the hour, where the policy keeps 1", ()),
+        (seen[1], Change.RELEASE, "2nd newest hourly snapshot; the policy keeps 1; still kept for day week", ()),
+        (seen[2], Change.DELETE, "3rd newest hourly snapshot; the policy keeps 1", ()),
     ]
     everything = plan_prune(Period.HOUR, 1, seen, None, with_kept=True)
     assert everything[1:] == planned
     kept = everything[0]
-    assert (kept.snapshot, kept.change, kept.reason) == (seen[0], Change.KEEP, "number 1 of the newest 1 for the hour")
+    assert (kept.snapshot, kept.change, kept.reason) == (
+        seen[0],
+        Change.KEEP,
+        "1st newest hourly snapshot; the policy keeps 1",
+    )
 
 
 def test_what_serves_the_slot_is_never_planned_to_go(world):
@@ -94,20 +100,20 @@ def test_a_join_is_planned_with_its_periods_and_its_reason(world):
 
 def test_a_snapshot_that_a_period_keeps_bears_its_word_among_the_others_in_order(world):
     seen = world.stored(1, "day fortnight", 1)[1]
-    assert kept_for(seen, Period.HOUR) == replace(seen, keepers=("hour", "day", "fortnight"))
+    assert kept_for(seen, Period.HOUR) == replace(seen, periods=("hour", "day", "fortnight"))
 
 
 def test_the_last_keeper_s_word_takes_the_snapshot_and_another_s_stays_on_it(world):
     (gone, gone_seen), (stays, stays_seen) = world.stored(1, "hour", 1), world.stored(2, "hour day week", 1)
     results = world.apply(*prune(gone_seen), *prune(stays_seen))
     assert results == [
-        ChangeResult(gone.id, "vol-1", Change.DELETE, ChangeOutcome.DONE, "the policy keeps none for the hour"),
+        ChangeResult(gone.id, "vol-1", Change.DELETE, ChangeOutcome.DONE, "the policy keeps no hourly snapshots"),
         ChangeResult(
             stays.id,
             "vol-2",
             Change.RELEASE,
             ChangeOutcome.DONE,
-            "the policy keeps none for the hour; still kept for day week",
+            "the policy keeps no hourly snapshots; still kept for day week",
         ),
     ]
     assert set(world.cloud.snapshots) == {stays.id}
@@ -119,13 +125,13 @@ def test_the_last_keeper_s_word_takes_the_snapshot_and_another_s_stays_on_it(wor
     [
         pytest.param(
             lambda stored: stored.tags.update({"AUTO-SNAPSHOT-PERIOD": "hour day"}),
-            ChangeOutcome.LEFT,
+            ChangeOutcome.CHANGED_SINCE,
             "; it is now kept for hour day",
             id="another period joined it",
         ),
         pytest.param(
             lambda stored: setattr(stored, "state", SnapshotState.ERROR),
-            ChangeOutcome.LEFT,
+            ChangeOutcome.CHANGED_SINCE,
             "; it is now error",
             id="it failed",
         ),
@@ -140,12 +146,12 @@ def test_the_last_keeper_s_word_takes_the_snapshot_and_another_s_stays_on_it(wor
 def test_a_deletion_that_does_not_happen_says_why_and_leaves_the_snapshot(world, meanwhile, outcome, note):
     stored, seen = world.stored(1, "hour", 1)
     meanwhile(stored)
-    reason = f"the policy keeps none for the hour{note}"
+    reason = f"the policy keeps no hourly snapshots{note}"
     assert world.apply(*prune(seen)) == [ChangeResult(stored.id, "vol-1", Change.DELETE, outcome, reason)]
     assert stored.id in world.cloud.snapshots
 
 
-@pytest.mark.parametrize("gone_at", ["last look", "DeleteSnapshot"])
+@pytest.mark.parametrize("gone_at", ["recheck", "DeleteSnapshot"])
 def test_one_already_gone_is_told_so_whenever_that_shows(world, gone_at):
     stored, seen = world.stored(1, "hour", 1)
 
@@ -154,12 +160,12 @@ def test_one_already_gone_is_told_so_whenever_that_shows(world, gone_at):
             world.cloud.snapshots.pop(stored.id, None)
 
     world.cloud.before = vanish
-    reason = "the policy keeps none for the hour"
+    reason = "the policy keeps no hourly snapshots"
     assert world.apply(*prune(seen)) == [ChangeResult(stored.id, "vol-1", Change.DELETE, ChangeOutcome.GONE, reason)]
 
 
 @pytest.mark.parametrize(
-    ("operation", "at"), [("last look", "the last look"), ("DeleteSnapshot", "the change of snap-00000001")]
+    ("operation", "at"), [("recheck", "the recheck"), ("DeleteSnapshot", "the change of snap-00000001")]
 )
 @pytest.mark.parametrize(
     ("error", "note"),
@@ -174,19 +180,19 @@ def test_a_fault_at_the_look_or_at_the_deletion_is_that_change_s_failure_in_word
 ):
     stored, seen = world.stored(1, "hour", 1)
     world.when(operation, error)
-    reason = f"the policy keeps none for the hour{note}"
+    reason = f"the policy keeps no hourly snapshots{note}"
     assert world.apply(*prune(seen)) == [ChangeResult(stored.id, "vol-1", Change.DELETE, ChangeOutcome.FAILED, reason)]
     assert stored.id in world.cloud.snapshots
     assert (f"unexpected at {at}\n" in caplog.text) is isinstance(error, ZeroDivisionError)
 
 
-@pytest.mark.parametrize(("left", "outcome"), [(45, ChangeOutcome.DONE), (44, ChangeOutcome.NO_TIME)])
+@pytest.mark.parametrize(("left", "outcome"), [(45, ChangeOutcome.DONE), (44, ChangeOutcome.DEFERRED)])
 @pytest.mark.parametrize("lost_at", ["before the look", "at the look"])
 def test_nothing_is_looked_at_or_deleted_with_less_time_than_its_retries_need(world, left, outcome, lost_at):
     stored, seen = world.stored(1, "hour", 1)
 
     def lose(called, target):
-        if target == "last look":
+        if target == "recheck":
             world.left = left
 
     if lost_at == "at the look":
@@ -195,9 +201,9 @@ def test_nothing_is_looked_at_or_deleted_with_less_time_than_its_retries_need(wo
         world.left = left
     (result,) = world.apply(*prune(seen))
     assert result.outcome is outcome
-    assert (stored.id in world.cloud.snapshots) is (outcome is ChangeOutcome.NO_TIME)
-    if outcome is ChangeOutcome.NO_TIME:
-        assert result.reason == "the policy keeps none for the hour; not begun: 44 s left, 45 s needed"
+    assert (stored.id in world.cloud.snapshots) is (outcome is ChangeOutcome.DEFERRED)
+    if outcome is ChangeOutcome.DEFERRED:
+        assert result.reason == "the policy keeps no hourly snapshots; not begun: 44 s left, 45 s needed"
         assert (LOOK in world.cloud.journal) is (lost_at == "at the look")
 
 
@@ -225,7 +231,7 @@ def test_a_join_of_one_that_failed_meanwhile_is_left_and_says_so(world):
     stored, seen = world.stored(1, "hour", 0)
     stored.state = SnapshotState.ERROR
     assert world.apply(plan_join(seen, (Period.DAY,), "why")) == [
-        ChangeResult(stored.id, "vol-1", Change.JOIN, ChangeOutcome.LEFT, "why; it is now error")
+        ChangeResult(stored.id, "vol-1", Change.JOIN, ChangeOutcome.CHANGED_SINCE, "why; it is now error")
     ]
     assert world.cloud.calls("CreateTags") == 0
 
@@ -236,7 +242,7 @@ def test_a_volume_whose_join_did_not_succeed_loses_nothing_in_this_batch_or_a_la
     older, older_seen = world.stored(1, "hour", 2)
     other, other_seen = world.stored(2, "hour", 1)
     world.cloud.snapshots.pop(joined.id)
-    changer = Changer(world.cloud, Period.HOUR, world.budget)
+    changer = Changer(world.cloud, Period.HOUR, world.deadline)
     first = list(changer.apply([*prune(old), *prune(other_seen), plan_join(joined, (Period.DAY,), "why")]))
     assert [(each.snapshot_id, each.outcome) for each in first] == [
         (joined.id, ChangeOutcome.GONE),
@@ -249,20 +255,20 @@ def test_a_volume_whose_join_did_not_succeed_loses_nothing_in_this_batch_or_a_la
 def test_a_volume_whose_deletion_failed_is_no_volume_whose_join_failed(world):
     stuck, stuck_seen = world.stored(1, "hour", 2, protected="in use by ami-1")
     gone, gone_seen = world.stored(1, "hour", 3)
-    changer = Changer(world.cloud, Period.HOUR, world.budget)
+    changer = Changer(world.cloud, Period.HOUR, world.deadline)
     assert [each.outcome for each in changer.apply(prune(stuck_seen))] == [ChangeOutcome.REFUSED]
     assert [each.outcome for each in changer.apply(prune(gone_seen))] == [ChangeOutcome.DONE]
     assert set(world.cloud.snapshots) == {stuck.id}
     assert gone.id not in world.cloud.snapshots
 
 
-def stray(world, number=1, policy=None):
+def unrequested_snapshot(world, number=1, policy=None):
     return world.stored(number, "hour", 0, policy=policy)
 
 
 def test_a_stray_is_deleted_at_once_where_it_is_visible(world):
-    stored, seen = stray(world)
-    assert world.delete_strays(seen) == [
+    stored, seen = unrequested_snapshot(world)
+    assert world.delete_unrequested(seen) == [
         ChangeResult(stored.id, "vol-1", Change.DELETE, ChangeOutcome.DONE, "nobody asked for it")
     ]
     assert world.cloud.snapshots == {}
@@ -270,14 +276,16 @@ def test_a_stray_is_deleted_at_once_where_it_is_visible(world):
 
 
 def test_a_stray_of_a_selected_volume_stays_as_that_volume_s(world):
-    stored, seen = stray(world, policy="P")
+    stored, seen = unrequested_snapshot(world, policy="P")
     reason = "nobody asked for it; its volume is selected, so it stays as that volume's"
-    assert world.delete_strays(seen) == [ChangeResult(stored.id, "vol-1", Change.DELETE, ChangeOutcome.LEFT, reason)]
+    assert world.delete_unrequested(seen) == [
+        ChangeResult(stored.id, "vol-1", Change.DELETE, ChangeOutcome.CHANGED_SINCE, reason)
+    ]
     assert stored.id in world.cloud.snapshots
 
 
 def test_a_stray_that_is_not_visible_yet_is_looked_at_again_and_only_that_one(world):
-    (seen_at_once, first), (hidden, second) = stray(world), stray(world, 2)
+    (seen_at_once, first), (hidden, second) = unrequested_snapshot(world), unrequested_snapshot(world, 2)
     del world.cloud.snapshots[hidden.id]
     asked = []
     read = world.cloud.read_snapshots
@@ -289,41 +297,42 @@ def test_a_stray_that_is_not_visible_yet_is_looked_at_again_and_only_that_one(wo
         return read(ids)
 
     world.cloud.read_snapshots = show
-    results = world.delete_strays(first, second)
+    results = world.delete_unrequested(first, second)
     assert [each.outcome for each in results] == [ChangeOutcome.DONE] * 2
     assert asked == [[seen_at_once.id, hidden.id], [hidden.id], [hidden.id]]
     assert world.waits == [0.0, 3.0, 10.0]
 
 
 def test_a_stray_that_stays_out_of_sight_is_taken_for_gone(world):
-    _, seen = stray(world)
+    _, seen = unrequested_snapshot(world)
     world.cloud.snapshots.clear()
-    (result,) = world.delete_strays(seen)
+    (result,) = world.delete_unrequested(seen)
     assert (result.outcome, result.reason) == (ChangeOutcome.GONE, "nobody asked for it")
     assert world.waits == [0.0, 3.0, 10.0]
 
 
 def test_strays_are_looked_at_two_hundred_a_call(world):
-    seen = [stray(world, number)[1] for number in range(400)]
-    results = world.delete_strays(*seen)
+    seen = [unrequested_snapshot(world, number)[1] for number in range(400)]
+    results = world.delete_unrequested(*seen)
     assert [each.outcome for each in results] == [ChangeOutcome.DONE] * 400
     assert world.cloud.journal.count(LOOK) == 2
 
 
 def test_a_stray_that_vanishes_before_its_deletion_is_gone(world):
-    stored, seen = stray(world)
+    stored, seen = unrequested_snapshot(world)
 
     def vanish(called, target):
         if called == "DeleteSnapshot":
             world.cloud.snapshots.pop(stored.id, None)
 
     world.cloud.before = vanish
-    (result,) = world.delete_strays(seen)
+    (result,) = world.delete_unrequested(seen)
     assert (result.outcome, result.reason) == (ChangeOutcome.GONE, "nobody asked for it")
 
 
 @pytest.mark.parametrize(
-    ("operation", "at"), [("last look", "the look at strays"), ("DeleteSnapshot", "the deletion of snap-00000001")]
+    ("operation", "at"),
+    [("recheck", "the check of unrequested snapshots"), ("DeleteSnapshot", "the deletion of snap-00000001")],
 )
 @pytest.mark.parametrize(
     ("error", "note"),
@@ -334,9 +343,9 @@ def test_a_stray_that_vanishes_before_its_deletion_is_gone(world):
     ids=["EC2's", "our own"],
 )
 def test_a_fault_at_a_stray_is_its_failure_in_words(world, caplog, operation, at, error, note):
-    stored, seen = stray(world)
+    stored, seen = unrequested_snapshot(world)
     world.when(operation, error)
-    assert world.delete_strays(seen) == [
+    assert world.delete_unrequested(seen) == [
         ChangeResult(stored.id, "vol-1", Change.DELETE, ChangeOutcome.FAILED, f"nobody asked for it; {note}")
     ]
     assert stored.id in world.cloud.snapshots
@@ -345,8 +354,8 @@ def test_a_fault_at_a_stray_is_its_failure_in_words(world, caplog, operation, at
 
 @pytest.mark.parametrize(("left", "outcome"), [(45, ChangeOutcome.DONE), (44, ChangeOutcome.FAILED)])
 def test_a_stray_for_which_time_is_too_short_is_a_failure_since_another_run_would_not_know_of_it(world, left, outcome):
-    _, seen = stray(world)
+    _, seen = unrequested_snapshot(world)
     world.left = left
-    (result,) = world.delete_strays(seen)
+    (result,) = world.delete_unrequested(seen)
     assert result.outcome is outcome
     assert world.cloud.calls("DeleteSnapshot") == (outcome is ChangeOutcome.DONE)

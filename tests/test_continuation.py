@@ -1,4 +1,4 @@
-"""Past the time limit: what is left is handed on, as long as runs get somewhere, and told when they do not."""
+"""Past the time limit: what is deferred is continued, as long as runs make progress, and fails when they do not."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from tests.fake_cloud import FakeCloud
 NOW = datetime(2026, 3, 2, 0, 5, tzinfo=UTC)
 EVENT = {"period": "hour"}
 CREATED = VolumeResult("vol-1", "P", Outcome.CREATED, "why", "snap-1")
-LEFT = VolumeResult("vol-2", "P", Outcome.LEFT, "not begun: 40 s left, 45 s needed")
+LEFT = VolumeResult("vol-2", "P", Outcome.DEFERRED, "not begun: 40 s left, 45 s needed")
 
 
 def report(*volumes, continuation=0, failures=(), changes=()):
-    left = tuple(f"{each.volume_id}: {each.reason}" for each in volumes if each.outcome is Outcome.LEFT)
+    left = tuple(f"{each.volume_id}: {each.reason}" for each in volumes if each.outcome is Outcome.DEFERRED)
     request = RunRequest(Period.HOUR, NOW, continuation=continuation)
-    return RunReport(request, volumes=volumes, left=left, failures=failures, changes=changes)
+    return RunReport(request, volumes=volumes, deferred=left, failures=failures, changes=changes)
 
 
 class Queue:
-    """Takes the events that are handed on."""
+    """Takes the events of runs that are continued."""
 
     def __init__(self, error=None):
         self.events = []
@@ -47,11 +47,11 @@ def test_what_is_left_is_handed_on_as_the_same_event_for_the_same_slot_with_a_co
     queue = Queue()
     concluded = continue_or_conclude(report(CREATED, LEFT), EVENT, NOW, queue)
     assert queue.events == [{"period": "hour", "time": "2026-03-02T00:05:00+00:00", "continuation": 1}]
-    assert concluded.is_handed_on
+    assert concluded.is_continued
     assert concluded.failures == ()
     assert (
         headline(concluded)
-        == "hour: 1 created, 0 shared, 0 already done, 0 deleted, 1 LEFT for want of time, handed on"
+        == "hour: 1 created, 0 shared, 0 already done, 0 deleted, 1 deferred (out of time), continued in another run"
     )
     parsed = parse_event(queue.events[0], NOW + timedelta(minutes=15))
     assert parsed == RunRequest(Period.HOUR, NOW, continuation=1)
@@ -85,18 +85,18 @@ def test_failures_of_a_run_that_is_handed_on_are_for_the_next_one_which_finds_th
         pytest.param(
             report(CREATED, LEFT, continuation=MAX_CONTINUATIONS), Queue(), "after 10 continuations", id="too many"
         ),
-        pytest.param(report(CREATED, LEFT), None, "the time allowed is over", id="nobody to hand on to"),
+        pytest.param(report(CREATED, LEFT), None, "the time allowed is over", id="nothing to invoke"),
         pytest.param(
             report(CREATED, LEFT),
             Queue(AwsError("Invoke", "AccessDeniedException", "no")),
-            "it could not be handed on, or that is not known: Invoke: AccessDeniedException: no",
+            "the next run could not be started, or that is not known: Invoke: AccessDeniedException: no",
             id="handing on fails",
         ),
     ],
 )
 def test_what_is_not_handed_on_fails_by_name_with_the_reason(given, queue, reason):
     concluded = continue_or_conclude(given, EVENT, NOW, queue)
-    assert not concluded.is_handed_on
+    assert not concluded.is_continued
     (failure,) = concluded.failures
     assert failure.startswith("vol-2: not begun: 40 s left")
     assert reason in failure
@@ -107,7 +107,7 @@ def test_what_is_not_handed_on_fails_by_name_with_the_reason(given, queue, reaso
 def test_deletions_are_progress_too():
     deleted = ChangeResult("snap-1", "vol-1", Change.DELETE, ChangeOutcome.DONE, "why")
     queue = Queue()
-    assert continue_or_conclude(report(LEFT, changes=(deleted,)), EVENT, NOW, queue).is_handed_on
+    assert continue_or_conclude(report(LEFT, changes=(deleted,)), EVENT, NOW, queue).is_continued
 
 
 def test_a_continuation_that_comes_when_its_slot_is_over_says_so():
@@ -141,7 +141,7 @@ def test_a_fleet_too_large_for_one_run_is_served_by_a_chain_each_volume_exactly_
     volumes = [cloud.volume(n) for n in range(100)]
     reports = chain(cloud, seconds=240)
     assert 2 < len(reports) <= MAX_CONTINUATIONS + 1
-    assert [each.is_handed_on for each in reports] == [True] * (len(reports) - 1) + [False]
+    assert [each.is_continued for each in reports] == [True] * (len(reports) - 1) + [False]
     assert reports[-1].failures == ()
     assert [len(cloud.of(volume)) for volume in volumes] == [1] * 100
 
@@ -178,21 +178,23 @@ def test_a_failure_that_no_other_run_would_find_is_told_at_once_and_nothing_is_h
 
     cloud.before = refuse
     ran = cloud.run("hour", seconds=120)
-    assert ran.left
+    assert ran.deferred
     queue = Queue()
     concluded = continue_or_conclude(ran, EVENT, cloud.clock.now, queue)
     assert queue.events == []
     assert "could not be described" in concluded.failures[0]
-    assert "a repetition of this event goes on" in concluded.failures[-1]
+    assert "a retry of this event does the rest" in concluded.failures[-1]
 
 
 def test_a_snapshot_whose_thaw_failed_is_told_at_once_since_its_slot_is_served():
     after = VolumeResult("vol-1", "P", Outcome.FAILED, "snap-1 was made, but hook failed", "snap-1")
-    given = replace(report(CREATED, LEFT, after, failures=("vol-1: hook failed",)), told_once=("vol-1: hook failed",))
+    given = replace(
+        report(CREATED, LEFT, after, failures=("vol-1: hook failed",)), unrepeatable_failures=("vol-1: hook failed",)
+    )
     queue = Queue()
     concluded = continue_or_conclude(given, EVENT, NOW, queue)
     assert queue.events == []
-    assert not concluded.is_handed_on
+    assert not concluded.is_continued
     assert concluded.failures[0] == "vol-1: hook failed"
 
 
@@ -208,7 +210,7 @@ def test_what_needs_no_room_is_done_although_the_others_wait_for_room_until_time
     result = cloud.run("day", seconds=900)
     assert {each.volume_id: each.outcome for each in result.volumes} == {
         shares.id: Outcome.SHARED,
-        waits.id: Outcome.LEFT,
+        waits.id: Outcome.DEFERRED,
         done.id: Outcome.ALREADY_DONE,
     }
     assert shared.tags["AUTO-SNAPSHOT-PERIOD"] == "hour day"

@@ -8,7 +8,7 @@ after all creates, and changes as soon as they are known, between the creates.
 In memory a process's end is an exception that no handler of errors sees, raised at the k-th call and at every later
 one, so that what `finally` does reaches nobody. The end after the last call is enumerated as well.
 
-Every call and every way is tried each time, in the hour's run with one schedule and in the day's with the other; at
+Every call and every way is tried each time, in the hourly run with one schedule and in the day's with the other; at
 night in both with both.
 """
 
@@ -79,7 +79,7 @@ def test_the_run_that_dies_has_everything_that_can_be_cut_short(schedule, period
     calls, report = gate.calls, gate.report
     assert report is not None
     assert {"create_snapshot", "create_snapshots", "send pre-script", "send post-script"} <= set(calls)
-    assert {"set_consistency", "set_keepers", "delete_snapshot", "count_pending"} <= set(calls)
+    assert {"set_consistency", "set_periods", "delete_snapshot", "count_pending"} <= set(calls)
     # A freeze that the cap made vain, and the looks of the 15-second rule.
     assert calls.count("send pre-script") > len(report.hooks) == 2
     assert calls.count("list_snapshots") == 1 + 3

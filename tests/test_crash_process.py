@@ -25,7 +25,7 @@ BEYOND_THE_LAST = 10_000
 
 @pytest.fixture(scope="module")
 def night(tmp_path_factory):
-    """The fleet after the hour's run, and the process from which those that die are forked."""
+    """The fleet after the hourly run, and the process from which those that die are forked."""
     with endpoint(Rules()) as (_, rules):
         handler.clients.cache_clear()
         fleet = EndpointFleet(rules, tmp_path_factory.mktemp("crash"))
@@ -38,7 +38,7 @@ def night(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def die(night):
-    """Let the day's run die and be repeated, and tell which requests it made and what it left."""
+    """Let the daily run die and be repeated, and tell which requests it made and what it left."""
     fleet = night.fleet
     saved, ever = fleet.save(), copy.deepcopy(night.history.ever)
 

@@ -160,7 +160,7 @@ def test_refusals_that_the_count_does_not_explain_are_waited_out_and_not_hammere
 
     cloud.before = full
     report = cloud.run("hour", seconds=300)
-    assert len(report.left) == 1
+    assert len(report.deferred) == 1
     assert tried.count("CreateSnapshot") <= 300 / 5
 
 
@@ -169,8 +169,8 @@ def test_what_a_run_never_gets_room_for_is_left_by_name_in_time(cloud):
     cloud.snapshot("vol-other", "hour")
     cloud.volume(1)
     report = cloud.run("hour", seconds=600)
-    assert report.left
-    assert report.left[0].startswith("vol-00000001: ")
+    assert report.deferred
+    assert report.deferred[0].startswith("vol-00000001: ")
     assert cloud.clock.slept <= 600 - 45
 
 

@@ -13,7 +13,7 @@ SHOWN = (
     "its tag Auto-Snapshot selects nothing",
     "one instant with the",
     "was started in this hour",
-    "the policy keeps none for the month",
+    "the policy keeps no monthly snapshots",
     "is currently in use by",
     "is locked",
     "failed, and a newer completed one exists",

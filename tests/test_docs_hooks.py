@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lambda_function.hooks.command import CONTRACT, OFFERED, HookPlan, Stage, check_parameters, parameters_for
+from lambda_function.hooks.command import CONTRACT, OFFERED, FreezePlan, Stage, check_parameters, parameters_for
 from lambda_function.hooks.freeze import AUTO_THAWED, CANCEL_SECONDS, CREATE_SECONDS, NOT_FROZEN, POST_ATTEMPTS
 from lambda_function.inputs.policy import Parameter, Policy, parse_policy
 from lambda_function.model.ec2 import Consistency
@@ -33,7 +33,7 @@ def document():
 @pytest.fixture
 def plan(document):
     declared = HookDocument("DOC", "1", frozenset(document["parameters"]))
-    return HookPlan(declared, ("i-1",), ("vol-00000001",), "P", "hour", 60)
+    return FreezePlan(declared, ("i-1",), ("vol-00000001",), "P", "hour", 60)
 
 
 def rows(title):

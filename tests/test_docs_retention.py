@@ -14,9 +14,9 @@ from lambda_function.model.ec2 import Snapshot, SnapshotState, Volume
 from lambda_function.model.period import Period
 from lambda_function.model.request import RunRequest
 from lambda_function.model.result import Change, Outcome
-from lambda_function.model.tags import TagKeys, parse_keepers
+from lambda_function.model.tags import TagKeys, parse_periods
 from lambda_function.plan.due import plan_run
-from lambda_function.plan.retention import judge
+from lambda_function.plan.retention import apply_retention
 from lambda_function.run.prune import kept_for, plan_prune
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -47,7 +47,7 @@ def snapshot_of(row):
         "vol-1",
         moment(row["started"]),
         SnapshotState(row["state"]),
-        parse_keepers(row["kept for"]),
+        parse_periods(row["kept for"]),
         None if row["policy"] == "-" else row["policy"],
     )
 
@@ -60,19 +60,19 @@ def decided(head, rows):
     request = RunRequest(period, moment(head["time"]))
     volume = Volume("vol-1", "in-use", {KEYS.selection: head["policy"]}, ("i-1",))
     (plan,) = plan_run(request, policies, [volume], [snapshot_of(row) for row in rows], KEYS).volumes
-    assert plan.count is not None
+    assert plan.retain_count is not None
     known = {snapshot.id: snapshot for snapshot in plan.snapshots}
     result = {}
-    serving = plan.serving
+    slot_snapshot = plan.slot_snapshot
     if plan.outcome is Outcome.WOULD_CREATE:
-        serving = Snapshot("new", "vol-1", request.time, SnapshotState.PENDING, (period.value,), head["policy"])
-    if serving is not None:
-        known[serving.id] = kept_for(serving, period)
-    serving_id = serving.id if serving else None
-    for planned in plan_prune(period, plan.count, list(known.values()), serving_id, with_kept=True):
+        slot_snapshot = Snapshot("new", "vol-1", request.time, SnapshotState.PENDING, (period.value,), head["policy"])
+    if slot_snapshot is not None:
+        known[slot_snapshot.id] = kept_for(slot_snapshot, period)
+    slot_snapshot_id = slot_snapshot.id if slot_snapshot else None
+    for planned in plan_prune(period, plan.retain_count, list(known.values()), slot_snapshot_id, with_kept=True):
         result[planned.snapshot.id] = (planned.change.value, planned.reason)
-    if plan.outcome is Outcome.WOULD_SHARE and serving_id:
-        result[serving_id] = (Change.JOIN.value, result[serving_id][1])
+    if plan.outcome is Outcome.WOULD_SHARE and slot_snapshot_id:
+        result[slot_snapshot_id] = (Change.JOIN.value, result[slot_snapshot_id][1])
     return plan, result
 
 
@@ -100,9 +100,13 @@ def test_the_documented_day_shares_the_hour_s_snapshot_and_keeps_three():
     plan, result = decided(head, rows)
     assert plan.outcome is Outcome.WOULD_SHARE
     kept = [name for name, (change, _) in result.items() if change in ("keep", "join")]
-    assert len(kept) == plan.count == 3
-    bearing = [kept_for(plan.serving, Period.DAY), *plan.snapshots]
-    assert [verdict.snapshot.id for verdict in judge(Period.DAY, 3, bearing, plan.serving.id) if verdict.keep] == kept
+    assert len(kept) == plan.retain_count == 3
+    bearing = [kept_for(plan.slot_snapshot, Period.DAY), *plan.snapshots]
+    assert [
+        verdict.snapshot.id
+        for verdict in apply_retention(Period.DAY, 3, bearing, plan.slot_snapshot.id)
+        if verdict.keep
+    ] == kept
 
 
 def faults(name, value):

@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from lambda_function.hooks.command import HookPlan, Stage, check_parameters, parameters_for
+from lambda_function.hooks.command import FreezePlan, Stage, check_parameters, parameters_for
 from lambda_function.ports import HookDocument
 from tests.system.agent import RefusedError, checked, document_content
 
@@ -24,7 +24,7 @@ def plan_for(logical_id, **fields):
         "timeout_seconds": 600,
         "devices": {"i-0123456789abcdef0": {"vol-0123456789abcdef0": "/dev/sda1", "vol-01234567": "xvdb; reboot"}},
     }
-    return HookPlan(**{**usual, **fields})
+    return FreezePlan(**{**usual, **fields})
 
 
 @pytest.mark.parametrize("logical_id", DOCUMENTS)

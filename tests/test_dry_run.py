@@ -37,12 +37,12 @@ def test_a_dry_run_tells_of_each_volume_what_a_run_would_do_and_of_each_snapshot
         ),
         VolumeResult("vol-00000005", "D", Outcome.WOULD_CREATE, due, consistency=Consistency.CRASH),
     )
-    kept = "number 1 of the newest 1 for the day"
+    kept = "1st newest daily snapshot; the policy keeps 1"
     assert report.changes == tuple(
         ChangeResult(snapshot_id, volume_id, change, ChangeOutcome.PLANNED, reason)
         for snapshot_id, volume_id, change, reason in [
             (shared.id, volume.id, Change.KEEP, kept),
-            (old.id, volume.id, Change.DELETE, "number 2 for the day, where the policy keeps 1"),
+            (old.id, volume.id, Change.DELETE, "2nd newest daily snapshot; the policy keeps 1"),
             *(("(new)", each.id, Change.KEEP, kept) for each in pair),
             (serving.id, done.id, Change.KEEP, kept),
             ("(new)", "vol-00000005", Change.KEEP, kept),

@@ -23,7 +23,7 @@ def targets(*names, faults=()):
     return TargetSet({name: Target(name[:12], name[13:], "r") for name in names}, tuple(faults))
 
 
-class Queue:
+class SelfInvoker:
     def __init__(self, refuses=()):
         self.events = []
         self.refuses = refuses
@@ -40,48 +40,56 @@ class Queue:
 
 
 def test_each_target_and_the_own_place_get_the_event_with_their_name_and_the_time_of_this_run():
-    queue = Queue()
+    self_invoker = SelfInvoker()
     event = {"period": "day", "policies": ["P"], "force": True}
-    outcome = fan_out(RunRequest(Period.DAY, NOW, force=True), event, targets(*NAMES), OWN, queue)
+    outcome = fan_out(RunRequest(Period.DAY, NOW, force=True), event, targets(*NAMES), OWN, self_invoker)
     everybody = sorted((*NAMES, OWN))
-    assert queue.sorted() == [{**event, "time": "2026-03-02T00:05:00+00:00", "target": name} for name in everybody]
+    assert self_invoker.sorted() == [
+        {**event, "time": "2026-03-02T00:05:00+00:00", "target": name} for name in everybody
+    ]
     assert outcome.started == (OWN, *NAMES)
-    assert outcome.unserved == ()
+    assert outcome.target_faults == ()
 
 
 def test_the_own_account_and_region_among_the_targets_has_one_run():
-    queue = Queue()
-    fan_out(RunRequest(Period.DAY, NOW), {"period": "day"}, targets(*NAMES, OWN), OWN, queue)
-    assert [event["target"] for event in queue.sorted()] == sorted((*NAMES, OWN))
+    self_invoker = SelfInvoker()
+    fan_out(RunRequest(Period.DAY, NOW), {"period": "day"}, targets(*NAMES, OWN), OWN, self_invoker)
+    assert [event["target"] for event in self_invoker.sorted()] == sorted((*NAMES, OWN))
 
 
 def test_what_could_not_be_started_is_given_to_the_own_place_s_run_to_tell_and_the_others_have_theirs():
-    queue = Queue(refuses=NAMES[1:2])
+    self_invoker = SelfInvoker(refuses=NAMES[1:2])
     found = targets(*NAMES, faults=["/t/x: must be an object"])
-    outcome = fan_out(RunRequest(Period.DAY, NOW), {"period": "day"}, found, OWN, queue)
+    outcome = fan_out(RunRequest(Period.DAY, NOW), {"period": "day"}, found, OWN, self_invoker)
     assert outcome.started == (OWN, NAMES[0], NAMES[2])
-    assert outcome.unserved == (
+    assert outcome.target_faults == (
         "/t/x: must be an object",
         f"target {NAMES[1]}: its run could not be started, or that is not known: Invoke: TooManyRequestsException: no",
     )
-    (own,) = [event for event in queue.events if event["target"] == OWN]
-    assert own["unserved"] == list(outcome.unserved)
+    (own,) = [event for event in self_invoker.events if event["target"] == OWN]
+    assert own["target_faults"] == list(outcome.target_faults)
     parsed = parse_event(own, NOW)
     assert isinstance(parsed, RunRequest)
-    assert parsed.unserved == outcome.unserved
+    assert parsed.target_faults == outcome.target_faults
 
 
 def test_many_faults_are_counted_so_that_the_event_stays_small():
-    queue = Queue()
-    fan_out(RunRequest(Period.DAY, NOW), {"period": "day"}, targets(faults=[f"{n:03}" for n in range(100)]), OWN, queue)
-    (own,) = queue.events
-    assert own["unserved"] == [*(f"{n:03}" for n in range(20)), "and 80 more, each in the log"]
+    self_invoker = SelfInvoker()
+    fan_out(
+        RunRequest(Period.DAY, NOW),
+        {"period": "day"},
+        targets(faults=[f"{n:03}" for n in range(100)]),
+        OWN,
+        self_invoker,
+    )
+    (own,) = self_invoker.events
+    assert own["target_faults"] == [*(f"{n:03}" for n in range(20)), "and 80 more, each in the log"]
     assert isinstance(parse_event(own, NOW), RunRequest)
 
 
 def test_where_the_own_place_cannot_be_started_the_event_is_repeated():
     with pytest.raises(AwsError):
-        fan_out(RunRequest(Period.DAY, NOW), {"period": "day"}, targets(*NAMES), OWN, Queue(refuses=[OWN]))
+        fan_out(RunRequest(Period.DAY, NOW), {"period": "day"}, targets(*NAMES), OWN, SelfInvoker(refuses=[OWN]))
 
 
 @pytest.mark.parametrize(

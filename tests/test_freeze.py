@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from lambda_function.errors import AwsError, NoAnswerError, OutOfTimeError, RequestRejectedError
-from lambda_function.hooks.freeze import Held, seconds_needed
+from lambda_function.hooks.freeze import FreezeResult, seconds_needed
 from tests.fake_clock import START
 from tests.fake_ssm import Reply
 from tests.freezing import BOTH, POST, PRE, SECOND, Freezing, steps
@@ -41,7 +41,7 @@ def test_a_freeze_that_goes_well_proves_all_its_volumes_and_tells_every_step_wit
     two.told(POST, "i-2", Reply(output="auto-snapshots: held-ms 900\nauto-snapshots: held yes\n"))
     held = two.around()
     assert steps(held) == WELL
-    assert held == Held("result", frozenset({BOTH, SECOND}), None, None, True, 2000, 1500, held.steps)
+    assert held == FreezeResult("result", frozenset({BOTH, SECOND}), None, None, True, 2000, 1500, held.steps)
 
 
 def test_all_instances_are_told_until_when_a_pre_may_begin_and_none_until_when_a_post_may(two):
@@ -85,7 +85,7 @@ def test_a_pre_that_fails_on_one_instance_is_named_and_both_are_thawed(two):
         "3.0 s post-script i-1: success",
     ]
     problem = "pre on i-1: Failed (exit 201: fsfreeze: busy)"
-    assert held == Held(None, frozenset(), problem, None, True, None, 1500, held.steps)
+    assert held == FreezeResult(None, frozenset(), problem, None, True, None, 1500, held.steps)
 
 
 def test_when_pre_fails_on_both_instances_both_are_named(two):
@@ -170,7 +170,9 @@ def test_a_create_that_fails_unexpectedly_is_told_and_thawed(one):
 
     held = one.around(burst)
     assert steps(held)[2:] == ["1.5 s post-script i-1: sent", "3.0 s post-script i-1: success"]
-    assert held == Held(None, frozenset(), "unexpected ZeroDivisionError: ours", None, True, 0, 1500, held.steps)
+    assert held == FreezeResult(
+        None, frozenset(), "unexpected ZeroDivisionError: ours", None, True, 0, 1500, held.steps
+    )
 
 
 def test_a_create_that_made_nothing_proves_nothing_and_is_told(one):

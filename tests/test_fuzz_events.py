@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lambda_function.errors import ConfigurationError, shown
+from lambda_function.errors import ConfigurationError, quoted
 from lambda_function.inputs.event import parse_event
 from lambda_function.model.period import Period
 from lambda_function.model.request import HookCheckRequest, RunRequest
@@ -117,7 +117,7 @@ def test_a_field_that_is_wrong_is_named_with_its_value_and_with_what_it_may_be(e
     text = str(raised.value)
     assert text.startswith(f'event field "{field}')
     assert "must be" in text
-    assert shown(value) in text or isinstance(value, list)
+    assert quoted(value) in text or isinstance(value, list)
 
 
 @cases(8_000)

@@ -92,7 +92,7 @@ def stage():
 def test_any_text_is_a_policy_or_has_faults_that_name_parameter_and_what_is_allowed(text, secure):
     outcome = parse_policy(Parameter(NAME, text, secure=secure))
     if isinstance(outcome, Policy):
-        assert any(outcome.count(period) is not None for period in Period)
+        assert any(outcome.retain_count(period) is not None for period in Period)
         return
     assert outcome
     for fault in map(str, outcome):
@@ -162,7 +162,7 @@ def test_a_faulty_policy_costs_its_volumes_nothing_and_fails_the_run_while_other
         assert NAME in failure
         assert cloud.ssm.sent == []
         return
-    count = outcome.count(Period(period))
+    count = outcome.retain_count(Period(period))
     if count is None:
         assert held(cloud, one, other) == before
     elif count == 0:

@@ -14,10 +14,10 @@ from lambda_function.model.tags import (
     MAX_TAG_VALUE,
     MAX_TAGS,
     copied_tags,
-    format_keepers,
+    format_periods,
     near_miss,
     own_tags,
-    parse_keepers,
+    parse_periods,
     policy_named_by,
     set_can_copy,
     snapshot_tags,
@@ -65,13 +65,13 @@ volume_tags = st.tuples(tags, st.sampled_from([{}, {KEYS.selection: "P"}, {KEYS.
 @cases(7_000)
 @given(period_values)
 def test_words_of_a_period_tag_survive_being_read_and_written(value):
-    keepers = parse_keepers(value)
-    written = format_keepers(keepers)
-    assert parse_keepers(written) == keepers
-    assert set(keepers) == set(value.split())
+    periods = parse_periods(value)
+    written = format_periods(periods)
+    assert parse_periods(written) == periods
+    assert set(periods) == set(value.split())
     assert len(written) <= len(value)
-    known = [word for word in keepers if word in PERIODS]
-    assert list(keepers[: len(known)]) == known == [each for each in map(str, Period) if each in known]
+    known = [word for word in periods if word in PERIODS]
+    assert list(periods[: len(known)]) == known == [each for each in map(str, Period) if each in known]
 
 
 @cases(7_000)
@@ -148,10 +148,10 @@ def test_runs_touch_only_what_is_ours_and_only_for_their_period(cloud, periods):
 
 def check_changes(before, cloud, period):
     for each, (tags_before, volume_id) in before.items():
-        ours = period in parse_keepers(tags_before.get(KEYS.period, ""))
+        ours = period in parse_periods(tags_before.get(KEYS.period, ""))
         selected = volume_id in cloud.volumes and policy_named_by(cloud.volumes[volume_id].tags, KEYS) in cloud.policies
         if each not in cloud.snapshots:
-            assert parse_keepers(tags_before[KEYS.period]) == (period,)
+            assert parse_periods(tags_before[KEYS.period]) == (period,)
             assert selected
             continue
         tags_now = cloud.snapshots[each].tags
@@ -160,8 +160,8 @@ def check_changes(before, cloud, period):
         assert selected
         assert tags_before.keys() == tags_now.keys()
         assert all(tags_now[key] == value for key, value in tags_before.items() if key != KEYS.period)
-        lost = {*parse_keepers(tags_before[KEYS.period])} - {*parse_keepers(tags_now[KEYS.period])}
-        gained = {*parse_keepers(tags_now[KEYS.period])} - {*parse_keepers(tags_before[KEYS.period])}
+        lost = {*parse_periods(tags_before[KEYS.period])} - {*parse_periods(tags_now[KEYS.period])}
+        gained = {*parse_periods(tags_now[KEYS.period])} - {*parse_periods(tags_before[KEYS.period])}
         assert (lost == {period} and ours) or (not lost and period in gained and gained <= PERIODS)
 
 
@@ -169,6 +169,6 @@ def check_created(stored, cloud, period):
     check_accepted(stored.tags)
     of_volume = cloud.volumes[stored.volume_id].tags
     assert policy_named_by(stored.tags, KEYS) == policy_named_by(of_volume, KEYS)
-    assert parse_keepers(stored.tags[KEYS.period]) == (period,)
+    assert parse_periods(stored.tags[KEYS.period]) == (period,)
     assert stored.tags[KEYS.consistency] in [*Consistency]
     assert len(stored.description) <= MAX_DESCRIPTION

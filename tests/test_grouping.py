@@ -6,7 +6,7 @@ from lambda_function.model.ec2 import Consistency, Instance, Volume
 from lambda_function.model.period import Period
 from lambda_function.model.result import Outcome
 from lambda_function.model.tags import TagKeys
-from lambda_function.plan.create_calls import arrange
+from lambda_function.plan.create_calls import plan_creates
 from lambda_function.plan.due import VolumePlan
 
 KEYS = TagKeys("AUTO-SNAPSHOT")
@@ -23,7 +23,7 @@ def instance(name, *numbers, root=None, state="running"):
 
 
 def units(plans, instances):
-    return arrange(plans, instances, KEYS, Period.DAY)
+    return plan_creates(plans, instances, KEYS, Period.DAY)
 
 
 def test_the_due_volumes_of_an_instance_are_one_call():
@@ -79,9 +79,9 @@ def test_several_policies_of_one_instance_are_one_call_that_names_them():
     ],
 )
 def test_volumes_are_taken_singly_where_one_call_cannot_express_it(plans, instances):
-    arranged = units(plans, instances)
-    assert [unit.is_set for unit in arranged] == [False] * len(plans)
-    assert [unit.volume_ids for unit in arranged] == [(plan.volume.id,) for plan in plans]
+    calls = units(plans, instances)
+    assert [unit.is_set for unit in calls] == [False] * len(plans)
+    assert [unit.volume_ids for unit in calls] == [(plan.volume.id,) for plan in plans]
 
 
 def test_forty_exclusions_still_fit():

@@ -94,9 +94,9 @@ def test_everything_is_found_on_an_endpoint_that_pages_strictly(account, rules, 
     answer = invoke({"period": "hour"})
     assert answer["summary"]["created"] == len(volumes)
     assert answer["summary"]["deleted"] == 2 * len(volumes)
-    describing = [parameters for name, parameters in rules.requests if name.startswith("describe")]
-    assert describing
-    assert all("MaxResults" in parameters for parameters in describing)
+    reading = [parameters for name, parameters in rules.requests if name.startswith("describe")]
+    assert reading
+    assert all("MaxResults" in parameters for parameters in reading)
 
 
 def test_the_number_of_calls_is_pages_plus_creates_plus_changes_plus_a_last_look(account, rules):
@@ -112,7 +112,7 @@ def test_the_number_of_calls_is_pages_plus_creates_plus_changes_plus_a_last_look
     assert Counter(rules.calls) == {
         "describe_volumes": 1,
         "describe_instances": 1,
-        "describe_snapshots": 1 + 1,  # the walk and the last look
+        "describe_snapshots": 1 + 1,  # the walk and the recheck
         "create_snapshots": 1,
         "create_snapshot": 4,
         "delete_snapshot": 8,
@@ -261,7 +261,7 @@ def test_a_run_s_metrics_are_its_counts_that_are_not_zero_and_its_completion_by_
     invoke({"period": "hour"})
     assert metrics_in(capsys.readouterr().out) == {
         ("AutoSnapshots", "SnapshotsCreated"): [1],
-        ("AutoSnapshots", "VolumesWithUnknownPolicy"): [2],
+        ("AutoSnapshots", "VolumesWithoutPolicy"): [2],
         ("AutoSnapshots", "RunsCompleted", "Period=hour"): [1],
         ("AutoSnapshots", "NewestSnapshotAge", "Period=hour"): [200],
     }
@@ -287,7 +287,7 @@ def test_a_failed_run_has_its_metrics_as_well(account, rules, capsys):
     with pytest.raises(RunFailedError):
         invoke({"period": "hour"})
     assert metrics_in(capsys.readouterr().out) == {
-        ("AutoSnapshots", "SnapshotsFailed"): [2],
+        ("AutoSnapshots", "VolumesFailed"): [2],
         ("AutoSnapshots", "RunsCompleted", "Period=hour"): [1],
     }
 
@@ -310,8 +310,8 @@ def test_what_the_time_left_does_not_allow_is_handed_to_the_function_itself_and_
     assert given["InvocationType"] == "Event"
     assert json.loads(given["Payload"]) == {"period": "hour", "time": "2026-03-02T00:05:00+00:00", "continuation": 1}
     assert 0 < len(account.snapshots()) < 40
-    assert answer["summary"]["left"] == 40 - len(account.snapshots())
-    assert "handed on" in answer["message"]
+    assert answer["summary"]["deferred"] == 40 - len(account.snapshots())
+    assert "continued in another run" in answer["message"]
     assert ("AutoSnapshots", "RunsCompleted", "Period=hour") not in metrics_in(capsys.readouterr().out)
     rules.calls.clear()
     rules.calls.append("describe_volumes")

@@ -1,4 +1,4 @@
-"""`hooks --check`: every hook is dry-run where it would run; nothing is frozen, nothing snapshotted."""
+"""`hooks check`: every hook is dry-run where it would run; nothing is frozen, nothing snapshotted."""
 
 from __future__ import annotations
 

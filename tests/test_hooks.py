@@ -543,7 +543,7 @@ def test_no_stage_is_begun_that_no_run_s_time_could_also_undo(cloud, on_failure,
         assert consistency(cloud, volume) == ["crash"]
         assert "s left" in report.warnings[0]
     else:
-        assert "s left" in report.left[0]
+        assert "s left" in report.deferred[0]
 
 
 def test_a_freeze_that_only_this_run_has_no_time_for_is_left_to_the_next_unless_crash_will_do(cloud, on_failure):
@@ -562,11 +562,11 @@ def test_a_freeze_that_only_this_run_has_no_time_for_is_left_to_the_next_unless_
     if on_failure == "continue":  # a crash-consistent one now is better than one that may never come
         assert outcomes == [Outcome.CREATED] * 2
         return
-    assert outcomes.count(Outcome.LEFT) == 1
-    assert len(report.left) == 1
+    assert outcomes.count(Outcome.DEFERRED) == 1
+    assert len(report.deferred) == 1
     cloud.ssm.before = lambda called, target: None
     again = cloud.run("hour", seconds=900)
-    assert again.left == ()
+    assert again.deferred == ()
     assert all(cloud.of(volume, "hour") for volume in volumes)
 
 
@@ -652,7 +652,7 @@ def test_when_the_snapshot_to_be_shared_is_lost_its_own_is_taken_under_the_hook_
     lost = cloud.snapshot(volume, "hour", timedelta(minutes=10))
 
     def lose(operation, target):
-        if target == "last look":
+        if target == "recheck":
             cloud.snapshots.pop(lost.id, None)
 
     cloud.before = lose

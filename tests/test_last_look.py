@@ -20,7 +20,7 @@ def cloud():
 
 def at_last_look(cloud, action):
     def hook(called, target):
-        if (called, target) == ("DescribeSnapshots", "last look"):
+        if (called, target) == ("DescribeSnapshots", "recheck"):
             cloud.before = lambda *_: None
             action()
 
@@ -35,7 +35,7 @@ def test_a_snapshot_that_another_run_joined_meanwhile_leaves_the_plan(cloud):
     assert old.id in cloud.snapshots
     assert old.tags[KEYS.period] == "hour day"
     (change,) = report.changes
-    assert change.outcome is ChangeOutcome.LEFT
+    assert change.outcome is ChangeOutcome.CHANGED_SINCE
     assert "it is now kept for hour day" in change.reason
     assert report.failures == ()
 
@@ -54,7 +54,7 @@ def test_a_snapshot_that_changed_its_state_meanwhile_leaves_the_plan(cloud):
     old = cloud.snapshot(volume, "hour", 3 * HOUR)
     at_last_look(cloud, lambda: setattr(old, "state", SnapshotState.RECOVERING))
     report = cloud.run("hour")
-    assert report.changes[0].outcome is ChangeOutcome.LEFT
+    assert report.changes[0].outcome is ChangeOutcome.CHANGED_SINCE
     assert old.id in cloud.snapshots
 
 
@@ -134,7 +134,7 @@ def test_without_the_last_look_nothing_is_deleted_and_the_run_fails(cloud):
     old = cloud.snapshot(volume, "hour", 3 * HOUR)
 
     def fail(called, target):
-        if target == "last look":
+        if target == "recheck":
             raise refused(called)
 
     cloud.before = fail
@@ -159,7 +159,7 @@ def test_an_unexpected_fault_of_the_last_look_is_told_and_costs_the_run_no_repor
     (change,) = report.changes
     assert (change.outcome, change.snapshot_id) == (ChangeOutcome.FAILED, gone.id)
     assert "unexpected ZeroDivisionError: ours" in report.failures[0]
-    assert "unexpected at the last look" in caplog.text
+    assert "unexpected at the recheck" in caplog.text
 
 
 def test_deletions_that_time_does_not_allow_are_named(cloud):
@@ -175,5 +175,5 @@ def test_deletions_that_time_does_not_allow_are_named(cloud):
     assert report.volumes[0].outcome is Outcome.CREATED
     assert old.id in cloud.snapshots
     assert report.failures == ()
-    assert report.left[0].startswith(f"{old.id} of {volume.id}: ")
-    assert "s left" in report.left[0]
+    assert report.deferred[0].startswith(f"{old.id} of {volume.id}: ")
+    assert "s left" in report.deferred[0]

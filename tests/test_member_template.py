@@ -25,14 +25,14 @@ from tests.template import MEMBER_PATH, PATH, load
 TEMPLATE = load(MEMBER_PATH)
 AT_HOME_ONLY = {
     "WriteTheLog",
-    "TellOfFailedEvents",
+    "PublishFailedEvents",
     "SendTraces",
-    "ContinueItself",
+    "InvokeSelf",
     "ListPolicies",
     "ReadEncryptedPolicies",
     "DecryptPolicies",
     "ListTargets",
-    "TakeOnMemberRoles",
+    "AssumeMemberRoles",
 }
 """Statements of the function's own role about its log, its topic, itself, its policies and its targets."""
 

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from lambda_function.aws.rate_limit import BURST, CREATES_PER_SECOND, SLOWEST, Pace, Paces
+from lambda_function.aws.rate_limit import BURST, CREATES_PER_SECOND, SLOWEST, RateLimits, TokenBucket
 
 
 class Clock:
@@ -30,7 +30,7 @@ def clock():
 
 @pytest.fixture
 def pace(clock):
-    return Pace(5.0, clock, clock.sleep)
+    return TokenBucket(5.0, clock, clock.sleep)
 
 
 EC2_BURST = 100.0
@@ -58,7 +58,7 @@ def test_an_idle_bucket_fills_up_to_the_burst_and_no_further(pace, clock):
 
 
 def test_what_is_held_back_is_for_urgent_calls(pace, clock):
-    pace.hold_back(40)
+    pace.reserve(40)
     take(pace, int(BURST) - 40)
     assert clock.slept == 0
     take(pace, 40, urgent=True)
@@ -68,9 +68,9 @@ def test_what_is_held_back_is_for_urgent_calls(pace, clock):
 
 
 def test_set_free_it_is_for_all(pace, clock):
-    pace.hold_back(40)
+    pace.reserve(40)
     take(pace, int(BURST) - 40)
-    pace.hold_back(0)
+    pace.reserve(0)
     take(pace, 40)
     assert clock.slept == 0
 
@@ -124,7 +124,7 @@ def test_where_others_use_the_bucket_too_most_of_what_is_left_is_used_and_few_ca
 
 def test_many_threads_together_take_no_more_than_the_bucket_has():
     taken: list[int] = []
-    pace = Pace(5.0, lambda: 0.0, lambda seconds: None)
+    pace = TokenBucket(5.0, lambda: 0.0, lambda seconds: None)
 
     def take_six():
         for _ in range(6):
@@ -141,11 +141,11 @@ def test_many_threads_together_take_no_more_than_the_bucket_has():
 
 
 def test_each_api_has_a_bucket_of_its_own_and_both_creates_hold_back(clock):
-    paces = Paces.at(clock, clock.sleep)
-    paces.hold_back_creates(int(BURST))
-    take(paces.delete, int(BURST))
-    take(paces.tag, int(BURST))
+    rate_limits = RateLimits.at(clock, clock.sleep)
+    rate_limits.reserve_creates(int(BURST))
+    take(rate_limits.delete, int(BURST))
+    take(rate_limits.tag, int(BURST))
     assert clock.slept == 0
-    take(paces.create, int(BURST), urgent=True)
-    take(paces.create_set, int(BURST), urgent=True)
+    take(rate_limits.create, int(BURST), urgent=True)
+    take(rate_limits.create_set, int(BURST), urgent=True)
     assert clock.slept == 0

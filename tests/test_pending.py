@@ -6,9 +6,9 @@ import threading
 
 import pytest
 
-from lambda_function.deadline import TimeBudget
+from lambda_function.deadline import Deadline
 from lambda_function.errors import OutOfTimeError
-from lambda_function.run.pending_quota import REFUSED_SECONDS, TRY_AGAIN_SECONDS, PendingRoom
+from lambda_function.run.pending_quota import REFUSED_SECONDS, TRY_AGAIN_SECONDS, PendingQuota
 from tests.fake_clock import Clock
 
 
@@ -23,10 +23,10 @@ class Full:
         self.seconds = seconds
         self.counts = 0
         self.refusals = 0
-        self.room = PendingRoom(self._count, self.budget())
+        self.room = PendingQuota(self._count, self.deadline())
 
-    def budget(self) -> TimeBudget:
-        return TimeBudget(
+    def deadline(self) -> Deadline:
+        return Deadline(
             lambda: self.seconds - self.clock.slept, self.clock.sleep, self.clock.elapsed, lambda: self.clock.now
         )
 
@@ -102,7 +102,7 @@ def test_a_try_takes_half_a_minute_s_trust_before_it_and_costs_one_refusal():
 
 def test_creates_refused_together_teach_no_more_than_one():
     account = Full(10)
-    budget = account.budget()
+    deadline = account.deadline()
     account.room.refused(0)
     account.clock.sleep(REFUSED_SECONDS)
     waits = iter(range(16))
@@ -112,9 +112,9 @@ def test_creates_refused_together_teach_no_more_than_one():
         if next(waits, None) is not None:
             account.room.refused(0)
 
-    account.room._budget = TimeBudget(budget.time_left, all_at_once, budget.elapsed, budget.now)
+    account.room._deadline = Deadline(deadline.time_left, all_at_once, deadline.elapsed, deadline.now)
     account.room.refused(0)
-    account.room._budget = budget
+    account.room._deadline = deadline
     assert account.believed() == 9
 
 
@@ -132,7 +132,7 @@ def test_a_refusal_is_known_at_once_though_somebody_waits_for_room():
     """Behind the one who waits it would be known when room was found, and all of that room thought free."""
     account = Full(10)
     account.room.refused(0)
-    budget, waits, told = account.budget(), threading.Event(), threading.Event()
+    deadline, waits, told = account.deadline(), threading.Event(), threading.Event()
 
     def sleep(seconds: float) -> None:
         if threading.current_thread() is waiter:
@@ -140,7 +140,7 @@ def test_a_refusal_is_known_at_once_though_somebody_waits_for_room():
             assert told.wait(10)
             account.pending = 0
 
-    account.room._budget = TimeBudget(budget.time_left, sleep, budget.elapsed, budget.now)
+    account.room._deadline = Deadline(deadline.time_left, sleep, deadline.elapsed, deadline.now)
     waiter = threading.Thread(target=account.create)
     waiter.start()
     assert waits.wait(10)

@@ -110,7 +110,7 @@ def test_the_role_s_actions_are_enough_for_all_that_the_function_does(whole_run)
         "hooks: 1 ready",
         "day: 0 created, 3 shared, 0 already done, 0 deleted",
         "hour: 6 created, 0 shared, 0 already done, 3 deleted, 1 released",
-        "hour: 3 created, 0 shared, 0 already done, 0 deleted, 3 LEFT for want of time, handed on",
+        "hour: 3 created, 0 shared, 0 already done, 0 deleted, 3 deferred (out of time), continued in another run",
     ]
 
 

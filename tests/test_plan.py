@@ -30,9 +30,9 @@ def volume(policy="ALL", state="available", instances=(), key="AUTO-SNAPSHOT", n
     return Volume(f"vol-{number:08x}", state, {key: policy}, instances)
 
 
-def snapshot(keepers, minutes_ago, state=SnapshotState.COMPLETED, policy="ALL", number=1, volume_id="vol-00000001"):
+def snapshot(periods, minutes_ago, state=SnapshotState.COMPLETED, policy="ALL", number=1, volume_id="vol-00000001"):
     return Snapshot(
-        f"snap-{number:08x}", volume_id, NOW - timedelta(minutes=minutes_ago), state, tuple(keepers.split()), policy
+        f"snap-{number:08x}", volume_id, NOW - timedelta(minutes=minutes_ago), state, tuple(periods.split()), policy
     )
 
 
@@ -62,7 +62,7 @@ def plan_one(volume, *snapshots, period="day", **fields):
     ],
 )
 def test_what_is_due(period, snapshots, outcome):
-    listed = [snapshot(keepers, minutes, number=n) for n, (keepers, minutes) in enumerate(snapshots)]
+    listed = [snapshot(periods, minutes, number=n) for n, (periods, minutes) in enumerate(snapshots)]
     plan = plan_one(volume(), *listed, period=period)
     assert plan.outcome == outcome
     assert plan.reason
@@ -92,7 +92,7 @@ def test_the_newest_of_several_candidates_is_shared():
     plan = plan_one(
         volume(), snapshot("hour", 9, number=1), snapshot("hour", 3, number=2), snapshot("hour", 6, number=3)
     )
-    assert plan.serving.id == "snap-00000002"
+    assert plan.slot_snapshot.id == "snap-00000002"
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_the_newest_of_several_candidates_is_shared():
     ],
 )
 def test_a_longer_period_writes_the_word_of_a_shorter_one_that_is_due_with_its_own(snapshots, joining):
-    listed = [snapshot(keepers, minutes, number=n) for n, (keepers, minutes) in enumerate(snapshots)]
+    listed = [snapshot(periods, minutes, number=n) for n, (periods, minutes) in enumerate(snapshots)]
     assert plan_one(volume(), *listed, period="week").joining == joining
 
 
@@ -151,7 +151,7 @@ def test_volumes_are_selected_and_judged_by_tag_state_and_attachment(volume, out
 
 @pytest.mark.parametrize("name", ["ALLL", "BROKEN", "ATTACHED"])
 def test_what_is_outside_unknown_or_faulty_is_never_pruned(name):
-    assert plan_one(volume(name), snapshot("day", 5)).count is None
+    assert plan_one(volume(name), snapshot("day", 5)).retain_count is None
 
 
 def test_a_misspelt_key_selects_nothing_and_is_named():
@@ -203,10 +203,10 @@ def test_a_volume_asked_for_that_cannot_be_served_is_named():
 def test_the_age_is_that_of_the_newest_snapshot_of_the_volume_that_is_worst_off(of_volumes, minutes):
     listed = [
         snapshot(
-            keepers, ago, SnapshotState(*state or ["completed"]), number=10 * each + n, volume_id=f"vol-{each:08x}"
+            periods, ago, SnapshotState(*state or ["completed"]), number=10 * each + n, volume_id=f"vol-{each:08x}"
         )
         for each, rows in of_volumes.items()
-        for n, (keepers, ago, *state) in enumerate(rows)
+        for n, (periods, ago, *state) in enumerate(rows)
     ]
     volumes = [volume(number=each) for each in of_volumes]
     plan = plan_run(RunRequest(Period.DAY, NOW), POLICIES, volumes, listed, KEYS)
@@ -256,8 +256,8 @@ def test_what_this_run_made_counts_as_the_newest_and_a_policy_that_keeps_none_ha
             "; the day was due as well; the week was due as well",
             id="shared by three",
         ),
-        pytest.param({}, "month", [], "policy ALL keeps none for the month", id="none kept"),
-        pytest.param({}, "year", [], "policy ALL does not mention the year", id="absent"),
+        pytest.param({}, "month", [], "policy ALL keeps no monthly snapshots", id="none kept"),
+        pytest.param({}, "year", [], "policy ALL does not manage yearly snapshots", id="absent"),
         pytest.param(
             {"state": "creating"}, "day", [], "the volume is creating, not in-use or available", id="not usable"
         ),
@@ -282,8 +282,8 @@ def test_what_this_run_made_counts_as_the_newest_and_a_policy_that_keeps_none_ha
 )
 def test_every_decision_is_told_with_its_reason(what, period, snapshots, reason):
     listed = [
-        snapshot(keepers, ago, SnapshotState(*state or ["completed"]), what.get("policy", "ALL"), n)
-        for n, (keepers, ago, *state) in enumerate(snapshots)
+        snapshot(periods, ago, SnapshotState(*state or ["completed"]), what.get("policy", "ALL"), n)
+        for n, (periods, ago, *state) in enumerate(snapshots)
     ]
     assert plan_one(volume(**what), *listed, period=period).reason == reason
 
@@ -298,8 +298,8 @@ def test_a_forced_one_says_so_and_one_delivered_again_says_since_when():
 def test_what_was_decided_for_a_volume_names_its_policy_and_what_it_was_decided_by():
     listed = [snapshot("hour", 30, number=1), snapshot("day", 10, number=2), snapshot("hour day", 2000, number=3)]
     plan = plan_one(volume(), *listed)
-    assert (plan.policy_name, plan.policy, plan.count) == ("ALL", POLICIES.valid["ALL"], 5)
-    assert (plan.serving, plan.snapshots, plan.joining) == (listed[1], tuple(listed[1:]), ())
+    assert (plan.policy_name, plan.policy, plan.retain_count) == ("ALL", POLICIES.valid["ALL"], 5)
+    assert (plan.slot_snapshot, plan.snapshots, plan.joining) == (listed[1], tuple(listed[1:]), ())
     for outside in (volume("ATTACHED"), volume("ATTACHED", "creating")):
         assert plan_one(outside).policy == POLICIES.valid["ATTACHED"]
     assert plan_one(volume(), period="year").policy == POLICIES.valid["ALL"]
@@ -309,13 +309,13 @@ def test_what_was_decided_for_a_volume_names_its_policy_and_what_it_was_decided_
 
 def test_the_newest_of_several_in_the_slot_is_the_one_that_serves_it():
     listed = [snapshot("day", 9, number=1), snapshot("day", 3, number=2), snapshot("day", 6, number=3)]
-    assert plan_one(volume(), *listed).serving == listed[1]
+    assert plan_one(volume(), *listed).slot_snapshot == listed[1]
 
 
 def test_of_two_of_one_second_the_one_with_the_greater_id_serves_and_is_shared_in_whatever_order_they_come():
-    for keepers in ("day", "hour"):
-        listed = [snapshot(keepers, 5, number=n) for n in (1, 3, 2)]
-        assert plan_one(volume(), *listed).serving == listed[1]
+    for periods in ("day", "hour"):
+        listed = [snapshot(periods, 5, number=n) for n in (1, 3, 2)]
+        assert plan_one(volume(), *listed).slot_snapshot == listed[1]
 
 
 def test_one_of_exactly_an_hour_ago_is_shared():
@@ -327,7 +327,7 @@ def test_one_whose_tag_is_full_of_other_tools_words_is_not_shared():
 
 
 @pytest.mark.parametrize(
-    ("policy", "period", "keepers", "joining"),
+    ("policy", "period", "periods", "joining"),
     [
         pytest.param("ONCE", "week", "hour", ("day", "week"), id="a policy that keeps one"),
         pytest.param("NODAY", "week", "hour", ("week",), id="a policy that keeps none for the day"),
@@ -338,9 +338,9 @@ def test_one_whose_tag_is_full_of_other_tools_words_is_not_shared():
     ],
 )
 def test_only_the_shorter_periods_that_would_join_the_same_snapshot_are_written_with_it(
-    policy, period, keepers, joining
+    policy, period, periods, joining
 ):
-    plan = plan_one(volume(policy), snapshot(keepers, 5, policy=policy), period=period)
+    plan = plan_one(volume(policy), snapshot(periods, 5, policy=policy), period=period)
     assert plan.joining == tuple(Period(each) for each in joining)
 
 

@@ -161,7 +161,7 @@ def test_diff_shows_fields_and_the_snapshots_that_would_go_and_writes_nothing(ac
     (oldest, *_) = account.snapshots(volume)
     (gone,) = [line for line in said.splitlines() if line.startswith("snap-")]
     assert gone.split()[:2] == [oldest["SnapshotId"], volume]
-    assert "number 3 for the hour, where the policy keeps 2" in gone
+    assert "3rd newest hourly snapshot; the policy keeps 2" in gone
     assert not [call for call in rules.calls if not call.startswith("describe")]
     assert stored(account, "P")[0] == '{"hour": 3}'
 

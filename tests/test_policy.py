@@ -25,7 +25,7 @@ def test_the_seed_s_example_is_a_policy_once_it_is_json():
         )
     )
     assert isinstance(policy, Policy)
-    assert [policy.count(period) for period in Period] == [2, 5, 52, 0, None]
+    assert [policy.retain_count(period) for period in Period] == [2, 5, 52, 0, None]
     assert policy.only_attached_vols
     assert policy.hook_document is None
 
@@ -40,7 +40,7 @@ def test_what_a_policy_leaves_out_has_the_documented_default():
 def test_a_byte_order_mark_is_tolerated_and_null_is_as_good_as_absent():
     policy = parse_policy(Parameter(NAME, '\ufeff{"hour": 1, "day": null}'))
     assert isinstance(policy, Policy)
-    assert policy.count(Period.DAY) is None
+    assert policy.retain_count(Period.DAY) is None
 
 
 @pytest.mark.parametrize(

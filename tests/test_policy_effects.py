@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from lambda_function.cli.policies.diff import Standing, affected, compare, foretell, merged
+from lambda_function.cli.policies.diff import Standing, affected, compare, merged, predict_effects
 from lambda_function.inputs.policy import Parameter, Policy, parse_policies
 from lambda_function.model.ec2 import SnapshotState
 from lambda_function.model.period import Period
@@ -24,7 +24,7 @@ def foretold(cloud, new):
     )
     volumes = affected(old, after, cloud.list_volumes(), KEYS, cloud.clock.now)
     snapshots = cloud.list_snapshots(tuple(Period), [volume.id for volume in volumes]) if volumes else []
-    return foretell(old, after, volumes, snapshots, KEYS, cloud.clock.now)
+    return predict_effects(old, after, volumes, snapshots, KEYS, cloud.clock.now)
 
 
 def deleted_by_the_next_runs(cloud, new):
@@ -70,7 +70,7 @@ def test_what_the_new_counts_let_go_is_foretold(cloud, new, ages):
 
 def test_the_reason_is_that_of_the_last_period_to_let_go(cloud):
     first, *_ = foretold(cloud, {"P": '{"hour": 2, "day": 4}'}).deletions
-    assert (first.period, first.reason) == (Period.DAY, "number 6 for the day, where the policy keeps 4")
+    assert (first.period, first.reason) == (Period.DAY, "6th newest daily snapshot; the policy keeps 4")
 
 
 def test_a_policy_that_is_removed_deletes_nothing_and_its_volumes_are_named(cloud):

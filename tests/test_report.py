@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from lambda_function.model.period import Period
 from lambda_function.model.request import RunRequest
 from lambda_function.model.result import Outcome, RunReport, VolumeResult
-from lambda_function.output.summary import MAX_MESSAGE, bounded, failure_message, whole_report
+from lambda_function.output.summary import MAX_MESSAGE, failure_message, truncated_list, whole_report
 
 REQUEST = RunRequest(Period.HOUR, datetime(2026, 3, 2, tzinfo=UTC))
 
 
 @given(st.lists(st.text(max_size=6000), max_size=60))
 def test_a_failure_message_is_bounded_and_counts_what_it_leaves_out(lines):
-    text = bounded("head:", lines)
+    text = truncated_list("head:", lines)
     assert len(text) <= MAX_MESSAGE
     if lines and "more, each in the log" not in text:
         assert text.count("\n- ") >= len(lines)

@@ -373,7 +373,7 @@ def test_a_large_run_looks_at_200_snapshots_a_call_and_makes_no_call_per_volume_
     cloud.run("hour")
     assert cloud.calls("CreateSnapshot") == 450
     assert cloud.calls("DeleteSnapshot") == 900
-    looks = [entry for entry in cloud.journal if entry == ("DescribeSnapshots", "last look")]
+    looks = [entry for entry in cloud.journal if entry == ("DescribeSnapshots", "recheck")]
     assert len(looks) == 5  # 900 deletions, 200 a call
     assert cloud.calls("DescribeSnapshots") == 6
     assert len(cloud.journal) == 3 + 450 + 900 + 5
@@ -389,7 +389,7 @@ def test_a_snapshot_started_when_the_hour_is_over_is_told_since_its_hour_has_non
     assert made.start_time.hour == 1
     reason = f"{made.id} was started when the hour was over: it is the next one's, and this one has none"
     assert f"{volume.id}: {reason}" in report.failures
-    assert f"{volume.id}: {reason}" in report.told_once, "no other run would find it"
+    assert f"{volume.id}: {reason}" in report.unrepeatable_failures, "no other run would find it"
     assert [each for each in cloud.of(volume) if each in old] == old, "a volume with a failure is not pruned"
 
 
@@ -399,5 +399,5 @@ def test_when_time_runs_out_nothing_is_begun_and_what_remains_is_named(cloud):
     report = cloud.run("hour", seconds=30)
     assert cloud.writes() == []
     assert report.failures == ()
-    assert len(report.left) == 5
-    assert "30 s left" in report.left[0]
+    assert len(report.deferred) == 5
+    assert "30 s left" in report.deferred[0]

@@ -12,12 +12,12 @@ import pytest
 from moto.backends import get_backend
 
 from lambda_function import handler
-from lambda_function.accounts.targets import Reach
+from lambda_function.accounts.targets import Targets
 from lambda_function.app import run_event
 from lambda_function.aws.run_command import POLL_SECONDS, RunCommand
-from lambda_function.deadline import TimeBudget
+from lambda_function.deadline import Deadline
 from lambda_function.errors import AwsError, HookError, RequestRejectedError, RunFailedError
-from lambda_function.hooks.command import HookPlan, check_parameters
+from lambda_function.hooks.command import FreezePlan, check_parameters
 from lambda_function.model.result import RunReport
 from lambda_function.output.summary import failure_message, whole_report
 from lambda_function.ports import Silent
@@ -62,8 +62,8 @@ def agents(rules):
 
 @pytest.fixture
 def edge(whole, rules):
-    budget = TimeBudget(lambda: 900.0, time.sleep, time.monotonic, lambda: datetime.now(UTC))
-    return RunCommand(whole[2].ssm, whole[2].looking, budget)
+    deadline = Deadline(lambda: 900.0, time.sleep, time.monotonic, lambda: datetime.now(UTC))
+    return RunCommand(whole[2].ssm, whole[2].polling, deadline)
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_a_document_of_another_type_is_a_finding(account, edge):
 
 def test_a_document_without_the_contract_s_parameters_is_a_finding(account, edge):
     account.document("plain", {"schemaVersion": "2.2", "parameters": {"command": {"type": "String"}}, "mainSteps": []})
-    plan = HookPlan(edge.describe_document("plain"), ("i-1",), ("vol-1",), "P", "hour", 60)
+    plan = FreezePlan(edge.describe_document("plain"), ("i-1",), ("vol-1",), "P", "hour", 60)
     with pytest.raises(HookError, match="document plain does not declare the parameter executionId"):
         check_parameters(plan)
 
@@ -276,13 +276,13 @@ def test_commands_beyond_one_page_are_found(account, edge, document, agents):
 
 
 def invoke(rules):
-    """The hour's run over the handler's own clients; its whole report, or the error the handler would raise."""
+    """The hourly run over the handler's own clients; its whole report, or the error the handler would raise."""
     rules.agents.calls.clear()
     report = run_event(
         {"period": "hour"},
         environ={},
         clients=handler.clients,
-        reach=Reach(lambda target, own: own),
+        targets=Targets(lambda target, own: own),
         clock=handler.utc_now,
         time_left=lambda: 900.0,
         observer=Silent(),
@@ -402,12 +402,12 @@ def test_commands_are_listed_from_shortly_before_the_oldest_awaited_one_by_ssm_s
 ):
     """A busy run has hundreds; a look lists those since then, fifty a page, and instances stay frozen meanwhile."""
     asked: list[Any] = []
-    edge.looking.meta.events.register(
+    edge.polling.meta.events.register(
         "provide-client-params.ssm.ListCommandInvocations", lambda params, **_: asked.append(params.get("Filters"))
     )
     for _ in range(2):
         edge._waiting.add(edge.send(document, account.instance(), parameters()))
-    edge._look()
+    edge._poll()
     ((wanted,),) = asked
     assert wanted["key"] == "InvokedAfter"
     after = datetime.strptime(wanted["value"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
@@ -421,6 +421,6 @@ def test_a_look_that_is_refused_is_not_repeated_within_itself_since_the_frozen_w
     agents.throttled["list_command_invocations"] = 2
     for looks in (1, 2):
         with pytest.raises(AwsError, match="ThrottlingException"):
-            edge._look()
+            edge._poll()
         assert agents.calls["list_command_invocations"] == looks
-    edge._look()
+    edge._poll()

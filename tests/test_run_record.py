@@ -30,9 +30,15 @@ REQUEST = RunRequest(Period.HOUR, NOW)
 def plan(number=1, minutes=None, count=1):
     """A volume's plan; with a snapshot that old to be shared, where one is named."""
     volume_id = f"vol-{number}"
-    serving = None if minutes is None else snapshot(number, minutes)
+    slot_snapshot = None if minutes is None else snapshot(number, minutes)
     return VolumePlan(
-        Volume(volume_id, "in-use", {}, ()), "P", None, Outcome.WOULD_CREATE, "due", serving=serving, count=count
+        Volume(volume_id, "in-use", {}, ()),
+        "P",
+        None,
+        Outcome.WOULD_CREATE,
+        "due",
+        slot_snapshot=slot_snapshot,
+        retain_count=count,
     )
 
 
@@ -88,9 +94,9 @@ def test_what_is_known_from_the_beginning_is_told_at_once_and_stands_in_the_repo
 
 def test_a_failure_that_a_repetition_would_not_find_is_told_at_once_and_marked():
     made, heard = record()
-    made.fail_once("instances could not be described")
+    made.fail_unrepeatably("instances could not be described")
     assert heard.entries == [("failure", "instances could not be described")]
-    assert made.report().failures == made.report().told_once == ("instances could not be described",)
+    assert made.report().failures == made.report().unrepeatable_failures == ("instances could not be described",)
 
 
 def test_volumes_are_heard_as_they_come_and_reported_in_the_order_of_their_ids():
@@ -109,17 +115,17 @@ def test_a_volume_s_later_outcome_takes_the_place_of_the_earlier(empty):
 
 
 def test_volumes_that_failed_are_failures_in_order_and_those_left_for_want_of_time_are_left(empty):
-    for number, outcome in [(4, Outcome.LEFT), (3, Outcome.FAILED), (2, Outcome.LEFT), (1, Outcome.FAILED)]:
+    for number, outcome in [(4, Outcome.DEFERRED), (3, Outcome.FAILED), (2, Outcome.DEFERRED), (1, Outcome.FAILED)]:
         empty.volume(result(number, outcome))
     report = empty.report()
     assert report.failures == ("vol-1: reason 1", "vol-3: reason 3")
-    assert report.left == ("vol-2: reason 2", "vol-4: reason 4")
-    assert report.told_once == ()
+    assert report.deferred == ("vol-2: reason 2", "vol-4: reason 4")
+    assert report.unrepeatable_failures == ()
 
 
 def test_a_failure_beside_a_snapshot_that_was_made_is_one_that_no_repetition_would_find(empty):
     empty.volume(result(1, Outcome.FAILED, "snap-1"))
-    assert empty.report().told_once == empty.report().failures == ("vol-1: reason 1",)
+    assert empty.report().unrepeatable_failures == empty.report().failures == ("vol-1: reason 1",)
 
 
 def test_what_settles_a_volume_without_a_create_names_the_snapshot_that_serves_it():
@@ -154,36 +160,36 @@ def test_changes_are_heard_as_they_come_and_reported_by_volume():
     [
         (ChangeOutcome.DONE, (), ()),
         (ChangeOutcome.GONE, (), ()),
-        (ChangeOutcome.LEFT, (), ()),
+        (ChangeOutcome.CHANGED_SINCE, (), ()),
         (ChangeOutcome.FAILED, ("snap-1 of vol-1: reason 1",), ()),
-        (ChangeOutcome.NO_TIME, (), ("snap-1 of vol-1: reason 1",)),
+        (ChangeOutcome.DEFERRED, (), ("snap-1 of vol-1: reason 1",)),
     ],
 )
 def test_only_a_change_that_failed_is_a_failure_and_one_without_time_is_left(empty, outcome, failures, left):
     empty.change(change(1, outcome))
     report = empty.report()
-    assert (report.failures, report.left, report.told_once) == (failures, left, ())
+    assert (report.failures, report.deferred, report.unrepeatable_failures) == (failures, left, ())
 
 
-@pytest.mark.parametrize("outcome", [ChangeOutcome.FAILED, ChangeOutcome.NO_TIME])
+@pytest.mark.parametrize("outcome", [ChangeOutcome.FAILED, ChangeOutcome.DEFERRED])
 def test_a_join_s_failure_is_told_of_its_volume_only(empty, outcome):
     empty.change(change(1, outcome, Change.JOIN))
     report = empty.report()
-    assert (report.failures, report.left) == ((), ())
+    assert (report.failures, report.deferred) == ((), ())
     assert len(report.changes) == 1
 
 
 def test_a_stray_that_could_not_be_deleted_is_a_failure_that_no_repetition_would_find(empty):
-    empty.change(change(1, ChangeOutcome.DONE), is_told_once=True)
-    empty.change(change(2, ChangeOutcome.FAILED), is_told_once=True)
-    assert empty.report().told_once == empty.report().failures == ("snap-2 of vol-2: reason 2",)
+    empty.change(change(1, ChangeOutcome.DONE), is_unrepeatable=True)
+    empty.change(change(2, ChangeOutcome.FAILED), is_unrepeatable=True)
+    assert empty.report().unrepeatable_failures == empty.report().failures == ("snap-2 of vol-2: reason 2",)
 
 
 def test_freezes_are_heard_and_foretold_ones_only_reported_in_the_order_of_instances():
     made, heard = record()
     over, foretold = HookResult(("i-2",), "P", None), HookResult(("i-1",), "P", "would fail")
     made.hook(over)
-    made.foretold_hook(foretold)
+    made.predicted_hook(foretold)
     assert heard.entries == [("hook", over)]
     assert made.report() == RunReport(REQUEST, hooks=(foretold, over))
 
@@ -191,24 +197,24 @@ def test_freezes_are_heard_and_foretold_ones_only_reported_in_the_order_of_insta
 @pytest.mark.parametrize("outcome", list(Outcome))
 def test_a_volume_without_a_snapshot_of_the_slot_is_unserved_and_one_not_heard_of_is_not(empty, outcome):
     empty.volume(result(1, outcome))
-    assert empty.is_unserved("vol-1") is (outcome in (Outcome.FAILED, Outcome.LEFT, Outcome.VOLUME_GONE))
-    assert empty.is_unserved("vol-2") is False
+    assert empty.is_without_snapshot("vol-1") is (outcome in (Outcome.FAILED, Outcome.DEFERRED, Outcome.VOLUME_GONE))
+    assert empty.is_without_snapshot("vol-2") is False
 
 
 def test_what_was_made_serves_in_place_of_what_was_planned_to(empty):
     planned = plan(1, minutes=5)
-    assert empty.serving(planned) == planned.serving
+    assert empty.slot_snapshot(planned) == planned.slot_snapshot
     empty.take(Creation(planned, result(1, Outcome.FAILED)))
-    assert empty.serving(planned) == planned.serving
+    assert empty.slot_snapshot(planned) == planned.slot_snapshot
     made = snapshot(9)
     empty.take(Creation(planned, result(1, Outcome.CREATED), made))
-    assert empty.serving(planned) == made
+    assert empty.slot_snapshot(planned) == made
     assert empty.report().volumes == (result(1, Outcome.CREATED),)
 
 
 def test_what_a_dry_run_assumes_serves_and_is_reported(empty):
     empty.assume(result(1, Outcome.WOULD_CREATE), snapshot(1))
-    assert empty.serving(plan(1)) == snapshot(1)
+    assert empty.slot_snapshot(plan(1)) == snapshot(1)
     assert empty.report().volumes == (result(1, Outcome.WOULD_CREATE),)
 
 

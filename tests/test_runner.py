@@ -82,7 +82,7 @@ def test_so_many_creates_are_kept_free_as_freezes_are_still_to_come_and_none_in_
     for number in range(MAX_FREEZES + 2):
         cloud.volume(number, "H", instance=f"i-{number}")
     kept_free: list[int] = []
-    cloud.hold_back = kept_free.append
+    cloud.reserve_creates = kept_free.append
     observed(cloud)
     assert kept_free == [MAX_FREEZES] * 3 + [*range(MAX_FREEZES - 1, -1, -1), 0]
 
@@ -111,7 +111,7 @@ def test_when_instances_cannot_be_described_that_is_a_failure_that_a_repetition_
         "instances could not be described, so volumes were taken one by one: "
         "DescribeInstances: UnauthorizedOperation: no"
     )
-    assert report.failures == report.told_once == (failure,)
+    assert report.failures == report.unrepeatable_failures == (failure,)
     assert ("failure", failure) in heard
 
 
@@ -183,7 +183,7 @@ def test_what_is_shared_names_the_snapshot_and_counts_as_the_period_s_newest(clo
     assert report.changes == (
         ChangeResult(shared.id, volume.id, Change.JOIN, ChangeOutcome.DONE, reason),
         ChangeResult(
-            old.id, volume.id, Change.DELETE, ChangeOutcome.DONE, "number 2 for the day, where the policy keeps 1"
+            old.id, volume.id, Change.DELETE, ChangeOutcome.DONE, "2nd newest daily snapshot; the policy keeps 1"
         ),
     )
     assert report.newest_age_seconds == 600
@@ -203,8 +203,8 @@ def test_a_join_without_time_leaves_its_volume_to_the_next_run_in_words_and_dele
     volume, shared, old = half_past(cloud)
     report, _ = observed(cloud, "day", seconds=44)
     reason = f"{shared.id} was taken for the hour at 2026-03-02 00:25; not begun: 44 s left, 45 s needed"
-    assert report.volumes == (VolumeResult(volume.id, "D", Outcome.LEFT, reason),)
-    assert f"{volume.id}: {reason}" in report.left
+    assert report.volumes == (VolumeResult(volume.id, "D", Outcome.DEFERRED, reason),)
+    assert f"{volume.id}: {reason}" in report.deferred
     assert report.failures == ()
     assert old.id in cloud.snapshots
 
@@ -213,7 +213,7 @@ def test_a_volume_whose_candidate_vanished_gets_one_of_its_own_and_the_reason(cl
     _, shared, old = half_past(cloud)
 
     def vanish(called, target):
-        if target == "last look":
+        if target == "recheck":
             cloud.snapshots.pop(shared.id, None)
 
     cloud.before = vanish
@@ -247,7 +247,9 @@ def test_a_stray_that_could_not_be_deleted_is_a_failure_that_no_repetition_would
     report, heard = observed(cloud)
     (change,) = report.changes
     assert (change.volume_id, change.outcome) == ("vol-00000009", ChangeOutcome.FAILED)
-    assert report.failures == report.told_once == (f"{change.snapshot_id} of vol-00000009: {change.reason}",)
+    assert (
+        report.failures == report.unrepeatable_failures == (f"{change.snapshot_id} of vol-00000009: {change.reason}",)
+    )
     assert ("change", change) in heard
 
 

@@ -20,7 +20,7 @@ from moto.ec2.responses.elastic_block_store import ElasticBlockStore
 from lambda_function import handler
 from lambda_function.cli import main as shell
 from lambda_function.errors import AutoSnapshotsError
-from lambda_function.hooks.command import HookPlan
+from lambda_function.hooks.command import FreezePlan
 from lambda_function.inputs.policy import Parameter, parse_policy
 from lambda_function.output.log import logger
 from lambda_function.ports import CommandOutcome, HookDocument
@@ -86,7 +86,7 @@ def everything_said(event, capfd, monkeypatch):
     finally:
         logger.setLevel(logging.INFO)
     period = event.get("period")
-    chosen = ["hooks", "--check"] if period is None else [period, *(["--dry-run"] if event.get("dry_run") else [])]
+    chosen = ["hooks", "check"] if period is None else [period, *(["--dry-run"] if event.get("dry_run") else [])]
     shell.main([*chosen, "--json"])
     shell.main(chosen)
     out, err = capfd.readouterr()
@@ -172,14 +172,14 @@ def test_a_refused_listing_tells_no_credentials(account, rules, capfd, monkeypat
     ],
 )
 def test_a_parameter_s_name_is_told_in_place_of_its_value(values, text, told):
-    plan = HookPlan(HookDocument("D", "1", frozenset()), ("i-1",), (), "P", "hour", 60, parameters={"x": values})
-    assert plan.untold(text) == told
-    outcome = plan.untold_outcome(CommandOutcome("Failed", 1, text, text))
+    plan = FreezePlan(HookDocument("D", "1", frozenset()), ("i-1",), (), "P", "hour", 60, parameters={"x": values})
+    assert plan.redact(text) == told
+    outcome = plan.redact_outcome(CommandOutcome("Failed", 1, text, text))
     assert (outcome.output, outcome.error) == (told, told)
 
 
 def test_no_value_stands_in_what_python_writes_of_a_policy_s_objects():
-    plan = HookPlan(HookDocument("D", "1", frozenset()), (), (), "P", "hour", 60, parameters={"x": [SECRET]})
+    plan = FreezePlan(HookDocument("D", "1", frozenset()), (), (), "P", "hour", 60, parameters={"x": [SECRET]})
     assert SECRET not in repr(plan)
     assert SECRET not in repr(Parameter("/p/P", SECRET))
     assert SECRET not in repr(parse_policy(Parameter("/p/P", json.dumps(HOOK))))

@@ -52,7 +52,7 @@ def test_a_dry_run_shows_what_would_be_created_kept_and_deleted_and_why(account,
     (deleted,) = [line for line in out.splitlines() if line.startswith(old[1])]
     assert "keep (planned)" in kept
     assert "delete (planned)" in deleted
-    assert "number 3 for the hour, where the policy keeps 2" in deleted
+    assert "3rd newest hourly snapshot; the policy keeps 2" in deleted
     assert not [call for call in rules.calls if not call.startswith("describe")]
 
 
@@ -107,7 +107,7 @@ def test_a_plan_can_be_made_for_another_moment(account, capsys):
         ["hour", "--time", "2020-01-01"],
         ["hooks"],
         ["hour", "--check"],
-        ["hooks", "--check", "--force"],
+        ["hooks", "check", "--force"],
     ],
 )
 def test_wrong_arguments_exit_two_and_write_nothing(account, rules, arguments, capsys):
@@ -139,7 +139,7 @@ def test_wrong_configuration_exits_two_and_names_what_to_change(account, monkeyp
 
 def test_a_check_of_hooks_without_any_hook_is_ready_and_exits_zero(account, capsys):
     account.volume({"AUTO-SNAPSHOT": "P"})
-    assert shell.main(["hooks", "--check"]) == 0
+    assert shell.main(["hooks", "check"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "hooks: 0 ready"
 
 
@@ -147,7 +147,7 @@ def test_a_hook_that_is_not_ready_exits_one_and_says_why(account, capsys):
     account.policy("H", '{"hour": 1, "hook_document": "NO-SUCH-DOCUMENT"}')
     instance = account.instance()
     account.volume({"AUTO-SNAPSHOT": "H"}, instance)
-    assert shell.main(["hooks", "--check", "--json"]) == 1
+    assert shell.main(["hooks", "check", "--json"]) == 1
     report = json.loads(capsys.readouterr().out)
     assert instance in report["failures"][0]
     assert "NO-SUCH-DOCUMENT" in report["failures"][0]

@@ -47,13 +47,13 @@ def volume(policy="HOURLY", *, number=1, attached=True, state="in-use", created=
     return Volume(f"vol-{number}", state, {key: policy}, ("i-1",) if attached else (), created)
 
 
-def snapshot(started, keepers="hour", state="completed", *, number=1, of="vol-1", consistency=None, policy="HOURLY"):
+def snapshot(started, periods="hour", state="completed", *, number=1, of="vol-1", consistency=None, policy="HOURLY"):
     moment = NOW - started if isinstance(started, timedelta) else started
-    words = tuple(keepers.split())
+    words = tuple(periods.split())
     return Snapshot(f"snap-{number}", of, moment, SnapshotState(state), words, policy, consistency)
 
 
-def judge(volumes, snapshots=(), now=NOW, **options):
+def apply_retention(volumes, snapshots=(), now=NOW, **options):
     return judge_volumes(now, PARSED, volumes, snapshots, KEYS, **options)
 
 
@@ -105,15 +105,15 @@ STANDINGS = [
 ]
 
 
-def row(number, text, keepers, state="completed"):
-    return snapshot(at(text if " " in text else f"2026-03-04 {text}"), keepers, state, number=number, policy="FORMER")
+def row(number, text, periods, state="completed"):
+    return snapshot(at(text if " " in text else f"2026-03-04 {text}"), periods, state, number=number, policy="FORMER")
 
 
 @pytest.mark.parametrize(
     ("policy", "rows", "expected"), [each[1:] for each in STANDINGS], ids=[e[0] for e in STANDINGS]
 )
 def test_how_a_volume_stands(policy, rows, expected):
-    report = judge([volume(policy)], [row(number, *each) for number, each in enumerate(rows)])
+    report = apply_retention([volume(policy)], [row(number, *each) for number, each in enumerate(rows)])
     (only,) = report.volumes
     assert only.status == expected
     assert report.is_well == (expected not in ("overdue", "unprotected"))
@@ -140,13 +140,13 @@ def test_how_a_volume_stands(policy, rows, expected):
     ],
 )
 def test_how_a_volume_without_snapshots_stands_when(which, expected, reason):
-    (only,) = judge([which]).volumes
+    (only,) = apply_retention([which]).volumes
     assert (only.status, reason in only.reason) == (expected, True), only.reason
 
 
 def test_a_detached_volume_outside_its_policy_still_shows_the_snapshots_it_has():
     old = snapshot(timedelta(days=90), "day")
-    (only,) = judge([volume("ATTACHED", attached=False)], [old]).volumes
+    (only,) = apply_retention([volume("ATTACHED", attached=False)], [old]).volumes
     assert only.status == "outside policy"
     assert only.periods[0].newest == old
 
@@ -165,15 +165,15 @@ def test_a_period_is_overdue_from_the_end_of_its_grace_and_not_a_moment_before(p
 
 def test_the_newest_failed_snapshot_is_named_while_no_good_one_came_after_it():
     failed, good = snapshot(minutes(2), state="error", number=2), snapshot(minutes(60), number=1)
-    (only,) = judge([volume()], [failed, good]).volumes
+    (only,) = apply_retention([volume()], [failed, good]).volumes
     assert only.warnings == ("snap-2 of 2026-03-04 10:00 failed",)
     later = snapshot(minutes(1), number=3)
-    assert judge([volume()], [failed, good, later]).volumes[0].warnings == ()
+    assert apply_retention([volume()], [failed, good, later]).volumes[0].warnings == ()
 
 
 def test_a_snapshot_that_is_pending_for_more_than_a_day_is_named_with_its_beginning():
     slow = snapshot(timedelta(hours=25), "hour day", "pending")
-    (only,) = judge([volume("DAILY")], [slow]).volumes
+    (only,) = apply_retention([volume("DAILY")], [slow]).volumes
     assert only.status == "protected"
     assert only.warnings == ("snap-1 is pending since 2026-03-03 09:02",)
 
@@ -189,7 +189,7 @@ def test_a_snapshot_that_is_pending_for_more_than_a_day_is_named_with_its_beginn
     ],
 )
 def test_a_crash_consistent_snapshot_is_a_warning_where_a_hook_was_asked_for(policy, consistency, age, warned):
-    report = judge([volume(policy)], [snapshot(minutes(age), consistency=consistency)])
+    report = apply_retention([volume(policy)], [snapshot(minutes(age), consistency=consistency)])
     (only,) = report.volumes
     assert only.consistency == consistency
     assert report.is_well
@@ -199,21 +199,21 @@ def test_a_crash_consistent_snapshot_is_a_warning_where_a_hook_was_asked_for(pol
 
 def test_snapshots_of_volumes_that_are_gone_untagged_or_misspelt_are_counted():
     left = [snapshot(minutes(60), of=each, number=n) for n, each in enumerate(["vol-1", "vol-2", "vol-3", "vol-3"])]
-    report = judge([volume(), volume(key="auto-snapshot", number=2)], left)
+    report = apply_retention([volume(), volume(key="auto-snapshot", number=2)], left)
     assert report.orphaned_snapshots == 3
 
 
 def test_only_the_policies_and_volumes_asked_for_are_judged_but_no_typo_is_silent():
     fleet = [volume(number=1), volume("DAILY", number=2), volume("NOPE", number=3), volume(number=4)]
-    report = judge(fleet, only_policies=("HOURLY",), only_volumes=("vol-1", "vol-3", "vol-9"))
+    report = apply_retention(fleet, only_policies=("HOURLY",), only_volumes=("vol-1", "vol-3", "vol-9"))
     assert [each.volume_id for each in report.volumes] == ["vol-1", "vol-3"]
     assert report.faults == ("vol-9: asked for, but not found",)
     assert not report.is_well
 
 
 def test_faults_of_policies_alone_call_for_a_look():
-    assert not judge([], faults=["policy FAULTY: ..."]).is_well
-    assert judge([]).is_well
+    assert not apply_retention([], faults=["policy FAULTY: ..."]).is_well
+    assert apply_retention([]).is_well
 
 
 VOLUMES = st.builds(
@@ -244,12 +244,12 @@ FLEETS = st.lists(VOLUMES, max_size=9, unique_by=lambda each: each.id)
 @given(FLEETS, SNAPSHOTS, st.randoms(use_true_random=False))
 def test_the_order_in_which_ec2_lists_does_not_matter(fleet, snapshots, chance):
     shuffled_fleet, shuffled = chance.sample(fleet, len(fleet)), chance.sample(snapshots, len(snapshots))
-    assert judge(shuffled_fleet, shuffled) == judge(fleet, snapshots)
+    assert apply_retention(shuffled_fleet, shuffled) == apply_retention(fleet, snapshots)
 
 
 @given(FLEETS, SNAPSHOTS)
 def test_every_volume_is_counted_once_and_every_problem_says_why(fleet, snapshots):
-    report = judge(fleet, snapshots)
+    report = apply_retention(fleet, snapshots)
     assert [each.volume_id for each in report.volumes] == sorted(each.id for each in fleet)
     assert sum(report.count(status) for status in Status) == len(fleet) == summary(report)["volumes"]
     assert all(each.reason for each in report.volumes if each.status.is_problem)
@@ -257,7 +257,7 @@ def test_every_volume_is_counted_once_and_every_problem_says_why(fleet, snapshot
 
 @given(FLEETS, SNAPSHOTS, st.integers(0, 60 * 24 * 800).map(minutes))
 def test_time_alone_never_makes_a_problem_go_away(fleet, snapshots, later):
-    before, after = judge(fleet, snapshots), judge(fleet, snapshots, NOW + later)
+    before, after = apply_retention(fleet, snapshots), apply_retention(fleet, snapshots, NOW + later)
     for old, new in zip(before.volumes, after.volumes, strict=True):
         assert not old.status.is_problem or new.status.is_problem
 
@@ -265,7 +265,7 @@ def test_time_alone_never_makes_a_problem_go_away(fleet, snapshots, later):
 @given(FLEETS, SNAPSHOTS)
 def test_a_good_snapshot_started_now_for_all_periods_ends_every_overdue(fleet, snapshots):
     fresh = [snapshot(NOW, " ".join(Period), number=10**7 + n, of=each.id) for n, each in enumerate(fleet)]
-    report = judge(fleet, [*snapshots, *fresh])
+    report = apply_retention(fleet, [*snapshots, *fresh])
     assert report.count(Status.OVERDUE) == 0
     for each in report.volumes:
         assert each.status is not Status.UNPROTECTED or each.policy in (None, "NOPE", "FAULTY")
@@ -294,7 +294,7 @@ def test_ten_thousand_volumes_are_judged_volume_by_volume():
         snapshot(minutes(60 * k), "hour day", number=10 * n + k, of=f"vol-{n}") for n in range(10_000) for k in range(4)
     ]
     random.Random(4).shuffle(held)
-    report = judge(fleet, held)
+    report = apply_retention(fleet, held)
     assert report.count(Status.PROTECTED) == 10_000
 
 
@@ -311,9 +311,9 @@ def shown_report():
     def tagged(number, policy, attached=True, created=LONG_AGO):
         return Volume(number, "in-use", {"AUTO-SNAPSHOT": policy}, ("i-1",) if attached else (), created)
 
-    def held(number, of, started, keepers, consistency=Consistency.CRASH, state="completed"):
+    def held(number, of, started, periods, consistency=Consistency.CRASH, state="completed"):
         moment = at(f"2026-{started}")
-        return Snapshot(number, of, moment, SnapshotState(state), tuple(keepers.split()), "P", consistency)
+        return Snapshot(number, of, moment, SnapshotState(state), tuple(periods.split()), "P", consistency)
 
     volumes = [
         tagged("vol-09c5ffd01409a3c62", "CRITICAL"),
@@ -439,7 +439,7 @@ def test_the_status_makes_no_call_but_lists(account, rules):
 
     def recording(region):
         clients = build_clients(region)
-        for each in ("describing", "creating", "urgent", "deleting", "ssm"):
+        for each in ("reading", "creating", "urgent", "changing", "ssm"):
             getattr(clients, each).meta.events.register("before-call", lambda model, **_: seen.append(model.name))
         return clients
 

@@ -9,10 +9,10 @@ from lambda_function.model.period import Period
 from lambda_function.model.tags import (
     TagKeys,
     copied_tags,
-    format_keepers,
+    format_periods,
     near_miss,
     own_tags,
-    parse_keepers,
+    parse_periods,
     policy_named_by,
     set_can_copy,
     snapshot_tags,
@@ -62,13 +62,13 @@ def test_a_key_in_small_letters_takes_a_small_s():
 
 @given(st.lists(st.sampled_from([*Period, "fortnight", "other:tool"]), unique=True))
 def test_keepers_survive_writing_and_reading_in_any_order(words):
-    written = format_keepers(words)
-    assert set(parse_keepers(written)) == set(words)
-    assert format_keepers(parse_keepers(written)) == written
+    written = format_periods(words)
+    assert set(parse_periods(written)) == set(words)
+    assert format_periods(parse_periods(written)) == written
 
 
 def test_known_periods_stand_first_and_shortest_first():
-    assert format_keepers(["zebra", "week", "hour", "day"]) == "hour day week zebra"
+    assert format_periods(["zebra", "week", "hour", "day"]) == "hour day week zebra"
 
 
 def test_a_new_snapshot_bears_period_consistency_and_instance():

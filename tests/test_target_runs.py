@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lambda_function import handler
-from lambda_function.aws.clients import build_clients_in
+from lambda_function.aws.clients import build_clients_for
 from lambda_function.errors import AwsError, ConfigurationError, RunFailedError
 from lambda_function.model.period import Period
 from lambda_function.model.request import RunRequest
@@ -37,7 +37,7 @@ def home(now):
 
 
 @pytest.fixture
-def queue(monkeypatch):
+def self_invoker(monkeypatch):
     """What the function gives itself to do."""
     events: list[dict[str, str]] = []
     monkeypatch.setattr(handler, "invoke_self", lambda client, arn, event: events.append(event))
@@ -74,20 +74,20 @@ def invoke(event, seconds=900):
     return handler.lambda_handler(event, context)  # type: ignore[arg-type]  # all of it that is used
 
 
-def run_all(event, queue):
+def run_all(event, self_invoker):
     """The event, and then what it put into the queue; the answers."""
     answers = [invoke(event)]
-    while queue:
-        answers.append(invoke(queue.pop(0)))
+    while self_invoker:
+        answers.append(invoke(self_invoker.pop(0)))
     return answers
 
 
-def test_every_account_and_region_is_served_by_the_home_account_s_policies_and_pruned_there(home, queue, now):
+def test_every_account_and_region_is_served_by_the_home_account_s_policies_and_pruned_there(home, self_invoker, now):
     list_targets(home, member(MEMBER, REGION, FAR), member(OTHER, FAR))
     places = [home.ec2, ec2_of(MEMBER), ec2_of(MEMBER, FAR), ec2_of(OTHER, FAR)]
     volumes = [(volume_in(ec2), ec2) for ec2 in places]
     for _ in range(3):
-        answers = run_all({"period": "hour"}, queue)
+        answers = run_all({"period": "hour"}, self_invoker)
         now.moment += timedelta(hours=1)
     assert [of(*each) for each in volumes] == [[2]] * 4
     names = [OWN, f"{MEMBER}/{REGION}", f"{MEMBER}/{FAR}", f"{OTHER}/{FAR}"]
@@ -100,19 +100,19 @@ def test_every_account_and_region_is_served_by_the_home_account_s_policies_and_p
     assert sorted(answer["message"] for answer in answers[1:]) == sorted(f"hour in {name}: {done}" for name in names)
 
 
-def test_without_the_path_nothing_is_started_and_no_further_metric_is_told(home, queue, monkeypatch, capsys):
+def test_without_the_path_nothing_is_started_and_no_further_metric_is_told(home, self_invoker, monkeypatch, capsys):
     list_targets(home, member())
     monkeypatch.delenv("TARGETS_PATH")
     assert "targets_started" not in invoke({"period": "hour"})
-    assert queue == []
+    assert self_invoker == []
     assert "Account" not in capsys.readouterr().out
 
 
-def by_target(queue):
-    return {event["target"]: event for event in queue}
+def by_target(self_invoker):
+    return {event["target"]: event for event in self_invoker}
 
 
-def test_a_target_without_the_role_fails_alone_and_says_what_to_look_at(home, queue, monkeypatch):
+def test_a_target_without_the_role_fails_alone_and_says_what_to_look_at(home, self_invoker, monkeypatch):
     list_targets(home, member(MEMBER), member(OTHER))
     volume, ec2 = volume_in(home.ec2), ec2_of(OTHER)
     theirs = volume_in(ec2)
@@ -120,11 +120,11 @@ def test_a_target_without_the_role_fails_alone_and_says_what_to_look_at(home, qu
     def refuse(target, own):
         if target.account == MEMBER:
             raise AwsError("AssumeRole", "AccessDenied", "not authorized to perform: sts:AssumeRole")
-        return build_clients_in(target, own)
+        return build_clients_for(target, own)
 
-    monkeypatch.setattr(handler, "build_clients_in", refuse)
+    monkeypatch.setattr(handler, "build_clients_for", refuse)
     invoke({"period": "hour"})
-    events = by_target(queue)
+    events = by_target(self_invoker)
     with pytest.raises(RunFailedError, match=rf"{MEMBER}/{REGION}: AssumeRole: .*is the member template deployed"):
         invoke(events[f"{MEMBER}/{REGION}"])
     invoke(events[f"{OTHER}/{REGION}"])
@@ -132,19 +132,19 @@ def test_a_target_without_the_role_fails_alone_and_says_what_to_look_at(home, qu
     assert of(volume, home.ec2) == of(theirs, ec2) == [0]
 
 
-def test_a_region_that_is_not_enabled_is_asked_about(home, queue, monkeypatch):
+def test_a_region_that_is_not_enabled_is_asked_about(home, self_invoker, monkeypatch):
     list_targets(home, member(MEMBER))
     invoke({"period": "hour"})
 
-    def refuse(request, around):
+    def refuse(request, context):
         raise AwsError("DescribeVolumes", "AuthFailure", "AWS was not able to validate the provided access credentials")
 
     monkeypatch.setattr("lambda_function.app.run", refuse)
     with pytest.raises(RunFailedError, match=r"AuthFailure.*is the Region enabled in that account\?"):
-        invoke(queue[0])
+        invoke(self_invoker[0])
 
 
-def test_a_faulty_target_fails_the_own_run_which_has_done_its_work_and_repeats_it_alone(home, queue, log):
+def test_a_faulty_target_fails_the_own_run_which_has_done_its_work_and_repeats_it_alone(home, self_invoker, log):
     list_targets(home, member(MEMBER), {"account": "1", "regions": [REGION]})
     volume = volume_in(home.ec2)
     answer = invoke({"period": "hour"})
@@ -152,32 +152,32 @@ def test_a_faulty_target_fails_the_own_run_which_has_done_its_work_and_repeats_i
         "hour: 2 runs started, one for each account and Region, 1 NOT, as the own one's run will tell"
     )
     assert next(line["message"] for line in log() if line["level"] == "ERROR").startswith(f"{PATH}all: target 2")
-    events = by_target(queue)
-    queue.clear()
+    events = by_target(self_invoker)
+    self_invoker.clear()
     for _ in range(2):
         with pytest.raises(RunFailedError, match=r'targets/all: target 2: field "account": "1"'):
             invoke(events[OWN])
     assert of(volume, home.ec2) == [0]
-    assert queue == []
+    assert self_invoker == []
 
 
-def test_a_fault_of_a_target_does_not_keep_the_own_run_from_being_handed_on(home, queue, monkeypatch):
+def test_a_fault_of_a_target_does_not_keep_the_own_run_from_being_handed_on(home, self_invoker, monkeypatch):
     list_targets(home, {"account": "1", "regions": [REGION]})
     invoke({"period": "hour"})
-    event = queue.pop()
+    event = self_invoker.pop()
     done = VolumeResult("vol-1", "P", Outcome.CREATED, "why", "snap-1")
 
-    def leave(request, around):
-        return RunReport(request, volumes=(done,), left=("vol-2: no time",), failures=request.unserved)
+    def leave(request, context):
+        return RunReport(request, volumes=(done,), deferred=("vol-2: no time",), failures=request.target_faults)
 
     monkeypatch.setattr("lambda_function.app.run", leave)
     invoke(event)
-    (continued,) = queue
+    (continued,) = self_invoker
     assert continued == {**event, "continuation": 1}
-    assert continued["unserved"]
+    assert continued["target_faults"]
 
 
-def test_targets_that_cannot_be_read_fail_the_own_run_which_has_done_its_work(home, queue):
+def test_targets_that_cannot_be_read_fail_the_own_run_which_has_done_its_work(home, self_invoker):
     volume = volume_in(home.ec2)
 
     def refuse(params, **_):
@@ -187,56 +187,57 @@ def test_targets_that_cannot_be_read_fail_the_own_run_which_has_done_its_work(ho
     handler.clients().ssm.meta.events.register("before-parameter-build.ssm.GetParametersByPath", refuse)
     invoke({"period": "hour"})
     with pytest.raises(RunFailedError, match=rf"no target is served: {PATH} could not be read: .*AccessDenied"):
-        invoke(queue[0])
+        invoke(self_invoker[0])
     assert of(volume, home.ec2) == [0]
 
 
-def test_a_fault_of_our_own_in_reading_the_targets_costs_the_own_account_nothing(home, queue, monkeypatch):
+def test_a_fault_of_our_own_in_reading_the_targets_costs_the_own_account_nothing(home, self_invoker, monkeypatch):
     def stumble(parameters, path):
         raise RuntimeError("ours")
 
     monkeypatch.setattr("lambda_function.accounts.targets.parse_targets", stumble)
     invoke({"period": "hour"})
-    assert [event["target"] for event in queue] == [OWN]
+    assert [event["target"] for event in self_invoker] == [OWN]
 
 
 @pytest.mark.parametrize("event", [{"period": "hour", "policies": ["TYPO"]}, {"period": "hourly"}])
-def test_an_event_that_every_run_would_refuse_starts_none(home, queue, event):
+def test_an_event_that_every_run_would_refuse_starts_none(home, self_invoker, event):
     list_targets(home, member(MEMBER))
     with pytest.raises(ConfigurationError):
         invoke(event)
-    assert queue == []
+    assert self_invoker == []
 
 
-def test_a_run_for_named_volumes_and_a_continuation_start_no_targets(home, queue, now):
+def test_a_run_for_named_volumes_and_a_continuation_start_no_targets(home, self_invoker, now):
     list_targets(home, member(MEMBER))
     invoke({"period": "hour", "volumes": [volume_in(home.ec2)]})
     invoke({"period": "hour", "time": now.moment.isoformat(), "continuation": 1})
     invoke({"check_hooks": True})
     assert invoke({"period": "hour", "dry_run": True})["message"].startswith("hour: ")
-    assert queue == []
+    assert self_invoker == []
 
 
-def test_what_a_target_s_run_has_no_time_for_is_handed_on_for_the_same_target(home, queue, monkeypatch):
+def test_what_a_target_s_run_has_no_time_for_is_handed_on_for_the_same_target(home, self_invoker, monkeypatch):
     list_targets(home, member(MEMBER))
     invoke({"period": "hour"})
-    event = by_target(queue)[f"{MEMBER}/{REGION}"]
-    queue.clear()
+    event = by_target(self_invoker)[f"{MEMBER}/{REGION}"]
+    self_invoker.clear()
     done = VolumeResult("vol-1", "P", Outcome.CREATED, "why", "snap-1")
     monkeypatch.setattr(
-        "lambda_function.app.run", lambda request, around: RunReport(request, volumes=(done,), left=("vol-2: no time",))
+        "lambda_function.app.run",
+        lambda request, context: RunReport(request, volumes=(done,), deferred=("vol-2: no time",)),
     )
     answer = invoke(event)
-    assert answer["handed_on"] == ["vol-2: no time"]
-    assert queue == [{**event, "continuation": 1}]
+    assert answer["continued"] == ["vol-2: no time"]
+    assert self_invoker == [{**event, "continuation": 1}]
 
 
-def test_a_forced_event_delivered_twice_adds_nothing_in_a_target(home, queue, now):
+def test_a_forced_event_delivered_twice_adds_nothing_in_a_target(home, self_invoker, now):
     list_targets(home, member(MEMBER))
     ec2 = ec2_of(MEMBER)
     volume = volume_in(ec2)
     invoke({"period": "hour", "force": True})
-    event = by_target(queue)[f"{MEMBER}/{REGION}"]
+    event = by_target(self_invoker)[f"{MEMBER}/{REGION}"]
     now.moment += timedelta(minutes=1)
     invoke(event)
     now.moment += timedelta(minutes=1)
@@ -244,12 +245,12 @@ def test_a_forced_event_delivered_twice_adds_nothing_in_a_target(home, queue, no
     assert of(volume, ec2) == [0]
 
 
-def test_a_target_s_run_that_begins_in_the_next_slot_says_what_was_not_done(home, queue, now):
+def test_a_target_s_run_that_begins_in_the_next_slot_says_what_was_not_done(home, self_invoker, now):
     list_targets(home, member(MEMBER))
     invoke({"period": "hour"})
     now.moment += timedelta(hours=1)
     with pytest.raises(ConfigurationError, match=rf"target {MEMBER}/{REGION}: the hour of 2026-03-02T00:05.* is over"):
-        invoke(queue[0])
+        invoke(self_invoker[0])
 
 
 def test_a_target_is_served_by_hand_and_one_that_is_not_listed_is_an_error_that_names_those_that_are(home, monkeypatch):
@@ -267,13 +268,13 @@ def test_a_target_is_served_by_hand_and_one_that_is_not_listed_is_an_error_that_
         invoke({"period": "hour", "target": f"{MEMBER}/{REGION}"})
 
 
-def test_metrics_are_told_by_account_and_region_too_and_a_target_s_run_is_not_the_period_s(home, queue, capsys):
+def test_metrics_are_told_by_account_and_region_too_and_a_target_s_run_is_not_the_period_s(home, self_invoker, capsys):
     list_targets(home, member(MEMBER))
     volume_in(home.ec2)
     volume_in(ec2_of(MEMBER))
     invoke({"period": "hour"})
     assert told(capsys.readouterr().out) == []
-    events = by_target(queue)
+    events = by_target(self_invoker)
     invoke(events[OWN])
     own = told(capsys.readouterr().out)
     invoke(events[f"{MEMBER}/{REGION}"])
@@ -294,7 +295,7 @@ def test_a_set_of_metrics_that_is_empty_leaves_its_dimensions_to_no_other(capsys
     failed = VolumeResult("vol-1", "P", Outcome.FAILED, "why")
     publish_metrics(RunReport(RunRequest(Period.HOUR, request.time), volumes=(failed,)), "N")
     found = told(capsys.readouterr().out)
-    assert [dimensions for dimensions, values in found if "SnapshotsFailed" in values] == [{}]
+    assert [dimensions for dimensions, values in found if "VolumesFailed" in values] == [{}]
 
 
 def told(text):
@@ -308,23 +309,23 @@ def told(text):
     return found
 
 
-def test_every_line_of_a_target_s_run_says_whose_it_is(home, queue, log):
+def test_every_line_of_a_target_s_run_says_whose_it_is(home, self_invoker, log):
     list_targets(home, member(MEMBER))
     volume_in(ec2_of(MEMBER))
     invoke({"period": "hour"})
     assert {line.get("target") for line in log()} == {None}
     before = len(log())
-    invoke(queue[0])
+    invoke(self_invoker[0])
     assert {line.get("target") for line in log()[before:]} == {f"{MEMBER}/{REGION}"}
 
 
-def test_the_external_id_and_the_role_of_the_list_are_what_sts_is_asked_with(home, queue, monkeypatch):
+def test_the_external_id_and_the_role_of_the_list_are_what_sts_is_asked_with(home, self_invoker, monkeypatch):
     list_targets(home, member(MEMBER, role="team/backup", external_id="an-external-id"))
     asked: list[Any] = []
     events = handler.clients().session.events
     events.register("provide-client-params.sts.AssumeRole", lambda params, **_: asked.append(params))
     invoke({"period": "hour"})
-    invoke(queue[0])
+    invoke(self_invoker[0])
     assert asked == [
         {
             "RoleArn": f"arn:aws:iam::{MEMBER}:role/team/backup",

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from lambda_function.errors import AwsError
-from lambda_function.hooks.freeze import CANCEL_SECONDS, Held, seconds_needed
+from lambda_function.hooks.freeze import CANCEL_SECONDS, FreezeResult, seconds_needed
 from tests.fake_ssm import Reply
 from tests.freezing import BOTH, HELD, POST, PRE, SECOND, Freezing, steps
 
@@ -66,7 +66,7 @@ def test_what_post_says_of_the_freeze_is_told_and_proves_nothing(two, reply, pro
     two.told(POST, "i-1", reply)
     held = two.around()
     assert [each.command for each in two.ssm.sent] == [PRE, PRE, POST, POST]
-    assert held == Held("result", frozenset(), None, problem, thawed, 2000, 1500, held.steps)
+    assert held == FreezeResult("result", frozenset(), None, problem, thawed, 2000, 1500, held.steps)
 
 
 def test_when_post_fails_on_both_instances_both_are_named_in_the_order_of_the_thaws(two):

@@ -33,7 +33,7 @@ def scheduled(monkeypatch):
 @pytest.fixture
 def pruned_beside_creates(monkeypatch):
     """A small fleet's volumes are pruned as soon as they are served, as a large one's are."""
-    monkeypatch.setattr("lambda_function.run.prune_queue.WORTH_A_LOOK", 1)
+    monkeypatch.setattr("lambda_function.run.prune_queue.BATCH_WORTH_CHECKING", 1)
 
 
 @pytest.mark.usefixtures("pruned_beside_creates")

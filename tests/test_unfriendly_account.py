@@ -176,9 +176,9 @@ def test_snapshots_of_other_accounts_that_bear_our_key_are_not_even_listed(world
     assert run.deleted
     assert foreign not in run.deleted
     assert len(world.of(volume)) == 3, "it neither served the slot nor counted"
-    describing = [parameters for name, parameters in world.rules.requests if name == "describe_snapshots"]
-    assert len(describing) == 2
-    assert all(parameters["OwnerIds"] == ["self"] for parameters in describing)
+    reading = [parameters for name, parameters in world.rules.requests if name == "describe_snapshots"]
+    assert len(reading) == 2
+    assert all(parameters["OwnerIds"] == ["self"] for parameters in reading)
 
 
 def test_a_snapshot_shared_with_other_accounts_is_kept_and_let_go_like_any_other(world):

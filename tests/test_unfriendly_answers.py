@@ -12,7 +12,7 @@ from lambda_function.aws.clients import build_clients
 from lambda_function.aws.ec2 import Ec2Ebs
 from lambda_function.aws.parameter_store import ParameterStore
 from lambda_function.aws.run_command import RunCommand
-from lambda_function.deadline import TimeBudget
+from lambda_function.deadline import Deadline
 from lambda_function.errors import AwsError, NoAnswerError, RequestRejectedError
 from lambda_function.inputs.policy import Parameter
 from lambda_function.model.ec2 import Consistency, SnapshotState
@@ -34,14 +34,14 @@ class Edge:
         self.faults = Faults()
         clients = self.clients
         keys = TagKeys("AUTO-SNAPSHOT")
-        self.ebs = Ec2Ebs(clients.describing, clients.creating, clients.urgent, clients.deleting, keys)
+        self.ebs = Ec2Ebs(clients.reading, clients.creating, clients.urgent, clients.changing, keys)
         self.policies = ParameterStore(clients.ssm, "/p/")
         self.renew()
 
     def renew(self) -> None:
         self.faults.clear()
-        budget = TimeBudget(lambda: 900.0, time.sleep, time.monotonic, lambda: datetime.now(UTC))
-        self.commands = RunCommand(self.clients.ssm, self.clients.looking, budget)
+        deadline = Deadline(lambda: 900.0, time.sleep, time.monotonic, lambda: datetime.now(UTC))
+        self.commands = RunCommand(self.clients.ssm, self.clients.polling, deadline)
 
     def pages(self, operation: str, *bodies: str) -> None:
         self.faults.in_turn(operation, *map(answer, bodies))

@@ -52,7 +52,7 @@ def clients_of(monkeypatch):
 def test_a_listing_whose_connection_breaks_is_an_error_and_never_a_shorter_list(clients_of, manner):
     with manners.rude_server(manner, PAGE) as address:
         clients, patient = clients_of(address)
-        ebs = Ec2Ebs(clients.describing, clients.creating, clients.urgent, clients.deleting, TagKeys("AUTO-SNAPSHOT"))
+        ebs = Ec2Ebs(clients.reading, clients.creating, clients.urgent, clients.changing, TagKeys("AUTO-SNAPSHOT"))
         with patient, pytest.raises(NoAnswerError, match="DescribeSnapshots: "):
             ebs.list_snapshots([Period.HOUR])
 
@@ -71,6 +71,6 @@ def test_the_server_s_page_is_a_listing_of_twenty_where_nothing_breaks(clients_o
 
     with manners.rude_server(politely, PAGE) as address:
         clients, patient = clients_of(address)
-        ebs = Ec2Ebs(clients.describing, clients.creating, clients.urgent, clients.deleting, TagKeys("AUTO-SNAPSHOT"))
+        ebs = Ec2Ebs(clients.reading, clients.creating, clients.urgent, clients.changing, TagKeys("AUTO-SNAPSHOT"))
         with patient:
             assert len(ebs.list_snapshots([Period.HOUR])) == 20

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lambda_function.errors import AwsError
 from lambda_function.model.period import Period
-from lambda_function.plan.retention import judge
+from lambda_function.plan.retention import apply_retention
 from tests.faults import answer, error, lost_answer, reset, throttled, through, truncated_answer
 from tests.test_retention import counts, of, states
 from tests.unfriendly import KEYS, unfriendly_world
@@ -127,6 +127,6 @@ def test_a_listing_that_grows_between_pages_repeats_some_and_takes_each_once(wor
 def test_whatever_a_listing_lacks_retention_lets_go_nothing_that_the_whole_one_keeps(count, letters, data):
     everything = of(letters)
     listed = [each for each in everything if data.draw(st.booleans())]
-    kept = {verdict.snapshot.id for verdict in judge(Period.HOUR, count, everything) if verdict.keep}
-    let_go = {verdict.snapshot.id for verdict in judge(Period.HOUR, count, listed) if not verdict.keep}
+    kept = {verdict.snapshot.id for verdict in apply_retention(Period.HOUR, count, everything) if verdict.keep}
+    let_go = {verdict.snapshot.id for verdict in apply_retention(Period.HOUR, count, listed) if not verdict.keep}
     assert not kept & let_go

@@ -71,11 +71,11 @@ class World:
         self.rules.agents.elapsed = self.clock.monotonic
         return self
 
-    def snapshot(self, volume: str, keepers: str, age: timedelta, policy: str | None = "P") -> str:
+    def snapshot(self, volume: str, periods: str, age: timedelta, policy: str | None = "P") -> str:
         """One that is there already, put there without a call; `policy=None` for the cron script's."""
         made = ec2_backend().create_snapshot(volume, "", owner_id=ACCOUNT)
         made.start_time = (self.clock.now - age).replace(tzinfo=None)
-        made.add_tags({KEYS.period: keepers, **({KEYS.selection: policy} if policy else {})})
+        made.add_tags({KEYS.period: periods, **({KEYS.selection: policy} if policy else {})})
         return str(made.id)
 
     @property

@@ -14,7 +14,7 @@ from lambda_function.model.request import RunRequest
 from lambda_function.model.result import Dispatch
 from lambda_function.parallel import in_parallel
 
-MAX_UNSERVED = 20
+MAX_TARGET_FAULTS = 20
 """Faults that the own place's event carries; the rest are counted, and all are in the log."""
 
 
@@ -54,7 +54,7 @@ def fan_out(
         else:
             faults.append(fault)
     faults.sort()
-    more = [f"and {len(faults) - MAX_UNSERVED} more, each in the log"] if len(faults) > MAX_UNSERVED else []
-    told = {"unserved": [*faults[:MAX_UNSERVED], *more]} if faults else {}
+    more = [f"and {len(faults) - MAX_TARGET_FAULTS} more, each in the log"] if len(faults) > MAX_TARGET_FAULTS else []
+    told = {"target_faults": [*faults[:MAX_TARGET_FAULTS], *more]} if faults else {}
     start({**event, **moment, "target": own, **told})
     return Dispatch(request, (own, *sorted(started)), tuple(faults))

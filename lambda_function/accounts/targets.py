@@ -19,7 +19,7 @@ from lambda_function.ports import Observer
 
 logger = logging.getLogger(__name__)
 
-ONLY_OWN = "TARGETS_PATH is for the function: a shell serves the account and Region of its own credentials only"
+HOME_ONLY = "TARGETS_PATH is for the function: a shell serves the account and Region of its own credentials only"
 
 _HINTS = (
     (("AssumeRole",), "is the member template deployed in that account, for this function's role and external id?"),
@@ -30,7 +30,7 @@ _HINTS = (
 
 
 @dataclass(frozen=True)
-class Queue:
+class SelfInvoker:
     """The function's own queue: `own` names its account and Region, `start` gives it an event or raises AwsError."""
 
     own: str
@@ -38,18 +38,18 @@ class Queue:
 
 
 @dataclass(frozen=True)
-class Reach:
+class Targets:
     """`clients_in` gives a target's clients, by way of the function's own, or raises AwsError.
 
     `queue` is asked for where there are targets; a shell has none.
     """
 
-    clients_in: Callable[[Target, Clients], Clients]
-    queue: Callable[[], Queue] | None = None
+    clients_for: Callable[[Target, Clients], Clients]
+    self_invoker: Callable[[], SelfInvoker] | None = None
 
-    def is_own(self, name: str) -> bool:
+    def is_home(self, name: str) -> bool:
         """Whether this target is the function's own account and Region, for which it needs no role."""
-        return self.queue is not None and self.queue().own == name
+        return self.self_invoker is not None and self.self_invoker().own == name
 
     def target(self, name: str, own: Clients, settings: Settings) -> Target:
         """Raises ConfigurationError where there is none of this name, and AwsError where they cannot be read."""
@@ -58,7 +58,13 @@ class Reach:
         return _read(own, settings.targets_path).named(name)
 
     def dispatch(
-        self, request: RunRequest, event: Mapping[str, Any], own: Clients, path: str, queue: Queue, observer: Observer
+        self,
+        request: RunRequest,
+        event: Mapping[str, Any],
+        own: Clients,
+        path: str,
+        self_invoker: SelfInvoker,
+        observer: Observer,
     ) -> Dispatch:
         """Start the runs of all targets under `path`, and the own one; what could not be started is told at once."""
         try:
@@ -68,8 +74,8 @@ class Reach:
             if not isinstance(error, AwsError):
                 logger.exception("unexpected while reading %s", path)
             found = TargetSet({}, (f"no target is served: {path} could not be read: {error}",))
-        outcome = fan_out(request, event, found, queue.own, queue.start)
-        for fault in outcome.unserved:
+        outcome = fan_out(request, event, found, self_invoker.own, self_invoker.start)
+        for fault in outcome.target_faults:
             observer.failure(fault)
         return outcome
 

@@ -17,7 +17,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 
 from lambda_function.aws.errors import translated
-from lambda_function.aws.rate_limit import Pace, Paces
+from lambda_function.aws.rate_limit import RateLimits, TokenBucket
 from lambda_function.errors import ConfigurationError
 from lambda_function.model.request import Target
 from lambda_function.parallel import MAX_FREEZES, WORKERS
@@ -35,11 +35,11 @@ _CONFIG = Config(
     user_agent_extra="aws-automatic-snapshots",
 )
 
-# What changes something keeps a pace of its own (`rate_limit.py`). Adaptive mode would add a limiter that, once EC2 has
-# refused a call, allows twice what was sent lately: next to nothing after a wait for room.
+# What changes something has rate limits of its own (`rate_limit.py`). Adaptive mode would add a limiter that, once
+# EC2 has refused a call, allows twice what was sent lately: next to nothing after a wait for room.
 _CHANGING = _CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": 10}))
 
-FREEZES = MAX_FREEZES + WORKERS
+FREEZE_CONNECTIONS = MAX_FREEZES + WORKERS
 """Connections where one per freeze is wanted, so that none waits for another's."""
 
 # A create whose answer is lost is sent again by botocore. Within 15 seconds EC2 refuses the second one,
@@ -53,19 +53,21 @@ _URGENT = _CREATING.merge(
         retries={"mode": "standard", "total_max_attempts": 3},
         connect_timeout=2,
         read_timeout=8,
-        max_pool_connections=FREEZES,
+        max_pool_connections=FREEZE_CONNECTIONS,
     )
 )
 
 # Stages of all frozen instances run side by side, and a thaw must not wait for a connection.
 _COMMANDS = _CONFIG.merge(
-    Config(retries={"mode": "standard", "total_max_attempts": 5}, max_pool_connections=FREEZES, read_timeout=10)
+    Config(
+        retries={"mode": "standard", "total_max_attempts": 5}, max_pool_connections=FREEZE_CONNECTIONS, read_timeout=10
+    )
 )
 
 
 # One look at commands serves all frozen instances, and the next one is near: a repetition within it would only be
 # waited for by those whose time is over.
-_LOOKING = _COMMANDS.merge(
+_POLLING = _COMMANDS.merge(
     Config(retries={"mode": "standard", "total_max_attempts": 1}, connect_timeout=2, read_timeout=5)
 )
 
@@ -82,23 +84,23 @@ THROTTLED = ("RequestLimitExceeded", "Client.RequestLimitExceeded")
 
 @dataclass(frozen=True)
 class Clients:
-    """One session's clients, and the pace they keep together; all are safe to use from several threads.
+    """One session's clients, and the rate limits they share; all are safe to use from several threads.
 
     The session itself is not: clients are built of it before threads begin.
     """
 
     session: boto3.Session
-    describing: EC2Client
+    reading: EC2Client
     creating: EC2Client
     urgent: EC2Client
-    deleting: EC2Client
+    changing: EC2Client
     ssm: SSMClient
-    looking: SSMClient
-    paces: Paces
+    polling: SSMClient
+    rate_limits: RateLimits
 
 
 def build_lambda_client(region: str | None) -> LambdaClient:
-    """For a run that hands on what is left: built only then, since it costs time at a cold start."""
+    """For a run that is continued in another: built only then, since it costs time at a cold start."""
     client: LambdaClient = boto3.Session(region_name=region or None).client("lambda", config=_INVOKING)
     return client
 
@@ -121,7 +123,7 @@ def build_clients(region: str | None) -> Clients:
         return _clients_of(session)
 
 
-def build_clients_in(target: Target, own: Clients) -> Clients:
+def build_clients_for(target: Target, own: Clients) -> Clients:
     """Clients for the target's Region with its role's credentials, which last for an hour.
 
     The role is asked for in the own Region: what a Region's own STS gives is valid in every Region. Raises AwsError
@@ -159,34 +161,34 @@ def _configuration_faults() -> Iterator[None]:
 def _clients_of(session: boto3.Session, **place: Any) -> Clients:
     """New clients; `place` is their Region and credentials where they are not the session's."""
     # The wall clock: Lambda stops a machine between invocations, and EC2's buckets fill meanwhile.
-    paces = Paces.at(time.time, time.sleep)
+    rate_limits = RateLimits.at(time.time, time.sleep)
     clients = Clients(
         session=session,
-        describing=session.client("ec2", config=_CONFIG, **place),
+        reading=session.client("ec2", config=_CONFIG, **place),
         creating=session.client("ec2", config=_CREATING, **place),
         urgent=session.client("ec2", config=_URGENT, **place),
-        deleting=session.client("ec2", config=_CHANGING, **place),
+        changing=session.client("ec2", config=_CHANGING, **place),
         ssm=session.client("ssm", config=_COMMANDS, **place),
-        looking=session.client("ssm", config=_LOOKING, **place),
-        paces=paces,
+        polling=session.client("ssm", config=_POLLING, **place),
+        rate_limits=rate_limits,
     )
     for client, is_urgent in ((clients.creating, False), (clients.urgent, True)):
-        _keep_pace(client, "CreateSnapshot", paces.create, urgent=is_urgent)
-        _keep_pace(client, "CreateSnapshots", paces.create_set, urgent=is_urgent)
-    _keep_pace(clients.deleting, "DeleteSnapshot", paces.delete)
-    _keep_pace(clients.deleting, "CreateTags", paces.tag)
+        _limit_rate(client, "CreateSnapshot", rate_limits.create, urgent=is_urgent)
+        _limit_rate(client, "CreateSnapshots", rate_limits.create_set, urgent=is_urgent)
+    _limit_rate(clients.changing, "DeleteSnapshot", rate_limits.delete)
+    _limit_rate(clients.changing, "CreateTags", rate_limits.tag)
     return clients
 
 
-def _keep_pace(client: EC2Client, operation: str, pace: Pace, *, urgent: bool = False) -> None:
-    """Each attempt of botocore's, repetitions included, takes a token before it is sent, and tells of a refusal."""
+def _limit_rate(client: EC2Client, operation: str, bucket: TokenBucket, *, urgent: bool = False) -> None:
+    """Each attempt of botocore's, repetitions included, takes a token before it is sent, and reports a refusal."""
 
     def before_send(**_: Any) -> None:
-        pace.take(urgent=urgent)
+        bucket.take(urgent=urgent)
 
     def received(parsed_response: dict[str, Any] | None = None, **_: Any) -> None:
         if parsed_response and parsed_response.get("Error", {}).get("Code") in THROTTLED:
-            pace.refused()
+            bucket.refused()
 
     client.meta.events.register(f"before-send.ec2.{operation}", before_send)
     client.meta.events.register(f"response-received.ec2.{operation}", received)

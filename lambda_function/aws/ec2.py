@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lambda_function.aws.errors import translated
 from lambda_function.model.ec2 import Consistency, Instance, Snapshot, SnapshotState, Volume
 from lambda_function.model.period import Period
-from lambda_function.model.tags import TagKeys, format_keepers, parse_keepers, policy_named_by
+from lambda_function.model.tags import TagKeys, format_periods, parse_periods, policy_named_by
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
@@ -29,30 +29,30 @@ _STATES = {state.value: state for state in SnapshotState}
 _CONSISTENCIES = {consistency.value: consistency for consistency in Consistency}
 
 
-def _nothing_to_hold_back(creates: int) -> None:
-    """For clients that keep no pace."""
+def _nothing_to_reserve(creates: int) -> None:
+    """For clients without rate limits."""
 
 
 @dataclass(frozen=True)
 class Ec2Ebs:
     """The Ebs port over four clients, so that a throttle on one kind of call does not slow the others."""
 
-    describing: EC2Client
+    reading: EC2Client
     creating: EC2Client
     urgent: EC2Client
-    deleting: EC2Client
+    changing: EC2Client
     keys: TagKeys
-    hold_back_creates: Callable[[int], None] = _nothing_to_hold_back
+    reserve: Callable[[int], None] = _nothing_to_reserve
 
-    def hold_back(self, creates: int) -> None:
-        self.hold_back_creates(creates)
+    def reserve_creates(self, creates: int) -> None:
+        self.reserve(creates)
 
     def list_volumes(self, volume_ids: Sequence[str] = ()) -> list[Volume]:
         filters: list[FilterTypeDef] = [{"Name": "tag-key", "Values": list(self.keys.searched())}]
         found: dict[str, Volume] = {}
         for chunk in _chunks(volume_ids, FILTER_VALUES - len(self.keys.searched())) if volume_ids else [()]:
             narrowed = [*filters, _filter("volume-id", chunk)] if chunk else filters
-            pages = self.describing.get_paginator("describe_volumes").paginate(
+            pages = self.reading.get_paginator("describe_volumes").paginate(
                 Filters=narrowed, PaginationConfig={"PageSize": VOLUMES_PAGE}
             )
             with translated("DescribeVolumes"):
@@ -76,7 +76,7 @@ class Ec2Ebs:
     def list_instances(self, instance_ids: Collection[str]) -> list[Instance]:
         found: dict[str, Instance] = {}
         for chunk in _chunks(sorted(instance_ids), FILTER_VALUES):
-            pages = self.describing.get_paginator("describe_instances").paginate(
+            pages = self.reading.get_paginator("describe_instances").paginate(
                 Filters=[_filter("instance-id", chunk)], PaginationConfig={"PageSize": INSTANCES_PAGE}
             )
             with translated("DescribeInstances"):
@@ -86,7 +86,7 @@ class Ec2Ebs:
         return list(found.values())
 
     def count_pending(self) -> int:
-        pages = self.describing.get_paginator("describe_snapshots").paginate(
+        pages = self.reading.get_paginator("describe_snapshots").paginate(
             OwnerIds=["self"],
             Filters=[_filter("status", ["pending"])],
             PaginationConfig={"PageSize": SNAPSHOTS_PAGE},
@@ -129,24 +129,24 @@ class Ec2Ebs:
             )
             return [_snapshot(raw, tags, self.keys) for raw in answer["Snapshots"]]
 
-    def set_keepers(self, snapshot_id: str, keepers: Collection[str]) -> None:
+    def set_periods(self, snapshot_id: str, periods: Collection[str]) -> None:
         with translated("CreateTags"):
-            self.deleting.create_tags(
-                Resources=[snapshot_id], Tags=[{"Key": self.keys.period, "Value": format_keepers(keepers)}]
+            self.changing.create_tags(
+                Resources=[snapshot_id], Tags=[{"Key": self.keys.period, "Value": format_periods(periods)}]
             )
 
     def set_consistency(self, snapshot_ids: Collection[str], consistency: Consistency) -> None:
         with translated("CreateTags"):
-            self.deleting.create_tags(
+            self.changing.create_tags(
                 Resources=sorted(snapshot_ids), Tags=[{"Key": self.keys.consistency, "Value": consistency.value}]
             )
 
     def delete_snapshot(self, snapshot_id: str) -> None:
         with translated("DeleteSnapshot"):
-            self.deleting.delete_snapshot(SnapshotId=snapshot_id)
+            self.changing.delete_snapshot(SnapshotId=snapshot_id)
 
     def _snapshots(self, filters: list[FilterTypeDef]) -> Iterator[Snapshot]:
-        pages = self.describing.get_paginator("describe_snapshots").paginate(
+        pages = self.reading.get_paginator("describe_snapshots").paginate(
             OwnerIds=["self"], Filters=filters, PaginationConfig={"PageSize": SNAPSHOTS_PAGE}
         )
         with translated("DescribeSnapshots"):
@@ -215,7 +215,7 @@ def _snapshot(raw: Mapping[str, Any], tags: Mapping[str, str], keys: TagKeys) ->
         volume_id=raw["VolumeId"],
         start_time=raw["StartTime"].astimezone(UTC),
         state=_STATES.get(raw.get("State", "pending"), SnapshotState.OTHER),
-        keepers=parse_keepers(tags.get(keys.period, "")),
+        periods=parse_periods(tags.get(keys.period, "")),
         policy=policy_named_by(tags, keys),
         consistency=_CONSISTENCIES.get(tags.get(keys.consistency, "")),
     )

@@ -1,8 +1,8 @@
 """Calls no faster than EC2 allows, so that few are refused: a refused call is a call lost.
 
 EC2 gives each account, Region and API a bucket of tokens. The rates here are the published ones; what the account
-really has left, with other tools beside this one, is learnt from refusals: each slows the pace down, and time speeds
-it up.
+really has left, with other tools beside this one, is learnt from refusals: each lowers the rate, and time raises
+it again.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ bucket began to refill, and one refusal costs more than two tokens.
 
 SLOWER = 0.8
 SLOWEST = 0.1
-"""Of the published rate: what a refusal leaves of the pace, and the least that is ever tried."""
+"""Of the published rate: what a refusal leaves of the rate, and the least that is ever tried."""
 
 RECOVERY_SECONDS = 100.0
-"""In which a pace would rise from nothing to the published rate."""
+"""In which a rate would rise from nothing to the published rate."""
 
 REFUSALS_COUNT_ONCE_SECONDS = 1.0
 """Calls under way together are refused together; that says no more than one refusal."""
 
 
-class Pace:
+class TokenBucket:
     """One bucket as it is believed to be; safe to use from several threads."""
 
     def __init__(self, per_second: float, now: Callable[[], float], sleep: Callable[[float], None]) -> None:
@@ -42,20 +42,20 @@ class Pace:
         self._sleep = sleep
         self._seen_at = now()
         self._refused_at = float("-inf")
-        self._held_back = 0
+        self._reserved = 0
         self._lock = threading.Lock()
 
     def take(self, *, urgent: bool = False) -> None:
-        """Return when a call may be made; one that is urgent may use what is held back."""
+        """Return when a call may be made; one that is urgent may use what is reserved."""
         while True:
             with self._lock:
                 self._refill()
-                needed = 1.0 if urgent else 1.0 + self._held_back
+                needed = 1.0 if urgent else 1.0 + self._reserved
                 if self._tokens >= needed:
                     self._tokens -= 1.0
                     return
                 wait = (needed - self._tokens) / self._rate
-            # Not longer than a second at once: the pace may have been quickened, or what is held back set free.
+            # Not longer than a second at once: the rate may have risen, or what is reserved been released.
             # Nor so short that rounding makes it nothing.
             self._sleep(min(max(wait, 0.001), 1.0))
 
@@ -68,10 +68,10 @@ class Pace:
                 self._rate = max(self._rate * SLOWER, self._published * SLOWEST)
                 self._refused_at = self._seen_at
 
-    def hold_back(self, tokens: int) -> None:
+    def reserve(self, tokens: int) -> None:
         """Keep so many tokens for urgent calls."""
         with self._lock:
-            self._held_back = tokens
+            self._reserved = tokens
 
     def _refill(self) -> None:
         now = self._now()
@@ -81,25 +81,25 @@ class Pace:
 
 
 @dataclass(frozen=True)
-class Paces:
-    """A pace for each API that changes something: each has a bucket of its own."""
+class RateLimits:
+    """A bucket for each API that changes something, as EC2 has one for each."""
 
-    create: Pace
-    create_set: Pace
-    delete: Pace
-    tag: Pace
+    create: TokenBucket
+    create_set: TokenBucket
+    delete: TokenBucket
+    tag: TokenBucket
 
     @classmethod
-    def at(cls, now: Callable[[], float], sleep: Callable[[float], None]) -> Paces:
+    def at(cls, now: Callable[[], float], sleep: Callable[[float], None]) -> RateLimits:
         """Full buckets at the published rates, by this clock in seconds."""
         return cls(
-            Pace(CREATES_PER_SECOND, now, sleep),
-            Pace(CREATES_PER_SECOND, now, sleep),
-            Pace(CREATES_PER_SECOND, now, sleep),
-            Pace(TAGS_PER_SECOND, now, sleep),
+            TokenBucket(CREATES_PER_SECOND, now, sleep),
+            TokenBucket(CREATES_PER_SECOND, now, sleep),
+            TokenBucket(CREATES_PER_SECOND, now, sleep),
+            TokenBucket(TAGS_PER_SECOND, now, sleep),
         )
 
-    def hold_back_creates(self, tokens: int) -> None:
+    def reserve_creates(self, tokens: int) -> None:
         """Keep so many tokens of either kind of create for instances that are frozen, or soon will be."""
-        self.create.hold_back(tokens)
-        self.create_set.hold_back(tokens)
+        self.create.reserve(tokens)
+        self.create_set.reserve(tokens)

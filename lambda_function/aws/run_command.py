@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from lambda_function.aws.errors import translated
-from lambda_function.deadline import TimeBudget
+from lambda_function.deadline import Deadline
 from lambda_function.errors import AwsError, HookError, RequestRejectedError
 from lambda_function.ports import CommandOutcome, HookDocument
 
@@ -49,8 +49,8 @@ class RunCommand:
     """The Commands port. `looking` lists commands, again and again, and so repeats none of its calls itself."""
 
     client: SSMClient
-    looking: SSMClient
-    time: TimeBudget
+    polling: SSMClient
+    deadline: Deadline
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _waiting: set[str] = field(default_factory=set)
     _listed_after: dict[str, datetime] = field(default_factory=dict)
@@ -59,7 +59,7 @@ class RunCommand:
     _ended: dict[tuple[str, str], CommandOutcome] = field(default_factory=dict)
     _polled_at: float = float("-inf")
     _unseen: AwsError | None = None
-    """Why the last look failed; None after one that did not."""
+    """Why the recheck failed; None after one that did not."""
 
     def describe_document(self, name: str) -> HookDocument:
         try:
@@ -117,7 +117,7 @@ class RunCommand:
         return self._platforms
 
     def send(self, document: HookDocument, instance_id: str, parameters: Mapping[str, list[str]]) -> str:
-        now = self.time.now()
+        now = self.deadline.now()
         with translated("SendCommand"):
             answer = self.client.send_command(
                 InstanceIds=[instance_id],
@@ -136,11 +136,11 @@ class RunCommand:
     def wait(self, command_id: str, instance_id: str, until: float) -> CommandOutcome | None:
         with self._lock:
             self._waiting.add(command_id)
-        began = self.time.elapsed()
+        began = self.deadline.elapsed()
         try:
             while True:
                 outcome = self._outcome(command_id, instance_id)
-                now = self.time.elapsed()
+                now = self.deadline.elapsed()
                 if outcome is not None:
                     return outcome
                 if now >= until:
@@ -148,7 +148,7 @@ class RunCommand:
                         raise self._unseen
                     return None
                 pause = next((pause for after, pause in SLOWER_POLLS if now - began >= after), POLL_SECONDS)
-                self.time.sleep(min(pause, until - now))
+                self.deadline.sleep(min(pause, until - now))
         finally:
             with self._lock:
                 self._waiting.discard(command_id)
@@ -160,19 +160,22 @@ class RunCommand:
     def _outcome(self, command_id: str, instance_id: str) -> CommandOutcome | None:
         """What is known of the command, after a fresh look unless another thread just had one."""
         with self._lock:
-            if (command_id, instance_id) not in self._ended and self.time.elapsed() - self._polled_at >= POLL_SECONDS:
+            if (
+                command_id,
+                instance_id,
+            ) not in self._ended and self.deadline.elapsed() - self._polled_at >= POLL_SECONDS:
                 try:
-                    self._look()
+                    self._poll()
                     self._unseen = None
                 except AwsError as error:
                     # The next look is near, and the command's own time-out is the limit of the patience.
                     self._unseen = error
                     logger.warning("commands could not be listed: %s", error)
                 finally:
-                    self._polled_at = self.time.elapsed()
+                    self._polled_at = self.deadline.elapsed()
             return self._ended.get((command_id, instance_id))
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         with translated("ListCommandInvocations"):
             for raw in self._invocations():
                 key = (raw["CommandId"], raw["InstanceId"])
@@ -184,7 +187,7 @@ class RunCommand:
         if len(self._waiting) > 1:
             after = min(self._listed_after[each] for each in self._waiting)
             wanted = {"Filters": [{"key": "InvokedAfter", "value": after.strftime("%Y-%m-%dT%H:%M:%SZ")}]}
-        pages = self.looking.get_paginator("list_command_invocations").paginate(
+        pages = self.polling.get_paginator("list_command_invocations").paginate(
             **wanted, Details=True, PaginationConfig={"PageSize": PAGE}
         )
         for page in pages:

@@ -31,9 +31,9 @@ def build_parser() -> argparse.ArgumentParser:
     for period in Period:
         run = commands.add_parser(period.value, help=f"do the {period}'s run")
         _add_run_options(run)
-    hooks = commands.add_parser(HOOKS, help="with --check: dry-run every hook where it would run")
-    hooks.add_argument("--check", action="store_true", required=True, help="dry-run every hook; freeze nothing")
-    _add_selection(hooks)
+    hooks = commands.add_parser(HOOKS, help="check: dry-run every hook where it would run")
+    actions = hooks.add_subparsers(dest="action", required=True, metavar="ACTION")
+    _add_selection(actions.add_parser("check", help="dry-run every hook; freeze nothing"))
     _add_status(commands)
     _add_policies(commands)
     return parser

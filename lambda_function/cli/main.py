@@ -17,9 +17,9 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from lambda_function.accounts.targets import Reach
+from lambda_function.accounts.targets import Targets
 from lambda_function.app import run_event
-from lambda_function.aws.clients import build_clients, build_clients_in
+from lambda_function.aws.clients import build_clients, build_clients_for
 from lambda_function.cli.arguments import HOOKS, POLICIES, STATUS, parse_arguments
 from lambda_function.cli.policies.command import Desk, run_policies
 from lambda_function.cli.run import ProgressObserver, print_check, print_report
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 _event(options),
                 environ=os.environ,
                 clients=lambda: build_clients(os.environ.get("AWS_REGION")),
-                reach=Reach(build_clients_in),
+                targets=Targets(build_clients_for),
                 clock=lambda: datetime.now(UTC),
                 time_left=lambda: began + PATIENCE_SECONDS - time.monotonic(),
                 observer=observer,

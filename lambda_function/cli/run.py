@@ -30,7 +30,7 @@ _STYLES = {
     Outcome.WOULD_CREATE: "cyan",
     Outcome.WOULD_SHARE: "cyan",
     Outcome.FAILED: "bold red",
-    Outcome.LEFT: "bold red",
+    Outcome.DEFERRED: "bold red",
     Outcome.FAULTY_POLICY: "bold red",
     Outcome.UNKNOWN_POLICY: "yellow",
     Outcome.VOLUME_GONE: "yellow",

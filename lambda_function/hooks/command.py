@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 
-from lambda_function.errors import HookError, shown
+from lambda_function.errors import HookError, quoted
 from lambda_function.ports import CommandOutcome, HookDocument
 
 CONTRACT = ("command", "executionId")
@@ -31,7 +31,7 @@ class Stage(StrEnum):
 
 
 @dataclass(frozen=True)
-class HookPlan:
+class FreezePlan:
     """One freeze: which instances, with which document and parameters, for which volumes.
 
     `devices` are each instance's volumes with their device names, by which Xen knows them; `attached`
@@ -48,7 +48,7 @@ class HookPlan:
     attached: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     parameters: Mapping[str, list[str]] = field(default_factory=dict, repr=False)
 
-    def untold(self, text: str) -> str:
+    def redact(self, text: str) -> str:
         """The text without values of the policy's own parameters: their names stand in their place.
 
         SSM's refusals quote values, and documents print them; who may read the log need not know them.
@@ -63,9 +63,9 @@ class HookPlan:
         )
         return re.sub(pattern, lambda found: f"(hook_parameters.{names[found[0]]})", text)
 
-    def untold_outcome(self, outcome: CommandOutcome) -> CommandOutcome:
+    def redact_outcome(self, outcome: CommandOutcome) -> CommandOutcome:
         """The outcome as it may be told: for the log, not for what is proved by it."""
-        return replace(outcome, output=self.untold(outcome.output), error=self.untold(outcome.error))
+        return replace(outcome, output=self.redact(outcome.output), error=self.redact(outcome.error))
 
     @cached_property
     def _names_by_value(self) -> dict[str, str]:
@@ -79,7 +79,7 @@ class HookPlan:
         }
 
 
-def check_parameters(plan: HookPlan) -> None:
+def check_parameters(plan: FreezePlan) -> None:
     """Raise HookError when the document lacks the contract's parameters or does not declare the policy's."""
     declared = plan.document.parameters
     lacking = [name for name in CONTRACT if name not in declared]
@@ -94,11 +94,11 @@ def check_parameters(plan: HookPlan) -> None:
 
 
 def _listed(names: Iterable[str]) -> str:
-    return ", ".join(shown(name).strip('"') for name in names)
+    return ", ".join(quoted(name).strip('"') for name in names)
 
 
 def parameters_for(
-    plan: HookPlan,
+    plan: FreezePlan,
     stage: Stage,
     instance_id: str,
     execution_id: str,

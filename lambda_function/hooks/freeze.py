@@ -18,9 +18,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from lambda_function.deadline import TimeBudget
+from lambda_function.deadline import Deadline
 from lambda_function.errors import AccessRefusedError, RequestRejectedError
-from lambda_function.hooks.command import HookPlan, Stage, parameters_for
+from lambda_function.hooks.command import FreezePlan, Stage, parameters_for
 from lambda_function.ports import CommandOutcome, Commands
 
 logger = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Held(Generic[T]):
+class FreezeResult(Generic[T]):
     """What came of a freeze.
 
     `result` is the create call's, None when it was not made. `proved` are the volumes whose snapshots
@@ -79,7 +79,7 @@ class Held(Generic[T]):
     steps: tuple[Step, ...]
 
 
-def seconds_needed(plan: HookPlan) -> float:
+def seconds_needed(plan: FreezePlan) -> float:
     """Seconds that must be left when a freeze begins: both stages, the create, and cancelling each stage."""
     return 2 * plan.timeout_seconds + CREATE_SECONDS + 2 * CANCEL_SECONDS
 
@@ -87,21 +87,21 @@ def seconds_needed(plan: HookPlan) -> float:
 class Freeze(Generic[T]):
     """One run through the sequence."""
 
-    def __init__(self, plan: HookPlan, commands: Commands, time: TimeBudget) -> None:
+    def __init__(self, plan: FreezePlan, commands: Commands, deadline: Deadline) -> None:
         self._plan = plan
         self._commands = commands
-        self._time = time
+        self._deadline = deadline
         self._steps: list[Step] = []
-        self._began = time.elapsed()
+        self._began = deadline.elapsed()
         self._execution_ids = {instance_id: str(uuid.uuid4()) for instance_id in plan.instance_ids}
         # Command id of the pre stage; None where sending it got no answer, so that it may be under way.
         self._sent: dict[str, str | None] = {}
         self._frozen_at: float | None = None
         self._claimed: dict[str, set[str]] = {}
 
-    def around(self, create: Callable[[], T], snapshot_ids: Callable[[T], Sequence[str]]) -> Held[T]:
+    def around(self, create: Callable[[], T], snapshot_ids: Callable[[T], Sequence[str]]) -> FreezeResult[T]:
         """Freeze, create, thaw. Raises OutOfTimeError when the time left does not allow all of it."""
-        self._time.require(seconds_needed(self._plan))
+        self._deadline.require(seconds_needed(self._plan))
         result: T | None = None
         made: Sequence[str] = ()
         pre_error: str | None
@@ -119,12 +119,12 @@ class Freeze(Generic[T]):
             freeze_ms = self._freeze_ms()
             post_error, thawed, held, held_ms = self._post(made)
         proved = self._proved() if held and pre_error is None and made else frozenset()
-        return Held(result, proved, pre_error, post_error, thawed, freeze_ms, held_ms, tuple(self._steps))
+        return FreezeResult(result, proved, pre_error, post_error, thawed, freeze_ms, held_ms, tuple(self._steps))
 
     def _pre(self) -> str | None:
         """Send pre to every instance and wait for all; the error in words, None when all succeeded."""
-        until = self._time.elapsed() + self._plan.timeout_seconds
-        not_after = int(self._time.now().timestamp()) + self._plan.timeout_seconds
+        until = self._deadline.elapsed() + self._plan.timeout_seconds
+        not_after = int(self._deadline.now().timestamp()) + self._plan.timeout_seconds
         errors = []
         for instance_id in self._plan.instance_ids:
             error = self._send_pre(instance_id, not_after)
@@ -138,9 +138,9 @@ class Freeze(Generic[T]):
             if outcome.succeeded:
                 self._claim(instance_id, outcome)
             else:
-                errors.append(f"pre on {instance_id}: {self._plan.untold_outcome(outcome)}")
+                errors.append(f"pre on {instance_id}: {self._plan.redact_outcome(outcome)}")
         if not errors:
-            self._frozen_at = self._time.elapsed()
+            self._frozen_at = self._deadline.elapsed()
         return "; ".join(errors) or None
 
     def _send_pre(self, instance_id: str, not_after: int) -> str | None:
@@ -157,7 +157,7 @@ class Freeze(Generic[T]):
             else:
                 self._sent[instance_id] = None
                 self._note(Stage.PRE, instance_id, "unknown", repr(error) if not str(error) else str(error))
-            return f"pre on {instance_id}: {self._plan.untold(str(error))}"
+            return f"pre on {instance_id}: {self._plan.redact(str(error))}"
         self._note(Stage.PRE, instance_id, "sent")
         return None
 
@@ -172,7 +172,7 @@ class Freeze(Generic[T]):
             held_here = outcome.succeeded and (outcome.complete if says is None else says[1] == "yes")
             held = held and held_here
             held_ms = max(held_ms or 0, int(measured[1])) if measured else held_ms
-            told = self._plan.untold_outcome(outcome)
+            told = self._plan.redact_outcome(outcome)
             if outcome.exit_code in (AUTO_THAWED, NOT_FROZEN):
                 what = "thawed by itself before post" if outcome.exit_code == AUTO_THAWED else "was not frozen"
                 errors.append(f"post on {instance_id}: it {what} (exit {outcome.exit_code})")
@@ -189,7 +189,7 @@ class Freeze(Generic[T]):
         outcomes: dict[str, CommandOutcome] = {}
         waiting = list(reversed(self._sent))
         for _ in range(POST_ATTEMPTS):
-            until = self._time.elapsed() + self._plan.timeout_seconds
+            until = self._deadline.elapsed() + self._plan.timeout_seconds
             sent: dict[str, str] = {}
             for instance_id in waiting:
                 parameters = parameters_for(
@@ -204,7 +204,7 @@ class Freeze(Generic[T]):
             for instance_id, command_id in sent.items():
                 outcomes[instance_id] = self._wait(Stage.POST, instance_id, command_id, until)
             waiting = [each for each in waiting if not outcomes[each].is_verdict]
-            if not waiting or self._time.time_left() < self._plan.timeout_seconds + CANCEL_SECONDS:
+            if not waiting or self._deadline.time_left() < self._plan.timeout_seconds + CANCEL_SECONDS:
                 break
         return outcomes
 
@@ -218,13 +218,13 @@ class Freeze(Generic[T]):
             outcome = CommandOutcome("unknown", None, error=f"{type(error).__name__}: {error}")
             if stage is Stage.PRE:
                 self._try_to_cancel(instance_id, command_id)
-        self._note(stage, instance_id, outcome.status.lower(), self._plan.untold_outcome(outcome).explanation)
+        self._note(stage, instance_id, outcome.status.lower(), self._plan.redact_outcome(outcome).explanation)
         return outcome
 
     def _cancel(self, stage: Stage, instance_id: str, command_id: str) -> CommandOutcome:
         self._note("cancel", instance_id, "sent", f"{stage} took more than {self._plan.timeout_seconds} s")
         self._commands.cancel(command_id, instance_id)
-        self._commands.wait(command_id, instance_id, self._time.elapsed() + CANCEL_SECONDS)
+        self._commands.wait(command_id, instance_id, self._deadline.elapsed() + CANCEL_SECONDS)
         return CommandOutcome("timed out", None, error=f"not finished after {self._plan.timeout_seconds} s, cancelled")
 
     def _try_to_cancel(self, instance_id: str, command_id: str) -> None:
@@ -255,8 +255,8 @@ class Freeze(Generic[T]):
         )
 
     def _freeze_ms(self) -> int | None:
-        return None if self._frozen_at is None else round((self._time.elapsed() - self._frozen_at) * 1000)
+        return None if self._frozen_at is None else round((self._deadline.elapsed() - self._frozen_at) * 1000)
 
     def _note(self, name: str, target: str, status: str, detail: str = "") -> None:
-        at = self._time.elapsed() - self._began
-        self._steps.append(Step(name, target, status, self._plan.untold(detail), at))
+        at = self._deadline.elapsed() - self._began
+        self._steps.append(Step(name, target, status, self._plan.redact(detail), at))

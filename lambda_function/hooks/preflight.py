@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from lambda_function.errors import AwsError, HookError
-from lambda_function.hooks.command import HookPlan, check_parameters
+from lambda_function.hooks.command import FreezePlan, check_parameters
 from lambda_function.model.period import Period
-from lambda_function.plan.create_calls import HookGroup
+from lambda_function.plan.create_calls import FreezeGroup
 from lambda_function.ports import Commands, HookDocument
 
 
@@ -20,13 +20,13 @@ class HookReadiness:
     unreachable: Mapping[str, str]
     platforms: Mapping[str, str]
 
-    def plan(self, group: HookGroup, period: Period) -> HookPlan:
+    def plan(self, group: FreezeGroup, period: Period) -> FreezePlan:
         """The freeze for this group. Raises HookError when something known speaks against it."""
         policy = group.policy
         document = self.documents[policy.hook_document or ""]
         if isinstance(document, str):
             raise HookError(document)
-        plan = HookPlan(
+        plan = FreezePlan(
             document=document,
             instance_ids=group.instance_ids,
             volume_ids=tuple(plan.volume.id for plan in group.plans),
@@ -51,7 +51,7 @@ class HookReadiness:
         return plan
 
 
-def look(commands: Commands, groups: Sequence[HookGroup]) -> HookReadiness:
+def preflight(commands: Commands, groups: Sequence[FreezeGroup]) -> HookReadiness:
     """Check all documents and instances of these groups; what fails is a finding, never an exception."""
     names = {group.policy.hook_document or "" for group in groups}
     instance_ids = {instance_id for group in groups for instance_id in group.instance_ids}

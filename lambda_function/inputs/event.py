@@ -10,7 +10,7 @@ from typing import Any
 from dateutil.parser import isoparse
 from pydantic_core import SchemaValidator, ValidationError
 
-from lambda_function.errors import ConfigurationError, shown
+from lambda_function.errors import ConfigurationError, quoted
 from lambda_function.inputs.validation import ACCOUNT, REGION, closed_object
 from lambda_function.model.period import Period, in_slot
 from lambda_function.model.request import HookCheckRequest, RunRequest
@@ -23,10 +23,10 @@ _ALLOWED = {
     "force": "true or false",
     "policies": "a list of policy names, at least one, or leave it out",
     "volumes": 'a list of volume ids such as "vol-0123456789abcdef0", at least one, or leave it out',
-    "continuation": "a whole number, set by the function itself when it hands on what it had no time for",
+    "continuation": "a whole number, set by the function itself when it runs out of time",
     "check_hooks": "true, and then only policies, volumes and target beside it",
     "target": 'an account and its Region such as "111122223333/eu-west-1", one of the targets under TARGETS_PATH',
-    "unserved": "a list of texts, set by the function itself when it starts the runs of all targets",
+    "target_faults": "a list of texts, set by the function itself when it starts the runs of all targets",
     "time": 'an ISO 8601 time such as "2026-01-31T00:15:00Z" (UTC where no offset is given)',
 }
 
@@ -54,7 +54,7 @@ _SCHEMA = SchemaValidator(
             "time": {"type": "str"},
             "continuation": {"type": "int", "ge": 1, "le": 100},
             "target": _TARGET,
-            "unserved": {"type": "list", "items_schema": {"type": "str"}, "max_length": 50},
+            "target_faults": {"type": "list", "items_schema": {"type": "str"}, "max_length": 50},
         },
         required=("period",),
     )
@@ -85,7 +85,7 @@ def parse_event(event: object, now: datetime) -> RunRequest | HookCheckRequest:
     Raises ConfigurationError naming the field, the value and what is allowed, all faults at once.
     """
     if not isinstance(event, Mapping):
-        raise ConfigurationError(f'event: {shown(event)}: must be an object such as {{"period": "hour"}}')
+        raise ConfigurationError(f'event: {quoted(event)}: must be an object such as {{"period": "hour"}}')
     if "detail-type" in event or ("source" in event and "period" not in event):
         raise ConfigurationError(
             "event: this is EventBridge's whole envelope; set the rule's input to a constant, "
@@ -105,7 +105,7 @@ def parse_event(event: object, now: datetime) -> RunRequest | HookCheckRequest:
         policies=_names(parsed, "policies"),
         volumes=_names(parsed, "volumes"),
         target=parsed.get("target"),
-        unserved=tuple(parsed.get("unserved", ())),
+        target_faults=tuple(parsed.get("target_faults", ())),
     )
 
 
@@ -125,7 +125,7 @@ def _names(parsed: Mapping[str, Any], name: str) -> tuple[str, ...]:
 
 def _moment(parsed: Mapping[str, Any], period: Period, now: datetime) -> datetime:
     text = parsed["time"]
-    fault = f'event field "time": {shown(text)}: must be '
+    fault = f'event field "time": {quoted(text)}: must be '
     # isoparse reads a bare number as a year; a time without a date part is surely a mistake.
     if not re.match(r"^\d{4}-?\d{2}-?\d{2}", text):
         raise ConfigurationError(fault + _ALLOWED["time"])
@@ -160,5 +160,5 @@ def _fault(detail: Any) -> str:
     if detail["type"] == "extra_forbidden" and field in _ALLOWED:
         return f'event field "{field}": is not for a check of hooks; {_ALLOWED["check_hooks"]}'
     if field not in _ALLOWED:
-        return f"event field {shown(field)}: unknown field; known are {', '.join(_ALLOWED)}"
-    return f'event field "{".".join(location)}": {shown(detail["input"])}: must be {_ALLOWED[field]}'
+        return f"event field {quoted(field)}: unknown field; known are {', '.join(_ALLOWED)}"
+    return f'event field "{".".join(location)}": {quoted(detail["input"])}: must be {_ALLOWED[field]}'

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic_core import SchemaValidator, ValidationError
 
-from lambda_function.errors import kind, shown
+from lambda_function.errors import json_type, quoted
 from lambda_function.inputs.validation import closed_object, read_json
 from lambda_function.model.period import Period
 
@@ -46,7 +46,7 @@ class Policy:
     hook_timeout_seconds: int = 60
     hook_on_failure: Literal["skip", "continue"] = "skip"
 
-    def count(self, period: Period) -> int | None:
+    def retain_count(self, period: Period) -> int | None:
         """N for this period; None where the policy does not mention it."""
         value: int | None = getattr(self, period.value)
         return value
@@ -149,13 +149,13 @@ def parse_policy(parameter: Parameter) -> Policy | tuple[Fault, ...]:
 def parse_content(content: object, parameter: Parameter) -> Policy | tuple[Fault, ...]:
     """The policy in what the parameter's JSON says, or all its faults (at least one)."""
     if not isinstance(content, dict):
-        text = _UNSHOWN if parameter.secure else shown(content)
+        text = _UNSHOWN if parameter.secure else quoted(content)
         return (Fault(parameter.name, None, text, "must be one JSON object"),)
     try:
         policy = Policy(**_SCHEMA.validate_python(content, strict=True))
     except ValidationError as error:
         return tuple(dict.fromkeys(_fault(detail, parameter) for detail in error.errors(include_url=False)))
-    if all(policy.count(period) is None for period in Period):
+    if all(policy.retain_count(period) is None for period in Period):
         wanted = "names no period: give at least one of " + ", ".join(Period)
         return (Fault(parameter.name, None, None, wanted),)
     return policy
@@ -166,12 +166,12 @@ def _fault(detail: Any, parameter: Parameter) -> Fault:
     location = [str(part) for part in detail["loc"]] or [str(detail["input"])]
     name = location[0]
     if name not in _ALLOWED:
-        return Fault(parameter.name, shown(name).strip('"'), None, _unknown_field(name), (name,))
+        return Fault(parameter.name, quoted(name).strip('"'), None, _unknown_field(name), (name,))
     path = tuple(part for part in location if part != "[key]")
     # The path into hook_parameters may be long; the parameter's name in it is what helps.
-    field_name = shown(".".join(path)).strip('"')
+    field_name = quoted(".".join(path)).strip('"')
     value = detail["input"]
-    text = f"({kind(value)}, not shown)" if name == "hook_parameters" else shown(value)
+    text = f"({json_type(value)}, not shown)" if name == "hook_parameters" else quoted(value)
     return Fault(parameter.name, field_name, _UNSHOWN if parameter.secure else text, f"must be {_ALLOWED[name]}", path)
 
 

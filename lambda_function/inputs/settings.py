@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lambda_function.errors import ConfigurationError, shown
+from lambda_function.errors import ConfigurationError, quoted
 from lambda_function.model.tags import TagKeys
 
 DEFAULT_TAG_KEY = "AUTO-SNAPSHOT"
@@ -40,7 +40,7 @@ class Settings:
         key = environ.get("TAG_KEY", DEFAULT_TAG_KEY)
         if not _TAG_KEY.fullmatch(key) or key.lower().startswith("aws:"):
             raise ConfigurationError(
-                f"environment variable TAG_KEY: {shown(key)}: must be a tag key of 1 to 115 letters, digits, spaces "
+                f"environment variable TAG_KEY: {quoted(key)}: must be a tag key of 1 to 115 letters, digits, spaces "
                 "or + - = . _ : / @, not beginning with aws:"
             )
         policies_path = _path("POLICIES_PATH", environ.get("POLICIES_PATH", DEFAULT_POLICIES_PATH))
@@ -48,12 +48,12 @@ class Settings:
         targets_path = _path("TARGETS_PATH", targets) if targets else None
         if targets_path == policies_path:
             raise ConfigurationError(
-                f"environment variable TARGETS_PATH: {shown(targets)}: must be another path than POLICIES_PATH"
+                f"environment variable TARGETS_PATH: {quoted(targets)}: must be another path than POLICIES_PATH"
             )
         namespace = environ.get("METRICS_NAMESPACE", DEFAULT_METRICS_NAMESPACE)
         if not _NAMESPACE.fullmatch(namespace):
             raise ConfigurationError(
-                f"environment variable METRICS_NAMESPACE: {shown(namespace)}: must be 1 to 255 letters, digits or "
+                f"environment variable METRICS_NAMESPACE: {quoted(namespace)}: must be 1 to 255 letters, digits or "
                 ". - _ / # :, not beginning with AWS/"
             )
         return cls(TagKeys(key), policies_path, namespace, targets_path)
@@ -62,7 +62,7 @@ class Settings:
 def _path(name: str, path: str) -> str:
     if not _PATH.fullmatch(path) or re.match(r"/(aws|ssm)", path, re.IGNORECASE):
         raise ConfigurationError(
-            f"environment variable {name}: {shown(path)}: must be a parameter path such as "
+            f"environment variable {name}: {quoted(path)}: must be a parameter path such as "
             f"{DEFAULT_POLICIES_PATH}, of letters, digits, _ . - between slashes, not beginning with /aws or /ssm"
         )
     return path.rstrip("/") + "/"
@@ -75,5 +75,5 @@ def _refuse_near_miss(name: str) -> None:
     close = difflib.get_close_matches(name.upper(), _NAMES, n=1, cutoff=0.9)
     close = close or (["POLICIES_PATH"] if name.upper() in ("POLICY_PATH", "POLICYPATH") else [])
     if close:
-        text = shown(name).strip('"')
+        text = quoted(name).strip('"')
         raise ConfigurationError(f"environment variable {text}: is not read; did you mean {close[0]}?")

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic_core import SchemaValidator, ValidationError
 
-from lambda_function.errors import ConfigurationError, shown
+from lambda_function.errors import ConfigurationError, quoted
 from lambda_function.inputs.policy import Parameter
 from lambda_function.inputs.validation import ACCOUNT, REGION, closed_object, read_json
 from lambda_function.model.request import Target
@@ -94,7 +94,7 @@ def _parse(parameter: Parameter) -> tuple[list[Target], list[str]]:
 def _parse_one(content: object, parameter: Parameter, place: str) -> tuple[list[Target], list[str]]:
     where = f"{parameter.name}: {place}"
     if not isinstance(content, dict):
-        said = "(not shown)" if parameter.secure or isinstance(content, list) else shown(content)
+        said = "(not shown)" if parameter.secure or isinstance(content, list) else quoted(content)
         return [], [f'{where}{said}: must be an object such as {{"account": "111122223333", "regions": ["eu-west-1"]}}']
     try:
         parsed: dict[str, Any] = _SCHEMA.validate_python(content, strict=True)
@@ -110,10 +110,10 @@ def _fault(detail: Any, parameter: Parameter) -> str:
     location = [str(part) for part in detail["loc"]] or [str(detail["input"])]
     name = location[0]
     if name not in _ALLOWED:
-        return f"field {shown(name)}: unknown field; known are {', '.join(_ALLOWED)}"
+        return f"field {quoted(name)}: unknown field; known are {', '.join(_ALLOWED)}"
     if detail["type"] == "missing":
         return f'field "{name}": is missing; must be {_ALLOWED[name]}'
     # An external id is no secret to AWS, but neither is it for every reader of the log.
     hidden = parameter.secure or name == "external_id"
-    said = "(not shown)" if hidden else shown(detail["input"])
+    said = "(not shown)" if hidden else quoted(detail["input"])
     return f'field "{".".join(location)}": {said}: must be {_ALLOWED[name]}'

@@ -10,7 +10,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from lambda_function.errors import shown
+from lambda_function.errors import quoted
 
 if TYPE_CHECKING:
     from pydantic_core import CoreSchema
@@ -49,7 +49,7 @@ def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(content) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {shown(twice)} stands twice")
+        raise ValueError(f"the key {quoted(twice)} stands twice")
     return content
 
 

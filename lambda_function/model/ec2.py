@@ -65,7 +65,7 @@ class Instance:
 class Snapshot:
     """A snapshot of this account that bears our key.
 
-    `keepers` are the words of its period tag in canonical order, those of other tools included;
+    `periods` are the words of its period tag in canonical order, those of other tools included;
     `policy` is the value of its copied selection tag and `consistency` that of its own tag; both are None on
     snapshots of the old cron script.
     """
@@ -74,13 +74,13 @@ class Snapshot:
     volume_id: str
     start_time: datetime
     state: SnapshotState
-    keepers: tuple[str, ...]
+    periods: tuple[str, ...]
     policy: str | None = None
     consistency: Consistency | None = None
 
 
 @dataclass(frozen=True)
-class Stray:
+class UnrequestedSnapshot:
     """A snapshot that a set's create made although nobody asked for it, and how that came about."""
 
     snapshot: Snapshot

@@ -23,6 +23,11 @@ class Period(StrEnum):
         """Position by length: 0 for the hour, 4 for the year."""
         return _RANKS[self]
 
+    @property
+    def adjective(self) -> str:
+        """As in "the hourly run"."""
+        return "daily" if self is Period.DAY else f"{self}ly"
+
     def up_to(self) -> tuple[Period, ...]:
         """This period and all shorter ones, shortest first."""
         return tuple(Period)[: self.rank + 1]

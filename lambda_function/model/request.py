@@ -32,9 +32,9 @@ def place_name(account: str, region: str) -> str:
 class RunRequest:
     """What one run is asked to do; `time` is the moment for which the plan is made (UTC).
 
-    `continuation` is 0 for an event from outside, and counts the runs that handed on what they had no time for.
-    `target` names the account and Region to serve; None for the function's own. `unserved` are the faults that kept
-    other targets from being started, for this run to tell.
+    `continuation` is 0 for an event from outside, and counts the runs before it that ran out of time.
+    `target` names the account and Region to serve; None for the function's own. `target_faults` are the faults that
+    kept other targets from being started, for this run to report.
     """
 
     period: Period
@@ -45,7 +45,7 @@ class RunRequest:
     volumes: tuple[str, ...] = ()
     continuation: int = 0
     target: str | None = None
-    unserved: tuple[str, ...] = ()
+    target_faults: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

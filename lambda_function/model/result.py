@@ -15,11 +15,11 @@ class Dispatch:
 
     request: RunRequest
     started: tuple[str, ...]
-    unserved: tuple[str, ...] = ()
+    target_faults: tuple[str, ...] = ()
 
 
 class Outcome(StrEnum):
-    """What became of one volume in a run; LEFT for want of time."""
+    """What became of one volume in a run; DEFERRED when time ran out."""
 
     CREATED = "created"
     SHARED = "shared"
@@ -30,7 +30,7 @@ class Outcome(StrEnum):
     FAULTY_POLICY = "faulty policy"
     VOLUME_GONE = "volume gone"
     FAILED = "failed"
-    LEFT = "left"
+    DEFERRED = "deferred"
     WOULD_CREATE = "would create"
     WOULD_SHARE = "would share"
 
@@ -51,8 +51,8 @@ class ChangeOutcome(StrEnum):
     PLANNED = "planned"
     REFUSED = "refused"
     GONE = "already gone"
-    LEFT = "changed meanwhile"
-    NO_TIME = "left"
+    CHANGED_SINCE = "changed since"
+    DEFERRED = "deferred"
     FAILED = "failed"
 
 
@@ -112,10 +112,10 @@ class HookCheckReport:
 
 @dataclass(frozen=True)
 class RunReport:
-    """All a run decided and did. `failures` and `left` are empty exactly when everything due was done.
+    """All a run decided and did. `failures` and `deferred` are empty exactly when everything due was done.
 
-    `left` is what time did not suffice for; `is_handed_on` says that another run goes on with it. `told_once` are those
-    of the failures that a repetition of the run would not find again.
+    `deferred` is what time did not suffice for; `is_continued` says that another run goes on with it.
+    `unrepeatable_failures` are those of the failures that a repetition of the run would not find again.
 
     `misspelt_tags` is the number of volumes whose tag only resembles the key. `newest_age_seconds` is, of the
     volumes that have snapshots for the period, the greatest age of a volume's newest good one.
@@ -125,9 +125,9 @@ class RunReport:
     volumes: tuple[VolumeResult, ...] = ()
     changes: tuple[ChangeResult, ...] = ()
     failures: tuple[str, ...] = ()
-    told_once: tuple[str, ...] = ()
-    left: tuple[str, ...] = ()
-    is_handed_on: bool = False
+    unrepeatable_failures: tuple[str, ...] = ()
+    deferred: tuple[str, ...] = ()
+    is_continued: bool = False
     warnings: tuple[str, ...] = ()
     hooks: tuple[HookResult, ...] = ()
     failed_snapshots: tuple[str, ...] = ()

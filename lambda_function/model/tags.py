@@ -80,28 +80,28 @@ def near_miss(tags: Mapping[str, str], keys: TagKeys) -> str | None:
     return next((key for key in keys.near_misses() if key in tags), None)
 
 
-def parse_keepers(value: str) -> tuple[str, ...]:
+def parse_periods(value: str) -> tuple[str, ...]:
     """The words of a period tag, in canonical order and once each.
 
     Words that are no period of ours are kept: they may be another tool's, and dropping one would
     delete what it keeps.
     """
-    return ordered_keepers(value.split())
+    return ordered_periods(value.split())
 
 
-def ordered_keepers(words: Iterable[str]) -> tuple[str, ...]:
+def ordered_periods(words: Iterable[str]) -> tuple[str, ...]:
     """Known periods first, shortest first; then unknown words by alphabet."""
     return tuple(sorted(set(words), key=lambda word: (_PERIOD_ORDER.get(word, len(Period)), word)))
 
 
-def format_keepers(words: Iterable[str]) -> str:
+def format_periods(words: Iterable[str]) -> str:
     """The period tag's value for these words."""
-    return " ".join(ordered_keepers(words))
+    return " ".join(ordered_periods(words))
 
 
 def has_room_for_periods(words: Iterable[str]) -> bool:
     """Whether every period's word can stand beside these in the period tag."""
-    return len(format_keepers((*words, *_PERIOD_ORDER))) <= MAX_TAG_VALUE
+    return len(format_periods((*words, *_PERIOD_ORDER))) <= MAX_TAG_VALUE
 
 
 def own_tags(keys: TagKeys, period: Period, consistency: Consistency, instance_ids: tuple[str, ...]) -> dict[str, str]:

@@ -32,8 +32,8 @@ MAX_LINE = 400
 _NAMED = 5
 
 _DONE = (Outcome.CREATED, Outcome.SHARED, Outcome.WOULD_CREATE, Outcome.WOULD_SHARE)
-_TOLD_ELSEWHERE = (Outcome.FAILED, Outcome.FAULTY_POLICY, Outcome.UNKNOWN_POLICY, Outcome.LEFT)
-"""Among the failures, the warnings, or what is left."""
+_TOLD_ELSEWHERE = (Outcome.FAILED, Outcome.FAULTY_POLICY, Outcome.UNKNOWN_POLICY, Outcome.DEFERRED)
+"""Among the failures, the warnings, or what was deferred."""
 
 _COUNTED = (ChangeOutcome.DONE, ChangeOutcome.PLANNED)
 
@@ -47,7 +47,7 @@ def console_answer(report: RunReport) -> dict[str, Any]:
     limit = MAX_PLANNED_LINES if request.dry_run else MAX_LINES
     lists = {
         "failures": report.failures,
-        "handed_on" if report.is_handed_on else "left": report.left,
+        "continued" if report.is_continued else "deferred": report.deferred,
         "done": [_done(result) for result in report.volumes if result.outcome in _DONE],
         "skipped": list(_skipped(report)),
         "deleted": _changes(report, lambda each: each.change is Change.DELETE and each.outcome in _COUNTED),
@@ -96,6 +96,6 @@ def _hook(hook: HookResult) -> str:
 
 
 def _cut(lines: Sequence[str], limit: int) -> list[str]:
-    shown = [line if len(line) <= MAX_LINE else line[: MAX_LINE - 1] + "…" for line in lines[:limit]]
-    rest = len(lines) - len(shown)
-    return [*shown, f"and {rest} more, each in the log"] if rest else shown
+    head = [line if len(line) <= MAX_LINE else line[: MAX_LINE - 1] + "…" for line in lines[:limit]]
+    rest = len(lines) - len(head)
+    return [*head, f"and {rest} more, each in the log"] if rest else head

@@ -13,7 +13,7 @@ SERVICE = "auto-snapshots"
 logger = Logger(service=SERVICE)
 
 _FAULTS = (Outcome.FAILED, Outcome.FAULTY_POLICY)
-_WARNINGS = (Outcome.LEFT, Outcome.UNKNOWN_POLICY, Outcome.VOLUME_GONE)
+_WARNINGS = (Outcome.DEFERRED, Outcome.UNKNOWN_POLICY, Outcome.VOLUME_GONE)
 
 
 class LogObserver:

@@ -13,15 +13,15 @@ COUNTS = {
     "SnapshotsShared": "shared",
     "SnapshotsDeleted": "deleted",
     "DeletionsRefused": "refused",
-    "SnapshotsFailed": "volumes_failed",
+    "VolumesFailed": "volumes_failed",
     "SnapshotsInError": "failed_snapshots",
     "HooksFailed": "hooks_failed",
-    "VolumesWithUnknownPolicy": "without_policy",
+    "VolumesWithoutPolicy": "without_policy",
 }
 """Metric name to the summary's count: published without dimension, and only when it is not 0."""
 
 
-COUNTS_BY_PLACE = ("SnapshotsCreated", "SnapshotsDeleted", "SnapshotsFailed")
+COUNTS_BY_PLACE = ("SnapshotsCreated", "SnapshotsDeleted", "VolumesFailed")
 """Those of them that are told of each account and Region as well, where the function serves several."""
 
 
@@ -37,7 +37,7 @@ FREEZE_TIME = "FreezeTime"
 METRICS = (*COUNTS, RUNS_COMPLETED, NEWEST_SNAPSHOT_AGE, FREEZE_TIME)
 
 
-def publish_metrics(report: RunReport, namespace: str, own_place: str | None = None) -> None:
+def publish_metrics(report: RunReport, namespace: str, home: str | None = None) -> None:
     """What CloudWatch is told of a run, through the log (embedded metric format).
 
     CloudWatch bills a metric for each hour in which it was sent anything (docs/costs.md): hence no zeros, and
@@ -51,13 +51,13 @@ def publish_metrics(report: RunReport, namespace: str, own_place: str | None = N
     request = report.request
     if request.dry_run:
         return
-    counts_as_run = not (request.policies or request.volumes or report.is_handed_on)
+    counts_as_run = not (request.policies or request.volumes or report.is_continued)
     _publish_totals(report, namespace)
-    place = request.target or own_place
+    place = request.target or home
     if place is not None:
         _publish_place(place, report, namespace, counts_as_run)
     if counts_as_run:
-        _publish_period(report, namespace, is_own=request.target in (None, own_place))
+        _publish_period(report, namespace, is_home=request.target in (None, home))
 
 
 def _publish_totals(report: RunReport, namespace: str) -> None:
@@ -84,9 +84,9 @@ def _publish_place(place: str, report: RunReport, namespace: str, counts_as_run:
     _flush(of_place, Account=account, Region=region)
 
 
-def _publish_period(report: RunReport, namespace: str, *, is_own: bool) -> None:
+def _publish_period(report: RunReport, namespace: str, *, is_home: bool) -> None:
     of_period = Metrics(namespace=namespace)
-    if is_own:
+    if is_home:
         of_period.add_metric(RUNS_COMPLETED, MetricUnit.Count, 1)
     if report.newest_age_seconds is not None:
         of_period.add_metric(NEWEST_SNAPSHOT_AGE, MetricUnit.Seconds, report.newest_age_seconds)

@@ -34,7 +34,7 @@ def summary(report: RunReport) -> dict[str, int]:
         "released": report.count_changes(Change.RELEASE, done, planned),
         "refused": sum(change.outcome is ChangeOutcome.REFUSED for change in report.changes),
         "failed": len(report.failures),
-        "left": len(report.left),
+        "deferred": len(report.deferred),
         "volumes_failed": _volumes_failed(report),
         "hooks_failed": sum(hook.problem is not None for hook in report.hooks),
         "unknown_policy": report.count(Outcome.UNKNOWN_POLICY),
@@ -46,7 +46,7 @@ def summary(report: RunReport) -> dict[str, int]:
 
 def _volumes_failed(report: RunReport) -> int:
     """Volumes without a snapshot that is due. Where a run goes on with them, that one counts them."""
-    return 0 if report.is_handed_on else report.count(Outcome.FAILED, Outcome.FAULTY_POLICY, Outcome.LEFT)
+    return 0 if report.is_continued else report.count(Outcome.FAILED, Outcome.FAULTY_POLICY, Outcome.DEFERRED)
 
 
 def whole_report(report: RunReport) -> dict[str, Any]:
@@ -59,8 +59,8 @@ def whole_report(report: RunReport) -> dict[str, Any]:
         "message": headline(report),
         "summary": summary(report),
         "failures": list(report.failures),
-        "left": list(report.left),
-        "is_handed_on": report.is_handed_on,
+        "deferred": list(report.deferred),
+        "is_continued": report.is_continued,
         "warnings": list(report.warnings),
         "volumes": [volume_line(result) for result in report.volumes],
         "changes": [change_line(result) for result in report.changes],
@@ -72,13 +72,13 @@ def whole_report(report: RunReport) -> dict[str, Any]:
 
 def dispatch_answer(outcome: Dispatch) -> dict[str, Any]:
     """What an event that was given on is answered with; the runs that it started tell the rest."""
-    started, unserved = len(outcome.started), len(outcome.unserved)
-    failed = f", {unserved} NOT, as the own one's run will tell" if unserved else ""
+    started, target_faults = len(outcome.started), len(outcome.target_faults)
+    failed = f", {target_faults} NOT, as the own one's run will tell" if target_faults else ""
     return {
         "message": f"{outcome.request.period}: {started} runs started, one for each account and Region{failed}",
         "time": outcome.request.time.isoformat(timespec="seconds"),
         "targets_started": list(outcome.started),
-        **({"failures": list(outcome.unserved)} if unserved else {}),
+        **({"failures": list(outcome.target_faults)} if target_faults else {}),
     }
 
 
@@ -152,25 +152,26 @@ def headline(report: RunReport) -> str:
     ):
         if counts[key]:
             text += f", {counts[key]} {word}"
-    if report.left:
-        text += f", {counts['left']} LEFT for want of time" + (", handed on" if report.is_handed_on else "")
+    if report.deferred:
+        text += f", {counts['deferred']} deferred (out of time)"
+        text += ", continued in another run" if report.is_continued else ""
     return text + (f", {counts['failed']} FAILED" if report.failures else "")
 
 
 def failure_message(report: RunReport | HookCheckReport) -> str:
     """What the invocation fails with: each failure by name, at most MAX_MESSAGE characters."""
     head = check_headline(report) if isinstance(report, HookCheckReport) else headline(report)
-    return bounded(f"{head}:", report.failures)
+    return truncated_list(f"{head}:", report.failures)
 
 
-def bounded(head: str, lines: Sequence[str]) -> str:
+def truncated_list(head: str, lines: Sequence[str]) -> str:
     """`head` and as many of the lines as fit, each cut to a share of the room; the rest counted."""
     text = head
     longest = max(200, MAX_MESSAGE // max(len(lines), 1))
     for position, line in enumerate(lines):
-        shown = line if len(line) <= longest else line[: longest - 1] + "…"
+        cut = line if len(line) <= longest else line[: longest - 1] + "…"
         rest = len(lines) - position
-        if len(text) + len(shown) + 60 > MAX_MESSAGE:
+        if len(text) + len(cut) + 60 > MAX_MESSAGE:
             return f"{text}\n- and {rest} more, each in the log"
-        text += f"\n- {shown}"
+        text += f"\n- {cut}"
     return text

@@ -27,7 +27,7 @@ MAX_DESCRIPTION = 255
 
 
 @dataclass(frozen=True)
-class CreateUnit:
+class CreateCall:
     """One create call: a single volume, or the set of an instance's due volumes.
 
     `tags` go into the call: for a single volume all of them, for a set only ours, since EC2 copies each
@@ -53,7 +53,7 @@ class CreateUnit:
 
 
 @dataclass(frozen=True)
-class HookGroup:
+class FreezeGroup:
     """What one freeze serves: the due volumes of one policy on an instance, and the create calls for them.
 
     Several instances only where a volume is attached to all of them.
@@ -62,7 +62,7 @@ class HookGroup:
     policy_name: str
     policy: Policy
     instance_ids: tuple[str, ...]
-    units: tuple[CreateUnit, ...]
+    units: tuple[CreateCall, ...]
     devices: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
@@ -70,9 +70,9 @@ class HookGroup:
         return tuple(plan for unit in self.units for plan in unit.plans)
 
 
-def arrange_hooked(
+def plan_freezes(
     due: Sequence[VolumePlan], instances: Mapping[str, Instance], keys: TagKeys, period: Period
-) -> tuple[list[HookGroup], list[VolumePlan]]:
+) -> tuple[list[FreezeGroup], list[VolumePlan]]:
     """The freezes that the due volumes need, and the volumes that need none.
 
     None is needed where the policy names no document, or where nothing runs that could be writing.
@@ -104,30 +104,30 @@ class _Freeze:
     instance_ids: set[str]
     members: list[VolumePlan]
 
-    def group(self, instances: Mapping[str, Instance], keys: TagKeys, period: Period) -> HookGroup:
+    def group(self, instances: Mapping[str, Instance], keys: TagKeys, period: Period) -> FreezeGroup:
         volume_ids = {plan.volume.id for plan in self.members}
         devices = {
             each: {volume: device for volume, device in instances[each].devices.items() if volume in volume_ids}
             for each in self.instance_ids & instances.keys()
         }
-        units = tuple(arrange(self.members, instances, keys, period))
-        return HookGroup(self.policy_name, self.policy, tuple(sorted(self.instance_ids)), units, devices)
+        units = tuple(plan_creates(self.members, instances, keys, period))
+        return FreezeGroup(self.policy_name, self.policy, tuple(sorted(self.instance_ids)), units, devices)
 
 
 def _is_stopped(instance_id: str, instances: Mapping[str, Instance]) -> bool:
     return instance_id in instances and instances[instance_id].state == "stopped"
 
 
-def arrange(
+def plan_creates(
     due: Sequence[VolumePlan], instances: Mapping[str, Instance], keys: TagKeys, period: Period
-) -> list[CreateUnit]:
+) -> list[CreateCall]:
     """The create calls for the volumes due, in the order of their first volume's id.
 
     `instances` are those that could be described; a volume whose instance is not among them is taken
     singly. Every volume stands in exactly one unit.
     """
     of_instance: dict[str, list[VolumePlan]] = defaultdict(list)
-    units: list[CreateUnit] = []
+    units: list[CreateCall] = []
     for plan in due:
         attached_to = plan.volume.instance_ids
         if len(attached_to) == 1 and attached_to[0] in instances:
@@ -140,16 +140,16 @@ def arrange(
     return sorted(units, key=lambda unit: unit.volume_ids)
 
 
-def single(plan: VolumePlan, instances: Mapping[str, Instance], keys: TagKeys, period: Period) -> CreateUnit:
+def single(plan: VolumePlan, instances: Mapping[str, Instance], keys: TagKeys, period: Period) -> CreateCall:
     """The create call for one volume alone."""
     consistency = _consistency(plan.volume, instances)
     own = own_tags(keys, period, consistency, plan.volume.instance_ids)
     tags, left_out = snapshot_tags(plan.volume.tags, own, keys)
-    description = f"{_words(period)} snapshot of volume {plan.volume.id}, policy {plan.policy_name}"
-    return CreateUnit((plan,), consistency, description[:MAX_DESCRIPTION], tags, left_out=left_out)
+    description = f"{period.adjective.capitalize()} snapshot of volume {plan.volume.id}, policy {plan.policy_name}"
+    return CreateCall((plan,), consistency, description[:MAX_DESCRIPTION], tags, left_out=left_out)
 
 
-def _set(members: list[VolumePlan], instance: Instance, keys: TagKeys, period: Period) -> CreateUnit | None:
+def _set(members: list[VolumePlan], instance: Instance, keys: TagKeys, period: Period) -> CreateCall | None:
     consistency = Consistency.OFFLINE if instance.state == "stopped" else Consistency.CRASH
     own = own_tags(keys, period, consistency, (instance.id,))
     wanted = {plan.volume.id for plan in members}
@@ -164,8 +164,8 @@ def _set(members: list[VolumePlan], instance: Instance, keys: TagKeys, period: P
         return None
     names = sorted({plan.policy_name or "" for plan in members})
     label = "policy" if len(names) == 1 else "policies"
-    description = f"{_words(period)} snapshot of instance {instance.id}, {label} {', '.join(names)}"
-    return CreateUnit(
+    description = f"{period.adjective.capitalize()} snapshot of instance {instance.id}, {label} {', '.join(names)}"
+    return CreateCall(
         plans=tuple(members),
         consistency=consistency,
         description=description[:MAX_DESCRIPTION],
@@ -180,7 +180,3 @@ def _consistency(volume: Volume, instances: Mapping[str, Instance]) -> Consisten
     """OFFLINE only when nothing can be writing: detached, or every instance is known to be stopped."""
     states = {instances[each].state if each in instances else "unknown" for each in volume.instance_ids}
     return Consistency.OFFLINE if states <= {"stopped"} else Consistency.CRASH
-
-
-def _words(period: Period) -> str:
-    return {"hour": "Hourly", "day": "Daily", "week": "Weekly", "month": "Monthly", "year": "Yearly"}[period]

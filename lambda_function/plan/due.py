@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from lambda_function.errors import shown
+from lambda_function.errors import quoted
 from lambda_function.inputs.policy import Policy, PolicySet
 from lambda_function.model.ec2 import Snapshot, SnapshotState, Volume
 from lambda_function.model.period import Period, in_slot
@@ -29,7 +29,7 @@ USABLE_STATES = ("in-use", "available")
 class VolumePlan:
     """What is to be done with one volume.
 
-    `outcome` is WOULD_CREATE, WOULD_SHARE or one of the final ones. `serving` is the snapshot that
+    `outcome` is WOULD_CREATE, WOULD_SHARE or one of the final ones. `slot_snapshot` is the snapshot that
     is to be shared, or that already serves the slot; `joining` are the periods to be added to a shared
     one. `count` is the policy's N when the period is
     this policy's business, so that pruning is allowed; otherwise None. `snapshots` are those of this
@@ -41,9 +41,9 @@ class VolumePlan:
     policy: Policy | None
     outcome: Outcome
     reason: str
-    serving: Snapshot | None = None
+    slot_snapshot: Snapshot | None = None
     joining: tuple[Period, ...] = ()
-    count: int | None = None
+    retain_count: int | None = None
     snapshots: tuple[Snapshot, ...] = ()
 
 
@@ -93,7 +93,7 @@ def plan_run(
         missing=_missing(request, selected, plans),
         failed_snapshots=_failed(request.period, by_volume),
         orphaned=sum(
-            request.period.value in snapshot.keepers
+            request.period.value in snapshot.periods
             for volume_id, of_volume in by_volume.items()
             if volume_id not in selected
             for snapshot in of_volume
@@ -101,17 +101,19 @@ def plan_run(
     )
 
 
-def greatest_newest_age(plans: Iterable[VolumePlan], serving: Mapping[str, Snapshot], now: datetime) -> float | None:
+def greatest_newest_age(
+    plans: Iterable[VolumePlan], slot_snapshots: Mapping[str, Snapshot], now: datetime
+) -> float | None:
     """Seconds since the newest good snapshot of the volume that is worst off; None where no volume has one.
 
-    Of the volumes whose policy keeps the period; `serving` are the snapshots that serve this run's slot, by volume.
+    Of the volumes whose policy keeps the period; `slot_snapshots` are those that serve this run's slot, by volume.
     A volume without any is not counted: it has no age, and its create has failed by name.
     """
     ages = []
     for plan in plans:
-        if not plan.count:
+        if not plan.retain_count:
             continue
-        known = (*plan.snapshots, *((serving[plan.volume.id],) if plan.volume.id in serving else ()))
+        known = (*plan.snapshots, *((slot_snapshots[plan.volume.id],) if plan.volume.id in slot_snapshots else ()))
         good = [each.start_time for each in known if each.state.is_good]
         if good:
             ages.append(max(0.0, (now - max(good)).total_seconds()))
@@ -140,7 +142,7 @@ def _failed(period: Period, by_volume: Mapping[str, list[Snapshot]]) -> tuple[st
             snapshot.id
             for of_volume in by_volume.values()
             for snapshot in of_volume
-            if snapshot.state is SnapshotState.ERROR and period.value in snapshot.keepers
+            if snapshot.state is SnapshotState.ERROR and period.value in snapshot.periods
         )
     )
 
@@ -159,38 +161,44 @@ def _plan_volume(
     if policy is None:
         if name in policies.faulty:
             return without_snapshot(Outcome.FAULTY_POLICY, f"policy {name} is faulty: nothing created, nothing deleted")
-        reason = f"its tag names {shown(name)}, which is no policy{policies.suggestion(name)}"
+        reason = f"its tag names {quoted(name)}, which is no policy{policies.suggestion(name)}"
         return without_snapshot(Outcome.UNKNOWN_POLICY, reason)
     if volume.state not in USABLE_STATES:
         return without_snapshot(Outcome.OUTSIDE, f"the volume is {volume.state}, not in-use or available", policy)
     if policy.only_attached_vols and not volume.instance_ids:
         return without_snapshot(Outcome.OUTSIDE, "the policy wants attached volumes only; this one is detached", policy)
-    count = policy.count(request.period)
-    if count is None:
-        return without_snapshot(Outcome.NOT_DUE, f"policy {name} does not mention the {request.period}", policy)
+    retain_count = policy.retain_count(request.period)
+    if retain_count is None:
+        return without_snapshot(
+            Outcome.NOT_DUE, f"policy {name} does not manage {request.period.adjective} snapshots", policy
+        )
     word = request.period.value
-    ours = tuple(snapshot for snapshot in snapshots if word in snapshot.keepers)
-    outcome, reason, serving = _decide(name, count, request, snapshots, ours)
+    ours = tuple(snapshot for snapshot in snapshots if word in snapshot.periods)
+    outcome, reason, slot_snapshot = _decide(name, retain_count, request, snapshots, ours)
     joining: tuple[Period, ...] = ()
-    if outcome is Outcome.WOULD_SHARE and serving is not None:
-        joining = joined_periods(request, policy, snapshots, serving)
+    if outcome is Outcome.WOULD_SHARE and slot_snapshot is not None:
+        joining = joined_periods(request, policy, snapshots, slot_snapshot)
         reason += "".join(f"; the {period} was due as well" for period in joining[:-1])
-    return VolumePlan(volume, name, policy, outcome, reason, serving, joining, count, ours)
+    return VolumePlan(volume, name, policy, outcome, reason, slot_snapshot, joining, retain_count, ours)
 
 
 def _decide(
-    policy_name: str, count: int, request: RunRequest, snapshots: list[Snapshot], ours: tuple[Snapshot, ...]
+    policy_name: str, retain_count: int, request: RunRequest, snapshots: list[Snapshot], ours: tuple[Snapshot, ...]
 ) -> tuple[Outcome, str, Snapshot | None]:
     period = request.period
-    if count == 0:
-        return Outcome.NOT_DUE, f"policy {policy_name} keeps none for the {period}", None
-    serving = serving_snapshot(request, ours)
-    if serving is not None:
+    if retain_count == 0:
+        return Outcome.NOT_DUE, f"policy {policy_name} keeps no {period.adjective} snapshots", None
+    slot_snapshot = find_slot_snapshot(request, ours)
+    if slot_snapshot is not None:
         what = "since the forced event's time" if request.force else f"in this {period}"
-        return Outcome.ALREADY_DONE, f"{serving.id} was started {what} ({_clock(serving.start_time)})", serving
+        return (
+            Outcome.ALREADY_DONE,
+            f"{slot_snapshot.id} was started {what} ({_clock(slot_snapshot.start_time)})",
+            slot_snapshot,
+        )
     candidate = sharing_candidate(request, policy_name, snapshots)
     if candidate is not None:
-        reason = f"{candidate.id} was taken for the {candidate.keepers[0]} at {_clock(candidate.start_time)}"
+        reason = f"{candidate.id} was taken for the {candidate.periods[0]} at {_clock(candidate.start_time)}"
         return Outcome.WOULD_SHARE, reason, candidate
     if request.force:
         return Outcome.WOULD_CREATE, "forced", None
@@ -199,7 +207,7 @@ def _decide(
     return Outcome.WOULD_CREATE, f"none started in this {period} yet", None
 
 
-def serving_snapshot(request: RunRequest, ours: Iterable[Snapshot]) -> Snapshot | None:
+def find_slot_snapshot(request: RunRequest, ours: Iterable[Snapshot]) -> Snapshot | None:
     """The newest good snapshot by which the slot is done, among those that bear the period.
 
     With `force` only one started at or after the event's time counts.
@@ -225,9 +233,9 @@ def sharing_candidate(request: RunRequest, policy_name: str, snapshots: Iterable
         for snapshot in snapshots
         if snapshot.state.is_good
         and snapshot.policy == policy_name
-        and request.period.value not in snapshot.keepers
-        and not shorter.isdisjoint(snapshot.keepers)
-        and has_room_for_periods(snapshot.keepers)
+        and request.period.value not in snapshot.periods
+        and not shorter.isdisjoint(snapshot.periods)
+        and has_room_for_periods(snapshot.periods)
         and in_slot(request.period, request.time, snapshot.start_time)
         and snapshot.start_time >= request.time - SHARING_AGE
     ]
@@ -247,8 +255,8 @@ def joined_periods(
     known = list(snapshots)
     for period in request.period.up_to()[:-1]:
         shorter = replace(request, period=period)
-        kept_for_it = [s for s in known if period.value in s.keepers]
-        if (policy.count(period) or 0) > 0 and serving_snapshot(shorter, kept_for_it) is None:
+        kept_for_it = [s for s in known if period.value in s.periods]
+        if (policy.retain_count(period) or 0) > 0 and find_slot_snapshot(shorter, kept_for_it) is None:
             own_candidate = sharing_candidate(shorter, candidate.policy or "", [candidate])
             due += [period] if own_candidate is not None else []
     return (*due, request.period)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from lambda_function.errors import shown
+from lambda_function.errors import quoted
 from lambda_function.inputs.policy import Policy, PolicySet
 from lambda_function.model.ec2 import Consistency, Snapshot, SnapshotState, Volume
 from lambda_function.model.period import Period, slot
@@ -20,7 +20,7 @@ from lambda_function.model.tags import TagKeys, near_miss, policy_named_by
 from lambda_function.plan.due import USABLE_STATES
 
 GRACE = {period: timedelta(hours=3) if period is Period.HOUR else timedelta(days=2) for period in Period}
-"""As long as the alarms on runs that do not come wait: the hour's rule fires hourly, the other four daily."""
+"""As long as the alarms on runs that do not come wait: the hourly rule fires hourly, the other four daily."""
 
 LONGEST_RUN = timedelta(minutes=15)
 """Lambda's limit. Until a run is over, its snapshots may still be raised from `crash` to `application`."""
@@ -138,14 +138,14 @@ def _judge(
         reason = (
             f"policy {name} is faulty"
             if name in policies.faulty
-            else f"its tag names {shown(name)}, which is no policy{policies.suggestion(name)}"
+            else f"its tag names {quoted(name)}, which is no policy{policies.suggestion(name)}"
         )
         return VolumeStatus(volume.id, name, Status.UNPROTECTED, reason)
     outside = _outside(volume, policy)
     periods = tuple(
         _judge_period(now, volume, period, snapshots, watched=outside is None)
         for period in Period
-        if policy.count(period)
+        if policy.retain_count(period)
     )
     newest = max((p.newest for p in periods if p.newest is not None), key=_age_order, default=None)
     status, reason = _whole(name, periods, outside)
@@ -165,7 +165,7 @@ def _outside(volume: Volume, policy: Policy) -> str | None:
 def _judge_period(
     now: datetime, volume: Volume, period: Period, snapshots: Iterable[Snapshot], *, watched: bool
 ) -> PeriodStatus:
-    kept = [snapshot for snapshot in snapshots if period.value in snapshot.keepers]
+    kept = [snapshot for snapshot in snapshots if period.value in snapshot.periods]
     newest = max((each for each in kept if each.state.is_good), key=_age_order, default=None)
     failed = max((each for each in kept if each.state is SnapshotState.ERROR), key=_age_order, default=None)
     if failed is not None and newest is not None and _age_order(failed) < _age_order(newest):

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lambda_function.deadline import TimeBudget
+from lambda_function.deadline import Deadline
 from lambda_function.errors import ConfigurationError
 from lambda_function.inputs.event import MAX_FAULTS
 from lambda_function.inputs.policy import PolicySet, parse_policies
 from lambda_function.model.request import HookCheckRequest, RunRequest
 from lambda_function.model.tags import TagKeys
-from lambda_function.output.summary import bounded
+from lambda_function.output.summary import truncated_list
 from lambda_function.ports import Commands, Ebs, Observer, PolicySource
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class RunContext:
     """What a run works with; the composition roots put it together."""
 
     policies: PolicySource
@@ -24,7 +24,7 @@ class Surroundings:
     keys: TagKeys
     policies_path: str
     commands: Commands
-    budget: TimeBudget
+    deadline: Deadline
     observer: Observer
 
 
@@ -34,7 +34,7 @@ def read_policies(request: RunRequest | HookCheckRequest, source: PolicySource, 
     if not policies.names:
         raise ConfigurationError(f"no policy under {path}: put one parameter per policy there, or set POLICIES_PATH")
     if not policies.valid:
-        raise ConfigurationError(bounded("no policy is valid:", policy_faults(policies, ())))
+        raise ConfigurationError(truncated_list("no policy is valid:", policy_faults(policies, ())))
     unknown = [name for name in request.policies if name not in policies.names]
     if unknown:
         known = ", ".join(sorted(policies.names))

@@ -1,4 +1,4 @@
-"""What a run had no time for is handed on to another run, as long as runs get somewhere.
+"""A run that runs out of time is continued in another run, as long as runs make progress.
 
 EC2 holds all state, so the other run is given the same event and a counter: it finds what is still due by itself.
 """
@@ -19,31 +19,31 @@ MAX_CONTINUATIONS = 10
 BEGINS_WITHIN = timedelta(minutes=1)
 """How long a continuation may wait in Lambda's queue; one that would begin after its slot is not sent."""
 
-HandOn = Callable[[dict[str, Any]], None]
+InvokeAgain = Callable[[dict[str, Any]], None]
 """Gives an event to another run. Raises AwsError."""
 
 
 def continue_or_conclude(
-    report: RunReport, event: Mapping[str, Any], now: datetime, hand_on: HandOn | None
+    report: RunReport, event: Mapping[str, Any], now: datetime, invoke_again: InvokeAgain | None
 ) -> RunReport:
-    """The report as it is to be told: with what is left handed on, or among the failures with the reason why not.
+    """The final report: continued in another run, or with what was deferred among the failures and the reason why.
 
-    A run that is handed on has not failed: the next one finds due what failed in this one, and tells. Failures that it
-    would not find are told now, and nothing is handed on: Lambda's own repetition of the event goes on with the rest.
-    `hand_on` is None where there is nobody to go on, as in a shell.
+    A run that is continued has not failed: the next one finds due what failed in this one, and reports it. Failures
+    that it would not find fail this run instead, and nothing is continued: Lambda's retry of the event does the rest.
+    `invoke_again` is None where there is nothing to invoke, as in a shell.
     """
-    if not report.left:
+    if not report.deferred:
         return report
-    reason = _reason_to_stop(report, now, hand_on)
-    if reason is None and hand_on is not None:
+    reason = _reason_to_stop(report, now, invoke_again)
+    if reason is None and invoke_again is not None:
         try:
-            hand_on(next_event(report, event))
+            invoke_again(next_event(report, event))
         except Exception as error:
             # Whatever it was, the report must not be lost to it.
-            reason = f"it could not be handed on, or that is not known: {error}"
+            reason = f"the next run could not be started, or that is not known: {error}"
         else:
-            return replace(report, is_handed_on=True)
-    return replace(report, failures=(*report.failures, *(f"{line} ({reason})" for line in report.left)))
+            return replace(report, is_continued=True)
+    return replace(report, failures=(*report.failures, *(f"{line} ({reason})" for line in report.deferred)))
 
 
 def next_event(report: RunReport, event: Mapping[str, Any]) -> dict[str, Any]:
@@ -52,21 +52,21 @@ def next_event(report: RunReport, event: Mapping[str, Any]) -> dict[str, Any]:
     return {**event, "time": request.time.isoformat(), "continuation": request.continuation + 1}
 
 
-def _reason_to_stop(report: RunReport, now: datetime, hand_on: HandOn | None) -> str | None:
+def _reason_to_stop(report: RunReport, now: datetime, invoke_again: InvokeAgain | None) -> str | None:
     request = report.request
-    if hand_on is None:
+    if invoke_again is None:
         return "the time allowed is over"
-    if report.told_once:
-        return "not handed on, so that the failures above are told; a repetition of this event goes on"
+    if report.unrepeatable_failures:
+        return "not continued, so that the failures above are reported; a retry of this event does the rest"
     if not in_slot(request.period, now + BEGINS_WITHIN, request.time):
-        return f"not handed on, since the {request.period} is over"
+        return f"not continued, since the {request.period} is over"
     if request.continuation >= MAX_CONTINUATIONS:
-        return f"not handed on after {MAX_CONTINUATIONS} continuations"
-    if not _has_got_somewhere(report):
-        return "not handed on, since this run achieved nothing"
+        return f"not continued after {MAX_CONTINUATIONS} continuations"
+    if not _has_made_progress(report):
+        return "not continued, since this run achieved nothing"
     return None
 
 
-def _has_got_somewhere(report: RunReport) -> bool:
+def _has_made_progress(report: RunReport) -> bool:
     created = report.count(Outcome.CREATED, Outcome.SHARED)
     return created > 0 or any(change.outcome is ChangeOutcome.DONE for change in report.changes)

@@ -8,16 +8,16 @@ import threading
 from collections.abc import Sequence
 from dataclasses import replace
 
-from lambda_function.deadline import TimeBudget
+from lambda_function.deadline import Deadline
 from lambda_function.errors import AwsError, HookError, OutOfTimeError
-from lambda_function.hooks.command import HookPlan
-from lambda_function.hooks.freeze import Freeze, Held, seconds_needed
+from lambda_function.hooks.command import FreezePlan
+from lambda_function.hooks.freeze import Freeze, FreezeResult, seconds_needed
 from lambda_function.hooks.preflight import HookReadiness
 from lambda_function.model.ec2 import Consistency
 from lambda_function.model.request import RunRequest
 from lambda_function.model.result import HookResult, Outcome
 from lambda_function.parallel import MAX_FREEZES, in_parallel
-from lambda_function.plan.create_calls import HookGroup
+from lambda_function.plan.create_calls import FreezeGroup
 from lambda_function.ports import Commands, Ebs
 from lambda_function.run.create import Creator
 from lambda_function.run.create_result import (
@@ -51,19 +51,19 @@ class HookedCreator:
         commands: Commands,
         readiness: HookReadiness,
         request: RunRequest,
-        time: TimeBudget,
+        deadline: Deadline,
     ) -> None:
         self._creator = creator
         self._ebs = ebs
         self._commands = commands
         self._readiness = readiness
         self._request = request
-        self._time = time
-        self._time_at_first = time.time_left()
+        self._deadline = deadline
+        self._time_left_at_start = deadline.time_left()
         self._places = threading.BoundedSemaphore(MAX_FREEZES)
         self._instances: dict[str, threading.Lock] = {}
 
-    def create(self, group: HookGroup) -> UnitOutcome:
+    def create(self, group: FreezeGroup) -> UnitOutcome:
         """Freeze, create and thaw. Failures are results, so that others go on."""
         try:
             plan = self._readiness.plan(group, self._request.period)
@@ -74,13 +74,13 @@ class HookedCreator:
         except (AwsError, OutOfTimeError) as error:
             # Nothing was frozen: no room, or no time for a freeze and its thaw. The next run begins with all of its
             # time, unless not even that would do; but a policy that is content with `crash` is not kept waiting.
-            next_run_may = isinstance(error, OutOfTimeError) and seconds_needed(plan) <= self._time_at_first
+            next_run_may = isinstance(error, OutOfTimeError) and seconds_needed(plan) <= self._time_left_at_start
             if next_run_may and group.policy.hook_on_failure == "skip":
                 return UnitOutcome(failures(group.plans, error))
             return self._without_hook(group, str(error), HookResult(group.instance_ids, group.policy_name, str(error)))
         return self._conclude(group, plan, held)
 
-    def _freeze(self, group: HookGroup, plan: HookPlan) -> Held[list[FrozenOutcome]]:
+    def _freeze(self, group: FreezeGroup, plan: FreezePlan) -> FreezeResult[list[FrozenOutcome]]:
         """One freeze; a second and third one only where the cap on pending snapshots refused every create."""
         with contextlib.ExitStack() as stack:
             # In one order everywhere, so that no two groups wait for each other.
@@ -89,25 +89,25 @@ class HookedCreator:
             stack.enter_context(self._places)
             for attempt in range(1, ROOM_ATTEMPTS + 1):
                 # Waiting for room comes before the freeze, never within it.
-                with self._creator.room(len(group.plans)):
-                    held = Freeze[list[FrozenOutcome]](plan, self._commands, self._time).around(
+                with self._creator.quota(len(group.plans)):
+                    held = Freeze[list[FrozenOutcome]](plan, self._commands, self._deadline).around(
                         lambda: self._create_frozen(group), _snapshot_ids
                     )
                 refused = held.result is not None and all(outcome.no_room for outcome in held.result)
                 if not refused or not held.thawed or attempt == ROOM_ATTEMPTS:
                     break
-                self._creator.room_refused()
+                self._creator.quota_refused()
         return held
 
     def _lock_of(self, instance_id: str) -> threading.Lock:
         # setdefault is one step for all threads; a defaultdict's missing key is not.
         return self._instances.setdefault(instance_id, threading.Lock())
 
-    def _create_frozen(self, group: HookGroup) -> list[FrozenOutcome]:
-        begin_by = self._time.elapsed() + BEGIN_WITHIN_SECONDS
+    def _create_frozen(self, group: FreezeGroup) -> list[FrozenOutcome]:
+        begin_by = self._deadline.elapsed() + BEGIN_WITHIN_SECONDS
         return list(in_parallel(lambda unit: self._creator.create_frozen(unit, begin_by), group.units))
 
-    def _conclude(self, group: HookGroup, plan: HookPlan, held: Held[list[FrozenOutcome]]) -> UnitOutcome:
+    def _conclude(self, group: FreezeGroup, plan: FreezePlan, held: FreezeResult[list[FrozenOutcome]]) -> UnitOutcome:
         problem = "; ".join(error for error in (held.pre_error, held.post_error) if error) or None
         hook = HookResult(
             plan.instance_ids,
@@ -126,10 +126,12 @@ class HookedCreator:
         if problem is not None:
             lenient = group.policy.hook_on_failure == "continue" and held.thawed
             creations = [_warned(each, problem) if lenient else _turned_failed(each, problem) for each in creations]
-        strays = tuple(stray for outcome in outcomes for stray in outcome.strays)
-        return UnitOutcome(tuple(creations), strays, (hook,))
+        unrequested = tuple(
+            unrequested_snapshot for outcome in outcomes for unrequested_snapshot in outcome.unrequested
+        )
+        return UnitOutcome(tuple(creations), unrequested, (hook,))
 
-    def _without_hook(self, group: HookGroup, problem: str, hook: HookResult) -> UnitOutcome:
+    def _without_hook(self, group: FreezeGroup, problem: str, hook: HookResult) -> UnitOutcome:
         """The policy's `hook_on_failure` decides: no snapshot, or a crash-consistent one.
 
         Either way a run beside this one may have had the freeze, and made the snapshots.
@@ -142,11 +144,11 @@ class HookedCreator:
         outcomes = [self._creator.create(unit) for unit in group.units]
         return UnitOutcome(
             tuple(_warned(creation, problem) for outcome in outcomes for creation in outcome.creations),
-            tuple(stray for outcome in outcomes for stray in outcome.strays),
+            tuple(unrequested_snapshot for outcome in outcomes for unrequested_snapshot in outcome.unrequested),
             (hook,),
         )
 
-    def _all_failed(self, group: HookGroup, problem: str) -> tuple[Creation, ...]:
+    def _all_failed(self, group: FreezeGroup, problem: str) -> tuple[Creation, ...]:
         return tuple(without_snapshot(plan, Outcome.FAILED, f"hook failed: {problem}") for plan in group.plans)
 
     def _raise(self, creations: Sequence[Creation], proved: frozenset[str]) -> list[Creation]:
@@ -183,8 +185,8 @@ def _turned_failed(creation: Creation, problem: str) -> Creation:
 
 def _warned(creation: Creation, problem: str) -> Creation:
     # What another run's freeze made, and this one adopted, may well be application-consistent.
-    is_own = creation.result.outcome is Outcome.CREATED
-    return with_warning(creation, f"crash-consistent, hook failed: {problem}" if is_own else f"hook failed: {problem}")
+    is_home = creation.result.outcome is Outcome.CREATED
+    return with_warning(creation, f"crash-consistent, hook failed: {problem}" if is_home else f"hook failed: {problem}")
 
 
 def _consistent(creation: Creation) -> Creation:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from lambda_function.errors import AutoSnapshotsError, OutOfTimeError, VolumeNotFoundError
-from lambda_function.model.ec2 import Snapshot, Stray
+from lambda_function.model.ec2 import Snapshot, UnrequestedSnapshot
 from lambda_function.model.period import slot
 from lambda_function.model.request import RunRequest
 from lambda_function.model.result import HookResult, Outcome, VolumeResult
-from lambda_function.plan.create_calls import CreateUnit
+from lambda_function.plan.create_calls import CreateCall
 from lambda_function.plan.due import VolumePlan
 
 logger = logging.getLogger(__name__)
@@ -28,10 +28,10 @@ class Creation:
 
 @dataclass(frozen=True)
 class UnitOutcome:
-    """What became of a unit. `strays` are snapshots that nobody asked for, made by a set."""
+    """What became of a unit. `unrequested` are snapshots that nobody asked for, made by a set."""
 
     creations: tuple[Creation, ...]
-    strays: tuple[Stray, ...] = ()
+    unrequested: tuple[UnrequestedSnapshot, ...] = ()
     hooks: tuple[HookResult, ...] = ()
 
 
@@ -44,8 +44,8 @@ class FrozenOutcome:
     """
 
     creations: tuple[Creation, ...]
-    strays: tuple[Stray, ...] = ()
-    too_soon: tuple[tuple[CreateUnit, str], ...] = ()
+    unrequested: tuple[UnrequestedSnapshot, ...] = ()
+    too_soon: tuple[tuple[CreateCall, str], ...] = ()
     no_room: bool = False
 
 
@@ -78,7 +78,7 @@ def failures(plans: Sequence[VolumePlan], error: Exception) -> tuple[Creation, .
     if isinstance(error, VolumeNotFoundError) and len(plans) == 1:
         outcome, reason = Outcome.VOLUME_GONE, f"gone between listing and create ({error.code})"
     elif isinstance(error, OutOfTimeError):
-        outcome = Outcome.LEFT
+        outcome = Outcome.DEFERRED
     elif not isinstance(error, AutoSnapshotsError):
         # A fault of our own in one unit must not cost the others their snapshots.
         logger.error(

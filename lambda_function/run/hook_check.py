@@ -5,11 +5,11 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 
-from lambda_function.deadline import TimeBudget
+from lambda_function.deadline import Deadline
 from lambda_function.errors import AutoSnapshotsError, AwsError, HookError
-from lambda_function.hooks.command import HookPlan, Stage, parameters_for
+from lambda_function.hooks.command import FreezePlan, Stage, parameters_for
 from lambda_function.hooks.freeze import CANCEL_SECONDS
-from lambda_function.hooks.preflight import HookReadiness, look
+from lambda_function.hooks.preflight import HookReadiness, preflight
 from lambda_function.inputs.policy import PolicySet
 from lambda_function.model.ec2 import Volume
 from lambda_function.model.period import Period
@@ -17,33 +17,33 @@ from lambda_function.model.request import HookCheckRequest
 from lambda_function.model.result import HookCheckReport, HookResult, Outcome
 from lambda_function.model.tags import TagKeys, policy_named_by
 from lambda_function.parallel import MAX_FREEZES, in_parallel
-from lambda_function.plan.create_calls import HookGroup, arrange_hooked
+from lambda_function.plan.create_calls import FreezeGroup, plan_freezes
 from lambda_function.plan.due import VolumePlan
 from lambda_function.ports import Commands
-from lambda_function.run.context import Surroundings, policy_faults, read_policies
+from lambda_function.run.context import RunContext, policy_faults, read_policies
 
 _ANY_PERIOD = Period.HOUR
 """Grouping wants one; which volumes share a freeze does not depend on it."""
 
 
-def check_hooks(request: HookCheckRequest, around: Surroundings) -> HookCheckReport:
+def check_hooks(request: HookCheckRequest, context: RunContext) -> HookCheckReport:
     """Dry-run the document of every policy that has one, on every running instance of its volumes.
 
     Raises ConfigurationError and AwsError as `runner.run` does.
     """
-    policies = read_policies(request, around.policies, around.policies_path)
-    volumes = around.ebs.list_volumes(request.volumes)
-    hooked = _hooked(volumes, policies, request, around.keys)
+    policies = read_policies(request, context.policies, context.policies_path)
+    volumes = context.ebs.list_volumes(request.volumes)
+    hooked = _hooked(volumes, policies, request, context.keys)
     ids = sorted({instance_id for plan in hooked for instance_id in plan.volume.instance_ids})
-    instances = {each.id: each for each in around.ebs.list_instances(ids)} if ids else {}
-    groups, _ = arrange_hooked(hooked, instances, around.keys, _ANY_PERIOD)
-    checker = _Checker(around.commands, look(around.commands, groups), around.budget)
-    around.observer.stage("checking", len(groups))
+    instances = {each.id: each for each in context.ebs.list_instances(ids)} if ids else {}
+    groups, _ = plan_freezes(hooked, instances, context.keys, _ANY_PERIOD)
+    checker = _Checker(context.commands, preflight(context.commands, groups), context.deadline)
+    context.observer.stage("checking", len(groups))
     results = []
     for result in in_parallel(checker.check, groups, MAX_FREEZES):
         results.append(result)
-        around.observer.hook(result)
-        around.observer.advance()
+        context.observer.hook(result)
+        context.observer.advance()
     ordered = sorted(results, key=lambda result: (result.instance_ids, result.policy))
     covered = {plan.volume.id for plan in hooked}
     missing = [each for each in request.volumes if each not in covered]
@@ -65,28 +65,28 @@ def _hooked(volumes: list[Volume], policies: PolicySet, request: HookCheckReques
 class _Checker:
     commands: Commands
     readiness: HookReadiness
-    time: TimeBudget
+    deadline: Deadline
 
-    def check(self, group: HookGroup) -> HookResult:
+    def check(self, group: FreezeGroup) -> HookResult:
         steps: list[str] = []
-        plan: HookPlan | None = None
+        plan: FreezePlan | None = None
         try:
             plan = self.readiness.plan(group, _ANY_PERIOD)
             problems = [problem for each in group.instance_ids if (problem := self._dry_run(plan, each, steps))]
         except (HookError, AwsError) as error:
-            problems = [plan.untold(str(error)) if plan else str(error)]
+            problems = [plan.redact(str(error)) if plan else str(error)]
         except AutoSnapshotsError as error:
             problems = [f"not checked: {error}"]
         return HookResult(group.instance_ids, group.policy_name, "; ".join(problems) or None, steps=tuple(steps))
 
-    def _dry_run(self, plan: HookPlan, instance_id: str, steps: list[str]) -> str | None:
-        self.time.require(plan.timeout_seconds + CANCEL_SECONDS)
+    def _dry_run(self, plan: FreezePlan, instance_id: str, steps: list[str]) -> str | None:
+        self.deadline.require(plan.timeout_seconds + CANCEL_SECONDS)
         parameters = parameters_for(plan, Stage.DRY_RUN, instance_id, str(uuid.uuid4()))
         command_id = self.commands.send(plan.document, instance_id, parameters)
-        outcome = self.commands.wait(command_id, instance_id, self.time.elapsed() + plan.timeout_seconds)
+        outcome = self.commands.wait(command_id, instance_id, self.deadline.elapsed() + plan.timeout_seconds)
         if outcome is None:
             self.commands.cancel(command_id, instance_id)
             return f"dry-run on {instance_id}: not finished after {plan.timeout_seconds} s, cancelled"
-        told = plan.untold_outcome(outcome)
+        told = plan.redact_outcome(outcome)
         steps.append(f"dry-run {instance_id}: {told}")
         return None if outcome.succeeded else f"dry-run on {instance_id}: {told}"

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from lambda_function.deadline import TimeBudget
+from lambda_function.deadline import Deadline
 from lambda_function.errors import AccessRefusedError, AwsError
 
 logger = logging.getLogger(__name__)
@@ -29,12 +29,12 @@ TRY_AGAIN_SECONDS = 30.0
 """After a refusal, how long the cap is believed before more than it is tried again."""
 
 
-class PendingRoom:
+class PendingQuota:
     """Admits creates, shared by all threads of a run."""
 
-    def __init__(self, count_pending: Callable[[], int], budget: TimeBudget) -> None:
+    def __init__(self, count_pending: Callable[[], int], deadline: Deadline) -> None:
         self._count_pending = count_pending
-        self._budget = budget
+        self._deadline = deadline
         self._turn = threading.Lock()  # one looks for all who wait
         self._known = threading.Lock()  # what is below; never held while somebody waits
         self._cap: int | None = None
@@ -52,7 +52,7 @@ class PendingRoom:
         # Not in turn: those who wait there would be let in by a cap that was just found too large.
         pending = self._count() if self._cap is None else None
         with self._known:
-            now = self._budget.elapsed()
+            now = self._deadline.elapsed()
             if pending is not None:
                 self._cap = max(pending, self._cap or 1)
             elif self._cap is not None and now - self._refused_at >= REFUSED_SECONDS:
@@ -60,7 +60,7 @@ class PendingRoom:
                 self._tried = 0
             self._room = 0
             self._refused_at = now
-        self._budget.wait(REFUSED_SECONDS, reserve)
+        self._deadline.wait(REFUSED_SECONDS, reserve)
 
     @contextmanager
     def taken(self, snapshots: int, reserve: float) -> Iterator[None]:
@@ -79,7 +79,7 @@ class PendingRoom:
     def _take(self, snapshots: int, reserve: float) -> None:
         with self._turn:
             while not self._is_admitted(snapshots):
-                self._budget.wait(POLL_SECONDS, reserve)
+                self._deadline.wait(POLL_SECONDS, reserve)
 
     def _is_admitted(self, snapshots: int) -> bool:
         """Whether there is room, by what is known or else by a new count; then it is taken."""
@@ -115,7 +115,7 @@ class PendingRoom:
     def _cap_for(self, pending: int) -> int:
         """The cap as it is believed now that so many are pending: a full account without refusals may hold more."""
         self._cap = max(self._cap or 1, pending)
-        if pending == self._cap and self._budget.elapsed() - self._refused_at >= TRY_AGAIN_SECONDS:
+        if pending == self._cap and self._deadline.elapsed() - self._refused_at >= TRY_AGAIN_SECONDS:
             # As long as all that is tried is accepted, twice as many: the first count may have been far too small.
             self._tried = max(1, 2 * self._tried)
             self._cap += self._tried

@@ -15,9 +15,9 @@ from typing import Self
 from lambda_function.model.result import ChangeResult
 from lambda_function.run.prune import BATCH, PlannedChange
 
-WORTH_A_LOOK = 100
+BATCH_WORTH_CHECKING = 100
 MOST_SECONDS = 10.0
-"""Changes that are waited for before the last look, while more may come, and for how long: each look is a call. What
+"""Changes that are waited for before the recheck, while more may come, and for how long: each look is a call. What
 waits at the end is then deleted within EC2's burst of 100, or within half of it where other tools use the rest."""
 
 
@@ -95,7 +95,7 @@ class ChangeStream:
         with self._changed:
             self._changed.wait_for(lambda: self._is_complete or len(self._waiting) > 0)
             self._changed.wait_for(
-                lambda: self._is_complete or self._pressing > 0 or len(self._waiting) >= WORTH_A_LOOK,
+                lambda: self._is_complete or self._pressing > 0 or len(self._waiting) >= BATCH_WORTH_CHECKING,
                 timeout=MOST_SECONDS,
             )
             batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]

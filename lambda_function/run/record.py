@@ -19,7 +19,7 @@ from lambda_function.plan.due import RunPlan, VolumePlan, greatest_newest_age
 from lambda_function.ports import Observer
 from lambda_function.run.create_result import Creation
 
-_UNSERVED = (Outcome.FAILED, Outcome.LEFT, Outcome.VOLUME_GONE)
+_WITHOUT_SNAPSHOT = (Outcome.FAILED, Outcome.DEFERRED, Outcome.VOLUME_GONE)
 
 
 class RunRecord:
@@ -32,10 +32,10 @@ class RunRecord:
         self._results: dict[str, VolumeResult] = {}
         self._changes: list[ChangeResult] = []
         self._hooks: list[HookResult] = []
-        self._unserved: list[str] = []
-        self._left: list[str] = []
-        self._told_once: list[str] = []
-        self._serving: dict[str, Snapshot] = {}
+        self._failure_lines: list[str] = []
+        self._deferred: list[str] = []
+        self._unrepeatable_failures: list[str] = []
+        self._slot_snapshots: dict[str, Snapshot] = {}
         self._failures: list[str] = []
         for text in (*faults, *plan.missing):
             self._fail(text)
@@ -47,24 +47,26 @@ class RunRecord:
         self._failures.append(text)
         self._observer.failure(text)
 
-    def fail_once(self, text: str) -> None:
+    def fail_unrepeatably(self, text: str) -> None:
         """A failure that a repetition of the run would not find again."""
         self._fail(text)
-        self._told_once.append(text)
+        self._unrepeatable_failures.append(text)
 
     def take(self, creation: Creation) -> None:
         """What became of a volume that was to get a snapshot."""
         self.volume(creation.result)
         if creation.snapshot is not None:
-            self._serving[creation.plan.volume.id] = creation.snapshot
+            self._slot_snapshots[creation.plan.volume.id] = creation.snapshot
 
-    def settle(self, plan: VolumePlan, outcome: Outcome, reason: str, serving: Snapshot | None = None) -> None:
+    def settle(self, plan: VolumePlan, outcome: Outcome, reason: str, slot_snapshot: Snapshot | None = None) -> None:
         """What became of a volume that needed none of its own, or got none."""
-        self.volume(VolumeResult(plan.volume.id, plan.policy_name, outcome, reason, serving.id if serving else None))
+        self.volume(
+            VolumeResult(plan.volume.id, plan.policy_name, outcome, reason, slot_snapshot.id if slot_snapshot else None)
+        )
 
     def assume(self, result: VolumeResult, snapshot: Snapshot) -> None:
         """In a dry run: as if this snapshot had been made."""
-        self._serving[result.volume_id] = snapshot
+        self._slot_snapshots[result.volume_id] = snapshot
         self.volume(result)
 
     def volume(self, result: VolumeResult) -> None:
@@ -73,14 +75,14 @@ class RunRecord:
         self._observer.volume(result)
         line = f"{result.volume_id}: {result.reason}"
         if result.outcome is Outcome.FAILED:
-            self._unserved.append(line)
+            self._failure_lines.append(line)
             if result.snapshot_id is not None:
                 # The slot is served, so no other run would look at it: its hook's failure is told here or never.
-                self._told_once.append(line)
-        elif result.outcome is Outcome.LEFT:
-            self._left.append(line)
+                self._unrepeatable_failures.append(line)
+        elif result.outcome is Outcome.DEFERRED:
+            self._deferred.append(line)
 
-    def change(self, result: ChangeResult, *, is_told_once: bool = False) -> None:
+    def change(self, result: ChangeResult, *, is_unrepeatable: bool = False) -> None:
         """A snapshot's change; a join that failed is told of its volume."""
         self._changes.append(result)
         self._observer.change(result)
@@ -88,29 +90,29 @@ class RunRecord:
             return
         line = f"{result.snapshot_id} of {result.volume_id}: {result.reason}"
         if result.outcome is ChangeOutcome.FAILED:
-            self._unserved.append(line)
-            if is_told_once:
-                self._told_once.append(line)
-        elif result.outcome is ChangeOutcome.NO_TIME:
-            self._left.append(line)
+            self._failure_lines.append(line)
+            if is_unrepeatable:
+                self._unrepeatable_failures.append(line)
+        elif result.outcome is ChangeOutcome.DEFERRED:
+            self._deferred.append(line)
 
     def hook(self, result: HookResult) -> None:
         """A freeze that is over."""
-        self.foretold_hook(result)
+        self.predicted_hook(result)
         self._observer.hook(result)
 
-    def foretold_hook(self, result: HookResult) -> None:
+    def predicted_hook(self, result: HookResult) -> None:
         """In a dry run: a freeze that is known to fail."""
         self._hooks.append(result)
 
-    def is_unserved(self, volume_id: str) -> bool:
+    def is_without_snapshot(self, volume_id: str) -> bool:
         """Whether the volume has no snapshot of this slot, or none that counts."""
         result = self._results.get(volume_id)
-        return result is not None and result.outcome in _UNSERVED
+        return result is not None and result.outcome in _WITHOUT_SNAPSHOT
 
-    def serving(self, plan: VolumePlan) -> Snapshot | None:
+    def slot_snapshot(self, plan: VolumePlan) -> Snapshot | None:
         """The snapshot that serves the volume's slot, or is meant to be joined for it."""
-        return self._serving.get(plan.volume.id, plan.serving)
+        return self._slot_snapshots.get(plan.volume.id, plan.slot_snapshot)
 
     def report(self) -> RunReport:
         """All of it, in the order of ids."""
@@ -123,22 +125,24 @@ class RunRecord:
             request=self._request,
             volumes=tuple(results),
             changes=tuple(sorted(self._changes, key=lambda change: change.volume_id)),
-            failures=(*self._failures, *sorted(self._unserved)),
-            told_once=tuple(self._told_once),
-            left=tuple(sorted(self._left)),
+            failures=(*self._failures, *sorted(self._failure_lines)),
+            unrepeatable_failures=tuple(self._unrepeatable_failures),
+            deferred=tuple(sorted(self._deferred)),
             warnings=(*self._warnings, *unknown, *own),
             hooks=tuple(sorted(self._hooks, key=lambda hook: hook.instance_ids)),
             failed_snapshots=self._plan.failed_snapshots,
             orphaned_snapshots=self._plan.orphaned,
             misspelt_tags=len(self._plan.warnings),
-            newest_age_seconds=greatest_newest_age(self._plan.volumes, self._finally_serving(), self._request.time),
+            newest_age_seconds=greatest_newest_age(
+                self._plan.volumes, self._final_slot_snapshots(), self._request.time
+            ),
         )
 
-    def _finally_serving(self) -> dict[str, Snapshot]:
+    def _final_slot_snapshots(self) -> dict[str, Snapshot]:
         """The snapshots that serve the slot, by volume: a candidate that could not be joined does not."""
         joined = {
-            plan.volume.id: plan.serving
+            plan.volume.id: plan.slot_snapshot
             for plan in self._plan.volumes
-            if plan.serving is not None and not self.is_unserved(plan.volume.id)
+            if plan.slot_snapshot is not None and not self.is_without_snapshot(plan.volume.id)
         }
-        return {**joined, **self._serving}
+        return {**joined, **self._slot_snapshots}

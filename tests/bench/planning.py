@@ -25,7 +25,7 @@ from lambda_function.model.period import Period
 from lambda_function.model.request import RunRequest
 from lambda_function.model.result import Change, Outcome
 from lambda_function.model.tags import TagKeys
-from lambda_function.plan.create_calls import arrange
+from lambda_function.plan.create_calls import plan_creates
 from lambda_function.plan.due import plan_run
 from lambda_function.run.prune import kept_for, plan_prune
 
@@ -120,23 +120,23 @@ def main() -> None:
     plan = plan_run(request, policies, volumes, snapshots, keys)
     planned = time.process_time()
     due = [each for each in plan.volumes if each.outcome is Outcome.WOULD_CREATE]
-    units = arrange(due, instances, keys, request.period)
-    arranged = time.process_time()
+    units = plan_creates(due, instances, keys, request.period)
+    calls = time.process_time()
     changes = []
     for each in plan.volumes:
-        if each.count is not None:
+        if each.retain_count is not None:
             known = {snapshot.id: snapshot for snapshot in each.snapshots}
             made = Snapshot("snap-new", each.volume.id, NOW, SnapshotState.PENDING, (), each.policy_name)
             known[made.id] = kept_for(made, request.period)
-            planned_changes = plan_prune(request.period, each.count, list(known.values()), made.id)
+            planned_changes = plan_prune(request.period, each.retain_count, list(known.values()), made.id)
             changes += [change for change in planned_changes if change.change is not Change.KEEP]
     pruned = time.process_time()
     print(
         json.dumps(
             {
                 "plan_run": planned - began,
-                "arrange": arranged - planned,
-                "plan_prune": pruned - arranged,
+                "arrange": calls - planned,
+                "plan_prune": pruned - calls,
                 "total": pruned - began,
                 "megabytes": _peak_megabytes(),
                 "megabytes_at_rest": at_rest,

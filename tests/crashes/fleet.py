@@ -25,7 +25,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from lambda_function.model.result import RunReport
-from lambda_function.run.context import Surroundings
+from lambda_function.run.context import RunContext
 from tests.crashes.deaths import Died, Gate, Gated, Way
 from tests.crashes.instances import Instances
 from tests.fake_cloud import KEYS, FakeCloud, Stored
@@ -122,13 +122,13 @@ class Fleet(FakeCloud):
             return None if gate.way is Way.EXIT else report
         return None
 
-    def _around(self, seconds: float) -> Surroundings:
-        around = super()._around(seconds)
+    def _context(self, seconds: float) -> RunContext:
+        context = super()._context(seconds)
         return replace(
-            around,
-            policies=Gated(around.policies, self.gate),
-            ebs=Gated(around.ebs, self.gate),
-            commands=Gated(around.commands, self.gate),
+            context,
+            policies=Gated(context.policies, self.gate),
+            ebs=Gated(context.ebs, self.gate),
+            commands=Gated(context.commands, self.gate),
         )
 
     def _on_instance(self, instance_id, parameters):

@@ -106,8 +106,10 @@ def check_report(fleet: World, attempt: Attempt) -> None:
     assert attempt.before.keys() - attempt.after.keys() == deleted & attempt.before.keys(), "deletions told and done"
     for volume_id in due(fleet, attempt.period):
         there = serving(fleet, attempt.after, volume_id, attempt.period, report.request.time)
-        is_unserved = told[volume_id].outcome in (Outcome.FAILED, Outcome.LEFT)
-        assert is_unserved != bool(there) or told[volume_id].snapshot_id, f"{told[volume_id]}, but there is {there}"
+        is_without_snapshot = told[volume_id].outcome in (Outcome.FAILED, Outcome.DEFERRED)
+        assert is_without_snapshot != bool(there) or told[volume_id].snapshot_id, (
+            f"{told[volume_id]}, but there is {there}"
+        )
 
 
 def check_dying_report(fleet: World, attempt: Attempt) -> None:
@@ -116,7 +118,7 @@ def check_dying_report(fleet: World, attempt: Attempt) -> None:
     _check_claims(fleet, attempt, report)
     told = {c.snapshot_id for c in report.changes if c.change is Change.DELETE}
     assert attempt.before.keys() - attempt.after.keys() <= told, "a deletion that the report does not tell of"
-    named = "\n".join((*report.failures, *report.left))
+    named = "\n".join((*report.failures, *report.deferred))
     for volume_id in due(fleet, attempt.period):
         if not serving(fleet, attempt.after, volume_id, attempt.period, report.request.time):
             assert volume_id in named, f"{volume_id} got none, and no failure says so"
@@ -158,10 +160,10 @@ def _told(attempt: Attempt) -> RunReport:
 
 def _check_claims(fleet: World, attempt: Attempt, report: RunReport) -> None:
     """Everything that is called done is done."""
-    named = "\n".join((*report.failures, *report.left))
+    named = "\n".join((*report.failures, *report.deferred))
     assert set(due(fleet, attempt.period)) <= {result.volume_id for result in report.volumes}
     for result in report.volumes:
-        if result.outcome in (Outcome.FAILED, Outcome.LEFT):
+        if result.outcome in (Outcome.FAILED, Outcome.DEFERRED):
             assert result.volume_id in named
         if result.outcome not in (Outcome.CREATED, Outcome.SHARED, Outcome.ALREADY_DONE):
             continue

@@ -1,4 +1,4 @@
-"""One night: the hour's run, the day's, the hours after and three more days; one of the first two runs dies.
+"""One night: the hourly run, the day's, the hours after and three more days; one of the first two runs dies.
 
 A run that died or failed is done again as Lambda does with an asynchronous event: a minute later, and once more two
 minutes after that. A run that succeeded is not.
@@ -44,7 +44,7 @@ class Attempt:
 
     @property
     def has_failed(self) -> bool:
-        return self.report is None or bool(self.report.failures or self.report.left)
+        return self.report is None or bool(self.report.failures or self.report.deferred)
 
 
 class Night:

@@ -61,7 +61,7 @@ def main() -> int:
         with deployed(clock) as calls:
             simulate(hours, template, clock, fleet, ledger, show)
         clock.now = START + timedelta(hours=hours)
-        verdicts = ledger.judge()
+        verdicts = ledger.apply_retention()
         show.account(verdicts)
         show.untouchable(fleet.untouchable)
         broken = ledger.broken + [f"{v.name}: {fault}" for v in verdicts for fault in v.broken]

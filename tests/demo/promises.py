@@ -26,7 +26,7 @@ class Holding:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Retention:
     """One volume in the end; `broken` says which promises were not kept, `newest` is its consistency word."""
 
     name: str
@@ -95,7 +95,7 @@ class Ledger:
             if line["outcome"] == "created" and line["consistency"] != members[line["volume_id"]].word(run.moment):
                 self.broken.append(f"{where}: {members[line['volume_id']].name} was called {line['consistency']}")
 
-    def judge(self) -> list[Verdict]:
+    def apply_retention(self) -> list[Retention]:
         """One verdict per volume; promises about snapshots of no volume go to `broken`."""
         for volume_id, period, started in self._fleet.lost:
             self._due[volume_id, period].discard(started.strftime(_SLOT[period]))
@@ -113,14 +113,14 @@ class Ledger:
         count: int | None = self._policies[member.policy].get(period) if member.policy else None
         return count
 
-    def _judge(self, member: Member, found: list[dict[str, Any]]) -> Verdict:
+    def _judge(self, member: Member, found: list[dict[str, Any]]) -> Retention:
         ours = [s for s in found if PERIOD_KEY in s["Tags"] and s["SnapshotId"] not in self._fleet.untouchable]
         if member.policy is None:
             broken = ("has snapshots of ours",) if ours else ()
-            return Verdict(member.name, "", {}, broken, (f"untouched: {member.why_not}",))
+            return Retention(member.name, "", {}, broken, (f"untouched: {member.why_not}",))
         if member.until is not None:
             left = sum(what.startswith("of leaver") for what in self._fleet.untouchable.values())
-            return Verdict(member.name, member.policy, {}, (), (f"gone; its {left} are kept",))
+            return Retention(member.name, member.policy, {}, (), (f"gone; its {left} are kept",))
         faults: list[str] = []
         notes: list[str] = []
         holdings = {}
@@ -130,7 +130,7 @@ class Ledger:
         notes += self._other_notes(member, ours, faults)
         newest = max(ours, key=lambda snapshot: snapshot["StartTime"], default=None)
         word = newest["Tags"].get(f"{KEY}-CONSISTENCY", "none") if newest else ""
-        return Verdict(member.name, member.policy, holdings, tuple(faults), tuple(notes), word)
+        return Retention(member.name, member.policy, holdings, tuple(faults), tuple(notes), word)
 
     def _holding(
         self, member: Member, period: str, bearing: list[dict[str, Any]], faults: list[str], notes: list[str]

@@ -106,7 +106,7 @@ def deployed(clock: Clock) -> Iterator[Counter[str]]:
     handler.clients.cache_clear()
     with mock.patch("lambda_function.handler.utc_now", clock), mock.patch("lambda_function.app.time", clock):
         built = handler.clients()
-        for client in (built.describing, built.creating, built.deleting, built.ssm, built.looking):
+        for client in (built.reading, built.creating, built.changing, built.ssm, built.polling):
             client.meta.events.register("before-send", count)
         try:
             yield calls

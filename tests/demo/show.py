@@ -15,7 +15,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from tests.demo.promises import PERIODS, Holding, Verdict
+from tests.demo.promises import PERIODS, Holding, Retention
 from tests.demo.runs import Invocation
 
 WIDTH = 120
@@ -87,7 +87,7 @@ class Show:
                 Padding(Text(f"the invocation fails with: {self._named(run.error)}", "red"), (0, 0, 0, 9))
             )
 
-    def account(self, verdicts: list[Verdict]) -> None:
+    def account(self, verdicts: list[Retention]) -> None:
         table = Table(
             box=box.SIMPLE_HEAD,
             padding=(0, 1, 0, 0),
@@ -169,7 +169,7 @@ def _cell(holding: Holding | None) -> str:
     return f"{holding.count} of {holding.promised}{newest}"
 
 
-def _verdict(verdict: Verdict) -> Text:
+def _verdict(verdict: Retention) -> Text:
     if verdict.broken:
         return Text("BROKEN: " + "; ".join(verdict.broken), style="bold red")
     told = "; ".join((*((verdict.newest,) if verdict.newest else ()), *verdict.notes))

@@ -68,7 +68,7 @@ class Fired:
 
 @pytest.fixture(scope="package")
 def fired(world, built):
-    """A policy edited, a volume tagged, two firings of the hour's rule, and events sent by hand."""
+    """A policy edited, a volume tagged, two firings of the hourly rule, and events sent by hand."""
     world.checkout.deploy(*EVERY_MINUTE)
     world.account.policy("CRITICAL", EDITED)
     instance = world.account.instance()

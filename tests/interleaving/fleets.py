@@ -96,7 +96,7 @@ def full_account() -> Meeting:
 def cut_short() -> Meeting:
     """After an hour's run that had no time for the second volume, since the account was full."""
     meeting = full_account()
-    assert meeting.alone("hour", seconds=60).left
+    assert meeting.alone("hour", seconds=60).deferred
     return meeting
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from lambda_function.errors import CreationTooSoonError, SnapshotNotFoundError
 from lambda_function.model.ec2 import Snapshot, Volume
 from lambda_function.model.period import Period, in_slot
-from lambda_function.model.tags import ordered_keepers
+from lambda_function.model.tags import ordered_periods
 from tests.fake_cloud import KEYS, Stored
 from tests.interleaving.meeting import HOUR, Meeting
 
@@ -42,7 +42,7 @@ class Older:
                 self._prune(meeting, Period(period), count, of_volume)
 
     def _bears(self, period: Period, snapshot: Snapshot) -> bool:
-        return snapshot.keepers == (period,) if self.compares_the_whole_value else period in snapshot.keepers
+        return snapshot.periods == (period,) if self.compares_the_whole_value else period in snapshot.periods
 
     def _serve(self, meeting: Meeting, period: Period, volume: Volume, listed: list[Snapshot]) -> None:
         now = meeting.clock.now
@@ -53,7 +53,7 @@ class Older:
         if self.joins and candidates:
             seen = meeting.read_snapshots([candidates[-1].id])
             for each in seen.values():
-                meeting.set_keepers(each.id, ordered_keepers((*each.keepers, period.value)))
+                meeting.set_periods(each.id, ordered_periods((*each.periods, period.value)))
             return
         try:
             self._create(meeting, period, volume)
@@ -80,12 +80,12 @@ class Older:
         going = mine[count if is_served else count - 1 :]
         seen = meeting.read_snapshots([each.id for each in going]) if self.looks_before_it_writes else {}
         for each in going:
-            if self.looks_before_it_writes and (each.id not in seen or seen[each.id].keepers != each.keepers):
+            if self.looks_before_it_writes and (each.id not in seen or seen[each.id].periods != each.periods):
                 continue
-            left = [word for word in each.keepers if word != period]
+            left = [word for word in each.periods if word != period]
             try:
                 if left:
-                    meeting.set_keepers(each.id, left)
+                    meeting.set_periods(each.id, left)
                 else:
                     meeting.delete_snapshot(each.id)
             except SnapshotNotFoundError:

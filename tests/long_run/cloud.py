@@ -9,10 +9,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from lambda_function.deadline import TimeBudget
+from lambda_function.deadline import Deadline
 from lambda_function.model.ec2 import Consistency, Snapshot, SnapshotState, Volume
 from lambda_function.model.period import Period
-from lambda_function.run.context import Surroundings
+from lambda_function.run.context import RunContext
 from tests.fake_cloud import KEYS, FakeCloud, Stored
 
 
@@ -78,14 +78,14 @@ class LongCloud(FakeCloud):
         self.settle()
         return super()._call(operation, target)
 
-    def _around(self, seconds: float) -> Surroundings:
+    def _context(self, seconds: float) -> RunContext:
         self.ends = self.clock.now + timedelta(seconds=seconds)
 
         def time_left() -> float:
             return (self.ends - self.clock.now).total_seconds()
 
-        budget = TimeBudget(time_left, self.clock.sleep, self.clock.elapsed, lambda: self.clock.now)
-        return replace(super()._around(seconds), budget=budget)
+        deadline = Deadline(time_left, self.clock.sleep, self.clock.elapsed, lambda: self.clock.now)
+        return replace(super()._context(seconds), deadline=deadline)
 
     # What a person sees and does
 

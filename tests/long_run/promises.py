@@ -183,10 +183,10 @@ class Oracle(Truth):
             self._check_volumes(report)
             self._check_changes(report)
             self._check_instances(report)
-            if not is_failed and not report.is_handed_on:
+            if not is_failed and not report.is_continued:
                 self._check_errors(report)
-            if report.is_handed_on and report.told_once:
-                self._wrong("handed on, though there is something that only this run can tell")
+            if report.is_continued and report.unrepeatable_failures:
+                self._wrong("continued, though there is something that only this run can report")
         if len(self.violations) > known and faults:
             self.violations.append(f"    faults of that run: {', '.join(faults)}")
 
@@ -204,8 +204,8 @@ class Oracle(Truth):
             elif count == 0:
                 self._check_count(volume_id, count, report)
             else:
-                told = any(volume_id in line for line in (*report.failures, *report.left))
-                if result.outcome not in (Outcome.FAILED, Outcome.LEFT) or not told:
+                told = any(volume_id in line for line in (*report.failures, *report.deferred))
+                if result.outcome not in (Outcome.FAILED, Outcome.DEFERRED) or not told:
                     self._wrong(f"{volume_id} is due, but the run says {result.outcome}: {result.reason}")
                 if volume_id in self._pruned:
                     self._wrong(f"{volume_id} was pruned in spite of: {result.reason}")
@@ -245,8 +245,8 @@ class Oracle(Truth):
             change.outcome is ChangeOutcome.DONE for change in report.changes if change.volume_id == stored.volume_id
         ):
             return True  # what was to be shared was gone: one was made instead, and the next run lets go
-        if outcomes & {ChangeOutcome.FAILED, ChangeOutcome.NO_TIME}:
-            return any(stored.id in line for line in (*report.failures, *report.left))
+        if outcomes & {ChangeOutcome.FAILED, ChangeOutcome.DEFERRED}:
+            return any(stored.id in line for line in (*report.failures, *report.deferred))
         return False
 
     def _check_changes(self, report: RunReport) -> None:
@@ -273,7 +273,7 @@ class Oracle(Truth):
         for instance_id, freeze in self._instances.still_frozen().items():
             if freeze.at < self._began:
                 continue  # of a run that died: the instance thaws by itself
-            if not any(instance_id in line for line in report.failures) or report.is_handed_on:
+            if not any(instance_id in line for line in report.failures) or report.is_continued:
                 self._wrong(f"{instance_id} is still frozen, and nobody is told")
         for instance_id in self._instances.failed_posts:
             if not any(hook.problem for hook in report.hooks if instance_id in hook.instance_ids):

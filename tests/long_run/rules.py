@@ -65,7 +65,7 @@ class Lambda:
     def _put(self, at: datetime, event: dict[str, Any], attempt: int = 0) -> None:
         heapq.heappush(self._queue, (at, next(self._numbers), event, attempt))
 
-    def _hand_on(self, event: dict[str, Any]) -> None:
+    def _invoke_again(self, event: dict[str, Any]) -> None:
         self._faults.before("Invoke", event["period"])
         self.runs["continuations"] += 1
         self._put(self._cloud.clock.now + timedelta(seconds=1), event)
@@ -81,9 +81,9 @@ class Lambda:
         try:
             request = parse_event(event, cloud.clock.now)
             assert isinstance(request, RunRequest)
-            around = cloud._around(LIMIT)
-            report = run(request, around)
-            report = continue_or_conclude(report, event, cloud.clock.now, self._hand_on)
+            context = cloud._context(LIMIT)
+            report = run(request, context)
+            report = continue_or_conclude(report, event, cloud.clock.now, self._invoke_again)
         except Died:
             self.runs["died"] += 1
             report = None
@@ -94,6 +94,6 @@ class Lambda:
         cloud.settle()
         cloud.journal.clear()
         cloud.ssm.sent.clear()
-        is_failed = report is None or bool(report.failures and not report.is_handed_on)
+        is_failed = report is None or bool(report.failures and not report.is_continued)
         oracle.end(report, is_failed=is_failed, faults=self._faults.of_this_run)
         return is_failed

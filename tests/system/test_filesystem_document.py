@@ -40,7 +40,7 @@ def all_writable(disks, within):
     return all(disk.is_writable(max(0.1, end - time.monotonic())) for disk in disks)
 
 
-def keepers():
+def periods():
     """The processes that wait to thaw: leaders of sessions of their own, not what they start for a moment."""
     found = map(int, sh("pgrep", "-f", f"{STATE}/filesystem/program", check=False).stdout.split())
     leaders = []
@@ -153,7 +153,7 @@ def test_two_pres_at_the_same_time_freeze_once(agent, filesystem, pair, executio
     parameters = {"executionId": execution_id, "volumeIds": volumes(*pair)}
     running = [agent.start(filesystem, {"command": "pre-script", **parameters}) for _ in range(4)]
     assert {one.wait().exit_code for one in running} == {0}
-    assert len([pid for pid in keepers() if execution_id in Path(f"/proc/{pid}/cmdline").read_text()]) == 1
+    assert len([pid for pid in periods() if execution_id in Path(f"/proc/{pid}/cmdline").read_text()]) == 1
     assert agent.run(filesystem, command="post-script", **parameters).said("held") == "yes"
     assert all_writable(pair, 1)
 
@@ -221,7 +221,7 @@ def test_a_thaw_by_somebody_else_is_found_out(stage, pair):
 
 def test_what_a_killed_keeper_left_frozen_is_thawed_by_post(stage, pair):
     assert stage("pre-script").exit_code == 0
-    for pid in keepers():
+    for pid in periods():
         os.kill(pid, signal.SIGKILL)
     after = stage("post-script")
     assert (after.exit_code, after.said("held")) == (0, "yes")
@@ -230,7 +230,7 @@ def test_what_a_killed_keeper_left_frozen_is_thawed_by_post(stage, pair):
 
 def test_what_a_killed_keeper_left_frozen_is_thawed_by_the_next_pre_once_it_is_overdue(stage, pair):
     assert stage("pre-script", timeoutSeconds="1").exit_code == 0
-    for pid in keepers():
+    for pid in periods():
         os.kill(pid, signal.SIGKILL)
     other = str(uuid.uuid4())
     assert stage("pre-script", executionId=other).exit_code == 204
@@ -243,7 +243,7 @@ def test_what_a_killed_keeper_left_frozen_is_thawed_by_the_next_pre_once_it_is_o
 
 def test_a_terminated_keeper_thaws_first(stage, pair):
     assert stage("pre-script").exit_code == 0
-    for pid in keepers():
+    for pid in periods():
         os.kill(pid, signal.SIGTERM)
     assert all_writable(pair, 3)
     assert stage("post-script").exit_code == 203
@@ -251,10 +251,10 @@ def test_a_terminated_keeper_thaws_first(stage, pair):
 
 def test_keepers_end_and_leave_no_program_behind(stage, pair):
     assert stage("pre-script").exit_code == 0
-    assert keepers()
+    assert periods()
     assert stage("post-script").exit_code == 0
     time.sleep(2)
-    assert keepers() == []
+    assert periods() == []
     assert not list((STATE / "filesystem").glob("program*"))
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from lambda_function.aws.clients import Clients
 from lambda_function.aws.ec2 import Ec2Ebs
 from lambda_function.aws.parameter_store import ParameterStore
-from lambda_function.cli.policies.diff import Comparison, Effects, Standing, affected, compare, foretell, merged
+from lambda_function.cli.policies.diff import Comparison, Effects, Standing, affected, compare, merged, predict_effects
 from lambda_function.cli.policies.files import PolicyFiles, read_files
 from lambda_function.cli.policies.output import print_comparison, print_faults, print_pull, print_warnings, say
 from lambda_function.cli.policies.pull import plan_pull, write
@@ -79,12 +79,12 @@ def _compare(files: PolicyFiles, settings: Settings, clients: Clients, now: date
 
 def _effects(old: PolicySet, new: PolicySet, settings: Settings, clients: Clients, now: datetime) -> Effects:
     keys = settings.keys
-    ebs = Ec2Ebs(clients.describing, clients.creating, clients.urgent, clients.deleting, keys)
+    ebs = Ec2Ebs(clients.reading, clients.creating, clients.urgent, clients.changing, keys)
     volumes = affected(old, new, ebs.list_volumes(), keys, now)
     if not volumes:
         return Effects()
     snapshots = ebs.list_snapshots(tuple(Period), [volume.id for volume in volumes])
-    return foretell(old, new, volumes, snapshots, keys, now)
+    return predict_effects(old, new, volumes, snapshots, keys, now)
 
 
 def _push(files: PolicyFiles, comparison: Comparison, store: PolicyStore, desk: Desk, *, yes: bool) -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from lambda_function.errors import shown
+from lambda_function.errors import quoted
 from lambda_function.inputs.policy import FIELDS, Parameter, Policy, PolicySet, parse_policy
 from lambda_function.model.ec2 import Snapshot, SnapshotState, Volume
 from lambda_function.model.period import Period
@@ -86,7 +86,7 @@ def _differ(policy: Policy, field: str, other: Policy | None = None) -> bool:
 
 def _shown(policy: Policy, field: str) -> str:
     value = getattr(policy, field)
-    return "absent" if value is None else shown(value)
+    return "absent" if value is None else quoted(value)
 
 
 def merged(stored: PolicySet, files: Mapping[str, Policy], removed: Collection[str]) -> PolicySet:
@@ -146,7 +146,7 @@ def affected(old: PolicySet, new: PolicySet, volumes: Iterable[Volume], keys: Ta
     return [plan.volume for plan in plan_run(request, old, volumes, (), keys).volumes if plan.policy_name in changed]
 
 
-def foretell(
+def predict_effects(
     old: PolicySet,
     new: PolicySet,
     volumes: Iterable[Volume],
@@ -178,21 +178,23 @@ def foretell(
 def _deletions(
     policies: PolicySet, volumes: list[Volume], snapshots: Iterable[Snapshot], keys: TagKeys, now: datetime
 ) -> dict[str, Deletion]:
-    """Of all periods one after another: a snapshot goes when the last of its keepers lets go."""
+    """Of all periods one after another: a snapshot goes when the last of its periods lets go."""
     held = {snapshot.id: snapshot for snapshot in snapshots}
     gone: dict[str, Deletion] = {}
     for period in Period:
         plan = plan_run(RunRequest(period, now), policies, volumes, held.values(), keys)
         for each in plan.volumes:
-            if each.count is None:
+            if each.retain_count is None:
                 continue
-            serving = each.serving.id if each.serving and each.outcome is Outcome.ALREADY_DONE else None
-            for planned in plan_prune(period, each.count, each.snapshots, serving):
+            slot_snapshot = (
+                each.slot_snapshot.id if each.slot_snapshot and each.outcome is Outcome.ALREADY_DONE else None
+            )
+            for planned in plan_prune(period, each.retain_count, each.snapshots, slot_snapshot):
                 snapshot = planned.snapshot
                 if planned.change is Change.DELETE:
                     gone[snapshot.id] = Deletion(held.pop(snapshot.id), period, planned.reason)
                 else:
-                    held[snapshot.id] = replace(snapshot, keepers=change_for(snapshot, period)[1])
+                    held[snapshot.id] = replace(snapshot, periods=change_for(snapshot, period)[1])
     return gone
 
 

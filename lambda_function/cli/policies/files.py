@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lambda_function.cli.policies.source import Document, Location, read_document, stored_text
-from lambda_function.errors import ConfigurationError, shown
+from lambda_function.errors import ConfigurationError, quoted
 from lambda_function.inputs.policy import FIELDS, Fault, Parameter, Policy, parse_content
 
 JSON_SUFFIX = ".json"
@@ -121,7 +121,7 @@ def _read_file(path: Path, found: PolicyFiles) -> None:
     if document is None:
         return
     if not isinstance(document.value, dict):
-        text = f'{shown(document.value)}: must be one object with policies by name, {{"NAME": {{"hour": 24}}}}'
+        text = f'{quoted(document.value)}: must be one object with policies by name, {{"NAME": {{"hour": 24}}}}'
         found.faults.append(FileFault(path, 1, text))
     elif _is_one_policy(document.value):
         found.is_one = True
@@ -151,7 +151,7 @@ def _open(path: Path, found: PolicyFiles) -> Document | None:
         if isinstance(schema, str):
             found.schemas[path] = schema
         elif schema is not None:
-            text = f"{shown(schema)}: {SCHEMA_KEY} must be the path or address of a JSON Schema"
+            text = f"{quoted(schema)}: {SCHEMA_KEY} must be the path or address of a JSON Schema"
             found.faults.append(FileFault(path, document.line((SCHEMA_KEY,)), text))
     # Those of no policy in particular: what stands twice at the top, and the schema's own.
     found.faults += [
@@ -164,7 +164,7 @@ def _open(path: Path, found: PolicyFiles) -> Document | None:
 
 def _take(name: str, path: Path, location: Location, document: Document, found: PolicyFiles) -> None:
     """The policy at this place of the document, and all its faults with their lines."""
-    label = f"policy {shown(name).strip(chr(34))}"
+    label = f"policy {quoted(name).strip(chr(34))}"
     content = document.value
     for key in location:
         content = content[key]

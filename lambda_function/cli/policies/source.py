@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from lambda_function.errors import shown
+from lambda_function.errors import quoted
 
 Location = tuple[str, ...]
 """Keys, and positions in lists as text, from the top of a file to a value."""
@@ -58,7 +58,7 @@ class Document:
         if key in seen:
             first = self.lines[location]
             self.faults.append(
-                DocumentFault(line, f"the key {shown(key)} stands twice, first in line {first}", location)
+                DocumentFault(line, f"the key {quoted(key)} stands twice, first in line {first}", location)
             )
         self.lines[location] = line
         return location
