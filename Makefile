@@ -13,7 +13,7 @@ export SAM_CLI_TELEMETRY := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-deployed test-system test-long test-nightly mutation system-packages check audit scan format schema bench lock sbom clean build-AutoSnapshotsFunction
+.PHONY: help install run test test-deployed test-system test-long test-nightly mutation system-packages check audit scan format schema template bench lock sbom clean build-AutoSnapshotsFunction
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -66,11 +66,12 @@ test-long: install system-packages ## the same copies and restarts twenty times 
 test-nightly: install ## the long campaigns whole: 100,000 inputs made up, every way to die, two simulated years with faults
 	CAMPAIGN=nightly $(BIN)/python -m pytest -n auto tests/test_fuzz_*.py tests/test_crash_*.py tests/test_two_runs*.py tests/test_long_run.py
 
-check: install $(SAM_VENV)/.installed $(AUDIT_VENV)/.installed ## lint, format, layers, types, templates and known vulnerabilities; changes nothing
+check: install $(SAM_VENV)/.installed $(AUDIT_VENV)/.installed ## lint, format, layers, types, templates, documents and known vulnerabilities; changes nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+	$(BIN)/python -m tools.documents --check
 	$(SAM_VENV)/bin/cfn-lint template.yaml template-member.yaml
 	AWS_DEFAULT_REGION=eu-west-1 $(SAM) validate --lint --template template.yaml
 	$(AUDIT_VENV)/bin/python requirements/audit.py $(AUDIT_VENV)/bin/pip-audit
@@ -107,6 +108,9 @@ format: install ## rewrite the code in the house's format
 
 schema: install ## write docs/*.schema.json from the policies' rules
 	$(BIN)/python -m lambda_function.cli.policies.json_schema
+
+template: install ## write the documents of documents/ into template.yaml
+	$(BIN)/python -m tools.documents
 
 bench: install ## what it takes and how fast it is, measured; ONLY="names", RECORD=yes for docs/performance.md
 	$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY)) $(if $(RECORD),--record)

@@ -1,0 +1,63 @@
+"""Writes the SSM documents of documents/ into template.yaml: `make template`.
+
+A document cannot include another, and CloudFormation includes only what lies in S3, so the template has each document
+whole. In documents/ each part is written once: a line `# include: FILE`, in whatever language, stands for that file's
+text, indented as the line is. Only the template's marked blocks are rewritten.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+TEMPLATE = ROOT / "template.yaml"
+DOCUMENTS = ROOT / "documents"
+
+_MARK = "# made by 'make template' from documents/"
+_BLOCK = re.compile(rf"^( *)({_MARK}(\S+)): begin\n.*?^\1\2: end$", re.DOTALL | re.MULTILINE)
+_INCLUDE = re.compile(r"^( *)# include: (\S+)\n", re.MULTILINE)
+
+
+def assemble(name: str, folder: Path = DOCUMENTS) -> str:
+    """The text of a file with everything that it includes; it ends with a line end."""
+    text = (folder / name).read_text(encoding="utf-8").removesuffix("\n") + "\n"
+    return _INCLUDE.sub(lambda line: _indented(assemble(line[2], folder), line[1]), text)
+
+
+def rebuild(template: str, folder: Path = DOCUMENTS) -> str:
+    """The template with its marked blocks made anew; ValueError where a mark has no counterpart."""
+
+    def block(old: re.Match[str]) -> str:
+        margin, mark, name = old.groups()
+        return f"{margin}{mark}: begin\n{_indented(assemble(name, folder), margin)}{margin}{mark}: end"
+
+    rebuilt, blocks = _BLOCK.subn(block, template)
+    marks = template.count(_MARK)
+    if not blocks or marks != 2 * blocks:
+        raise ValueError(
+            f"template.yaml: {marks} lines with {_MARK!r} make {blocks} blocks; "
+            "give each ': begin' an ': end' of the same file and indentation"
+        )
+    return rebuilt
+
+
+def _indented(text: str, margin: str) -> str:
+    """Indents lines of blanks too, which a YAML block would lose otherwise, but not empty ones."""
+    return re.sub(r"^(?=.)", margin, text, flags=re.MULTILINE)
+
+
+def main(arguments: Sequence[str]) -> str | None:
+    """Writes the template, or with --check only compares; returns what is wrong."""
+    before = TEMPLATE.read_bytes()  # bytes, so that no line end changes
+    after = rebuild(before.decode()).encode()
+    if "--check" in arguments:
+        return None if after == before else "template.yaml and documents/ differ: run `make template`"
+    TEMPLATE.write_bytes(after)
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
