@@ -322,7 +322,7 @@ class Account:
         self.ssm.put_parameter(Name=path + name, Value=value, Type=kind, Overwrite=True)
 
     def document(self, name: str, content: dict[str, Any] | str = "FilesystemDocument", kind: Any = "Command") -> str:
-        """A document of this content, or of the template's by its logical id."""
+        """A document of this content, or a shipped one by its logical id."""
         whole = document_content(content) if isinstance(content, str) else content
         self.ssm.create_document(Name=name, Content=yaml.safe_dump(whole), DocumentType=kind, DocumentFormat="YAML")
         return name

@@ -34,7 +34,6 @@ INJECTIONS = [
     "\x00",
     "\N{FULLWIDTH APOSTROPHE}",
 ]
-BEGIN, END = "# --- shared by the three documents: begin ---", "# --- shared by the three documents: end ---"
 
 
 @pytest.fixture(params=DOCUMENTS)
@@ -65,15 +64,6 @@ def test_shellcheck_finds_nothing(script):
 def test_every_plain_shell_can_read_it(script, shell):
     done = sh(*shell, str(script))
     assert done.stderr == ""
-
-
-def test_the_shared_part_is_the_same_in_all_three():
-    parts = set()
-    for logical_id in DOCUMENTS:
-        (text,) = document_content(logical_id)["mainSteps"][0]["inputs"]["runCommand"]
-        assert text.count(BEGIN) == text.count(END) == 1
-        parts.add(text.partition(BEGIN)[2].partition(END)[0])
-    assert len(parts) == 1
 
 
 def test_it_is_a_document_of_the_contract(logical_id, content):
