@@ -32,10 +32,10 @@ $(SAM_VENV)/.installed: requirements/sam.txt
 	@touch $@
 
 run: install ## three simulated days against an embedded AWS endpoint
-	$(BIN)/python -m tests.demo
+	$(BIN)/python -m tools.demo
 
 test: install ## the test suite
-	$(BIN)/python -m pytest -n auto --ignore=tests/system --ignore=tests/deployed
+	$(BIN)/python -m pytest -n auto --ignore=tests/documents --ignore=tests/stack/deployed
 
 $(DEPLOYED_VENV)/.installed: requirements/deployed.txt
 	$(PYTHON) -m venv $(DEPLOYED_VENV)
@@ -43,7 +43,7 @@ $(DEPLOYED_VENV)/.installed: requirements/deployed.txt
 	@touch $@
 
 test-deployed: install $(SAM_VENV)/.installed $(DEPLOYED_VENV)/.installed ## build, package, runtime and a stack's whole life on this machine (Linux)
-	$(BIN)/python -m pytest tests/deployed
+	$(BIN)/python -m pytest tests/stack/deployed
 
 # What the system tests mount, freeze and start. The servers' own clusters are neither created nor started.
 system-packages:
@@ -58,13 +58,13 @@ system-packages:
 	[ -n "$$had_policy" ] || rm -f /usr/sbin/policy-rc.d; exit $$code
 
 test-system: install system-packages ## the shipped documents on real file systems and servers (root, apt)
-	$(BIN)/python -m pytest tests/system
+	$(BIN)/python -m pytest tests/documents
 
 test-long: install system-packages ## the same copies and restarts twenty times (root, apt)
-	ROUNDS=20 $(BIN)/python -m pytest tests/system -k adds_up
+	ROUNDS=20 $(BIN)/python -m pytest tests/documents -k adds_up
 
 test-nightly: install ## the long campaigns whole: 100,000 inputs made up, every way to die, two simulated years with faults
-	CAMPAIGN=nightly $(BIN)/python -m pytest -n auto tests/test_fuzz_*.py tests/test_crash_*.py tests/test_two_runs*.py tests/test_long_run.py
+	CAMPAIGN=nightly $(BIN)/python -m pytest -n auto tests/campaigns
 
 check: install $(SAM_VENV)/.installed $(AUDIT_VENV)/.installed ## lint, format, layers, types, templates, documents and known vulnerabilities; changes nothing
 	$(BIN)/ruff check .
@@ -100,7 +100,7 @@ $(MUTATION_VENV)/.installed: requirements/mutation.txt
 mutation: $(MUTATION_VENV)/.installed ## would the tests notice? each decision, change and step of a freeze altered, one at a time
 	rm -rf mutants
 	$(MUTATION_VENV)/bin/mutmut run --max-children 2
-	$(MUTATION_VENV)/bin/python -m tests.mutation_figures
+	$(MUTATION_VENV)/bin/python -m tools.mutation_figures
 
 format: install ## rewrite the code in the house's format
 	$(BIN)/ruff check --fix .
@@ -113,7 +113,7 @@ template: install ## write the documents of documents/ into template.yaml
 	$(BIN)/python -m tools.documents
 
 bench: install ## what it takes and how fast it is, measured; ONLY="names", RECORD=yes for docs/performance.md
-	$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY)) $(if $(RECORD),--record)
+	$(BIN)/python -m tools.bench $(if $(ONLY),--only $(ONLY)) $(if $(RECORD),--record)
 
 lock: ## resolve the requirements again (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes requirements/lambda.in -o lambda_function/requirements.txt

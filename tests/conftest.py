@@ -7,8 +7,8 @@ import pytest
 
 from lambda_function import handler
 from lambda_function.output.log import logger
-from tests.crashes.schedule import in_one_thread
-from tests.fake_clock import Now
+from tests.campaigns.crashes.schedule import in_one_thread
+from tests.support.clock import Now
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 TEMPLATE = ROOT / "template.yaml"
 DOCUMENTS = ROOT / "documents"
 

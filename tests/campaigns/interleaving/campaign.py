@@ -1,0 +1,173 @@
+"""Two runs, by every schedule, each in a night of its own; all that must hold is checked each time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from lambda_function.errors import ConfigurationError
+from lambda_function.model.result import Outcome, RunReport
+from tests.campaigns.interleaving.invariants import check_later_runs, check_meeting, check_report, check_served
+from tests.campaigns.interleaving.meeting import Meeting
+from tests.campaigns.interleaving.scheduler import Scheduler
+from tests.campaigns.interleaving.schedules import Schedule
+
+LAMBDA_WAITS = timedelta(minutes=1)
+"""Until a failed run's event is given to the function again."""
+
+Asked = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two runs, by what they are asked (`older`: by a version that is not this one).
+
+    `before` are the periods whose runs ended first, each `ago` before what follows. `may_lose` is the period of which
+    the one accepted loss is met, in some of the schedules. `may_fail` are texts one of which a failure must have.
+    `both_ways` where the runs differ; `at_night` for what others cover for the most part.
+    """
+
+    first: Asked
+    second: Asked
+    fleet: Callable[[], Meeting]
+    before: tuple[str, ...] = ()
+    ago: timedelta = timedelta(minutes=10)
+    may_fail: tuple[str, ...] = ()
+    may_lose: str = ""
+    both_ways: bool = True
+    at_night: bool = False
+
+    @property
+    def periods(self) -> dict[str, str]:
+        return {"first": self.first["period"], "second": self.second["period"]}
+
+    def night(self) -> Meeting:
+        """The fleet as the two runs find it."""
+        meeting = self.fleet()
+        for period in self.before:
+            meeting.alone(period)
+            meeting.clock.now += self.ago
+        return meeting.begin()
+
+    def bodies(self, meeting: Meeting) -> dict[str, Callable[[], Any]]:
+        return {"first": _body(meeting, self.first), "second": _body(meeting, self.second)}
+
+
+def _body(meeting: Meeting, asked: Asked) -> Callable[[], Any]:
+    if "older" in asked:
+        return lambda: asked["older"].run(meeting, asked["period"])
+    return lambda: meeting.run(**asked)
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What a person changes between two calls, and how a mistake is mended afterwards."""
+
+    change: Callable[[Meeting], None]
+    mend: Callable[[Meeting], None] = lambda _: None
+
+
+@dataclass
+class Campaign:
+    """A pair, and what was met: schedules tried, those with the accepted loss, with a snapshot more, with a failure."""
+
+    pair: Pair
+    edit: Edit | None = None
+    tried: int = 0
+    with_loss: int = 0
+    with_one_more: int = 0
+    with_failure: int = 0
+    _checked: set[object] = field(default_factory=set)
+
+    def over(self, *ways: Callable[..., None], **options: Any) -> Campaign:
+        """Try all schedules of these kinds, with either run first where that differs."""
+        for way in ways:
+            way(self._play, "first", "second", **options)
+            if self.pair.both_ways:
+                way(self._play, "second", "first", **options)
+        assert bool(self.with_loss) is bool(self.pair.may_lose), f"{self.with_loss} schedules with a loss"
+        return self
+
+    def told(self) -> str:
+        """The figures in a line."""
+        return (
+            f"{self.tried} schedules, {self.with_one_more} with one snapshot more, {self.with_failure} with a failure "
+            f"that the repetition mends, {self.with_loss} with the accepted loss"
+        )
+
+    def _play(self, schedule: Schedule) -> list[bool]:
+        meeting = self.pair.night()
+        began, counts = meeting.clock.now, meeting.counts()
+        bodies = self.pair.bodies(meeting)
+        if self.edit is not None:
+            change = self.edit.change
+            bodies["edit"] = lambda: change(meeting)
+        scheduler, overs = meeting.meet(bodies, schedule)
+        try:
+            self._check(meeting, scheduler, began, counts)
+        except AssertionError as error:
+            error.add_note(str(schedule))
+            raise
+        return overs
+
+    def _check(
+        self, meeting: Meeting, scheduler: Scheduler, began: datetime, counts: dict[str, dict[str, int]]
+    ) -> None:
+        pair = self.pair
+        self.tried += 1
+        least, common = _agreed(counts, meeting.counts())
+        trace = check_meeting(meeting, pair.periods, least, [run for run in pair.periods if _makes_anyway(pair, run)])
+        assert {word for _, word in trace.lost} <= {pair.may_lose}
+        for run, error in scheduler.errors.items():
+            assert isinstance(error, ConfigurationError), f"{run}: {error}"
+            assert self.edit is not None
+            assert run not in meeting.made.values()
+        reports = {run: report for run, report in scheduler.results.items() if report is not None}
+        for run, report in reports.items():
+            check_report(meeting, run, report, trace, least)
+            for line in report.failures:
+                assert any(text in line for text in pair.may_fail), line
+        failed = [run for run, report in reports.items() if report.failures]
+        if self.edit is not None:
+            self.edit.mend(meeting)
+        for run in failed:
+            meeting.clock.now += LAMBDA_WAITS
+            assert meeting.alone(**{"time": began, **getattr(pair, run)}).failures == ()
+        for run, period in pair.periods.items():
+            unknown = _unknown(reports.get(run)) if self.edit is not None else set()
+            due = {volume_id: of_volume for volume_id, of_volume in common.items() if volume_id not in unknown}
+            check_served(meeting, period, began, due, trace.lost)
+        self.with_loss += bool(trace.lost)
+        self.with_failure += bool(failed)
+        of_volumes = [meeting.ever[each].volume_id for each in meeting.made]
+        self.with_one_more += len(of_volumes) > len(set(of_volumes))
+        if (key := meeting.key()) not in self._checked:
+            self._checked.add(key)
+            check_later_runs(meeting, pair.periods)
+
+
+def _makes_anyway(pair: Pair, run: str) -> bool:
+    """Whether the run makes one that another has made already: asked to, or too old to know better."""
+    asked = getattr(pair, run)
+    return (bool(asked.get("force")) and "time" not in asked) or "older" in asked
+
+
+def _unknown(report: RunReport | None) -> set[str]:
+    """Volumes that the run told of: tagged with a policy which came, or went, after it had read the policies."""
+    return {each.volume_id for each in report.volumes if each.outcome is Outcome.UNKNOWN_POLICY} if report else set()
+
+
+def _agreed(
+    before: dict[str, dict[str, int]], after: dict[str, dict[str, int]]
+) -> tuple[dict[str, dict[str, int]], dict[str, dict[str, int]]]:
+    """What was to be kept at least, whichever settings a run had read; and that of periods due by both settings."""
+    least = {volume_id: dict(of_volume) for volume_id, of_volume in before.items()}
+    common: dict[str, dict[str, int]] = {}
+    for volume_id, of_volume in least.items():
+        later = after.get(volume_id, {})
+        for period in of_volume:
+            of_volume[period] = min(of_volume[period], later.get(period, of_volume[period]))
+        common[volume_id] = {period: count for period, count in of_volume.items() if period in later}
+    return least, common

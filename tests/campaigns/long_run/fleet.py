@@ -1,0 +1,310 @@
+"""Two hundred volumes with policies as users have them, and what becomes of them from hour to hour."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from random import Random
+
+from lambda_function.model.ec2 import SnapshotState, Volume
+from tests.campaigns.long_run.cloud import LongCloud, of_policy
+from tests.support.cloud import KEYS, Stored
+
+PERIODS = ("hour", "day", "week", "month", "year")
+DAYS = {"hour": 1 / 24, "day": 1, "week": 7, "month": 31, "year": 366}
+HOUR = timedelta(hours=1)
+SIZE = 200
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What a policy promises, said beside the code under test; `counts` has the periods that it mentions."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    attached_only: bool = False
+    hooked: bool = False
+    lenient: bool = False
+
+    def text(self) -> str:
+        """The policy as its user writes it."""
+        hook = {"hook_document": "DOC", "hook_on_failure": "continue" if self.lenient else "skip"}
+        return json.dumps({**self.counts, "only_attached_vols": self.attached_only, **(hook if self.hooked else {})})
+
+
+POLICIES = {
+    "HOURLY": Promise({"hour": 12, "day": 7, "week": 4, "month": 12, "year": 3}),
+    "ORDERS": Promise({"hour": 6, "day": 7, "week": 5, "month": 6}, hooked=True),
+    "FILES": Promise({"day": 14, "week": 8, "month": 12, "year": 2}, hooked=True, lenient=True),
+    "DAILY": Promise({"day": 7, "week": 4, "month": 6, "year": 1}),
+    "WEEKLY": Promise({"week": 8, "month": 12, "year": 3}),
+    "ARCHIVE": Promise({"month": 24, "year": 7}),
+    "ATTACHED": Promise({"day": 5, "hour": 0}, attached_only=True),
+    "EDITED": Promise({"hour": 2, "day": 3, "week": 2}),
+}
+
+SHARES = {
+    "HOURLY": 12,
+    "ORDERS": 12,
+    "FILES": 30,
+    "DAILY": 78,
+    "WEEKLY": 30,
+    "ARCHIVE": 15,
+    "ATTACHED": 15,
+    "EDITED": 8,
+}
+
+
+class Fleet:
+    """The account's volumes and instances; `promises` and `broken` are what its policies say now."""
+
+    def __init__(self, random: Random, cloud: LongCloud) -> None:
+        self._random = random
+        self._cloud = cloud
+        self._number = 0
+        self.promises = dict(POLICIES)
+        self.broken: set[str] = set()
+        self._repairs: list[tuple[int, Callable[[], object]]] = []
+        self._hour = 0
+        self._due: dict[str, list[tuple[str, int]]] = {}
+        self._astray: list[tuple[str, Volume]] | None = None
+        self._hands = itertools.count()
+        self.events: Counter[str] = Counter()
+        self.foreign: dict[str, Stored] = {}
+        self._untouched: dict[str, Stored] = {}
+        for name, promise in POLICIES.items():
+            cloud.policies[name] = promise.text()
+        for name, share in SHARES.items():
+            for position in range(share):
+                self._new_volume(name, position)
+        self._seed_history()
+
+    # What is there
+
+    def due(self, period: str) -> list[tuple[str, int]]:
+        """The volumes for which the period is their policy's business, with N."""
+        if period not in self._due:
+            found = ((each, self.count(each, period)) for each in self._cloud.volumes)
+            self._due[period] = [(each, count) for each, count in found if count is not None]
+        return self._due[period]
+
+    def count(self, volume_id: str, period: str) -> int | None:
+        """N, or None where nothing may be created or deleted."""
+        volume = self._cloud.volumes.get(volume_id)
+        name = of_policy(volume) if volume else None
+        if volume is None or name not in self.promises or name in self.broken:
+            return None
+        promise = self.promises[name]
+        return None if promise.attached_only and not volume.instance_ids else promise.counts.get(period)
+
+    def astray(self) -> list[tuple[str, Volume]]:
+        """The volumes whose tag names no policy, or only resembles the key."""
+        if self._astray is None:
+            known = self.promises.keys() - {each for each in self.broken if each not in self._cloud.policies}
+            self._astray = [
+                (each, volume)
+                for each, volume in self._cloud.volumes.items()
+                if "auto-snapshot" in volume.tags or of_policy(volume) not in (None, *known)
+            ]
+        return self._astray
+
+    def _changed(self) -> None:
+        self._due.clear()
+        self._astray = None
+
+    def policy_of(self, volume_id: str) -> str | None:
+        """The policy that the volume's tags name now."""
+        volume = self._cloud.volumes.get(volume_id)
+        return of_policy(volume) if volume else None
+
+    def lose_volume(self, target: str) -> None:
+        """Somebody deletes a volume now; of an instance one of its selected ones."""
+        cloud = self._cloud
+        if target in cloud.instances:
+            target = min((each for each in cloud.instances[target].volume_ids if each in cloud.volumes), default="")
+        volume = cloud.volumes.pop(target, None)
+        if volume is not None:
+            for instance_id in volume.instance_ids:
+                instance = cloud.instances[instance_id]
+                cloud.instances[instance_id] = replace(instance, volume_ids=instance.volume_ids - {target})
+            self._changed()
+            self.events["volumes deleted"] += 1
+
+    # Its life
+
+    def live(self) -> None:
+        """What happens in the hour between two runs."""
+        self._hour += 1
+        for at, repair in [each for each in self._repairs if each[0] <= self._hour]:
+            self._repairs.remove((at, repair))
+            repair()
+            self._changed()
+        cloud, chance = self._cloud, self._random.random
+        slow = chance() < 0.03
+        cloud.pends = timedelta(minutes=self._random.uniform(20, 90) if slow else self._random.uniform(0.5, 6))
+        cloud.hidden_for = timedelta(seconds=90 if chance() < 0.02 else 0)
+        if len(cloud.volumes) < SIZE and chance() < 0.2:
+            self._new_volume(self._some_policy(), self._random.randrange(100))
+        for probability, happening in (
+            (0.003, self._delete_one),
+            (0.01, self._retag),
+            (0.01, self._detach_or_attach),
+            (0.02, self._stop),
+            (0.02, self._edit),
+            (0.001, self._break),
+            (0.003, self._protect),
+            (0.002, self._take_agent_down),
+            (0.003, self._copy_by_hand),
+            (0.005, self._tidy_up),
+        ):
+            if chance() < probability:
+                self.events[happening.__name__.strip("_").replace("_", " ")] += 1
+                happening()
+                self._changed()
+
+    def between_runs(self) -> None:
+        """What happens between two runs of one hour: now and then somebody chooses another policy for a volume."""
+        if self._random.random() < 0.02:
+            self._retag()
+            self._changed()
+
+    def _later(self, hours: int, repair: Callable[[], object]) -> None:
+        self._repairs.append((self._hour + hours, repair))
+
+    def _some_policy(self) -> str:
+        return self._random.choices(list(SHARES), list(SHARES.values()))[0]
+
+    def _some_volume(self) -> Volume:
+        return self._random.choice(list(self._cloud.volumes.values()))
+
+    def _new_volume(self, policy: str, position: int) -> None:
+        self._number += 1
+        promise = POLICIES[policy]
+        alone = not promise.hooked and position % 3 == 0
+        instance = None if alone else f"i-{policy.lower()}-{position // 3 % 12}"
+        self._cloud.volume(self._number, policy, instance, Name=f"disk {self._number}")
+        self._changed()
+
+    def _delete_one(self) -> None:
+        self.lose_volume(self._some_volume().id)
+
+    def _retag(self) -> None:
+        volume = self._some_volume()
+        others = {key: value for key, value in volume.tags.items() if "snapshot" not in key.lower()}
+        kind = self._random.random()
+        if kind < 0.7:
+            tags = {KEYS.selection: self._some_policy()}
+        else:
+            tags = {KEYS.selection: "DIALY"} if kind < 0.8 else {"auto-snapshot": "DAILY"} if kind < 0.9 else {}
+            self._later(self._random.randrange(1, 200), lambda: self._mend_tag(volume.id))
+        self._cloud.volumes[volume.id] = replace(volume, tags={**others, **tags})
+
+    def _mend_tag(self, volume_id: str) -> None:
+        volume = self._cloud.volumes.get(volume_id)
+        if volume is not None:
+            others = {key: value for key, value in volume.tags.items() if key != "auto-snapshot"}
+            self._cloud.volumes[volume_id] = replace(volume, tags={**others, KEYS.selection: self._some_policy()})
+
+    def _detach_or_attach(self) -> None:
+        volume = self._some_volume()
+        self._attach(volume.id, None if volume.instance_ids else self._random.choice(list(self._cloud.instances)))
+        if volume.instance_ids:
+            self._later(self._random.randrange(1, 300), lambda: self._attach(volume.id, volume.instance_ids[0]))
+
+    def _attach(self, volume_id: str, instance_id: str | None) -> None:
+        volume, instances = self._cloud.volumes.get(volume_id), self._cloud.instances
+        if volume is None:
+            return
+        for each in volume.instance_ids:
+            instances[each] = replace(instances[each], volume_ids=instances[each].volume_ids - {volume_id})
+        if instance_id is not None:
+            there = instances[instance_id]
+            instances[instance_id] = replace(there, volume_ids=there.volume_ids | {volume_id})
+        attached, state = ((instance_id,), "in-use") if instance_id else ((), "available")
+        self._cloud.volumes[volume_id] = replace(volume, instance_ids=attached, state=state)
+
+    def _stop(self) -> None:
+        instance_id = self._random.choice(list(self._cloud.instances))
+        self._put_into(instance_id, "stopped")
+        self._later(self._random.randrange(1, 100), lambda: self._put_into(instance_id, "running"))
+
+    def _put_into(self, instance_id: str, state: str) -> None:
+        self._cloud.instances[instance_id] = replace(self._cloud.instances[instance_id], state=state)
+
+    def _edit(self) -> None:
+        counts = {period: self._random.randrange(5) for period in PERIODS if self._random.random() < 0.6}
+        self.promises["EDITED"] = Promise(counts or {"day": 1}, attached_only=self._random.random() < 0.2)
+        self._write("EDITED")
+
+    def _write(self, name: str) -> None:
+        if name not in self.broken:
+            self._cloud.policies[name] = self.promises[name].text()
+
+    def _break(self) -> None:
+        name = self._random.choice([each for each in POLICIES if each not in self.broken])
+        self.broken.add(name)
+        faulty = self._random.choice(('{"hour": "2"}', "{", '{"days": 3}', None))
+        if faulty is None:
+            del self._cloud.policies[name]
+        else:
+            self._cloud.policies[name] = faulty
+
+        def mend() -> None:
+            self.broken.remove(name)
+            self._write(name)
+
+        self._later(self._random.randrange(2, 30), mend)
+
+    def _protect(self) -> None:
+        stored = self._random.choice(list(self._cloud.snapshots.values()))
+        stored.protected = "used by an AMI"
+        self._later(self._random.randrange(1, 2000), lambda: setattr(stored, "protected", None))
+
+    def _take_agent_down(self) -> None:
+        instance_id = self._random.choice(list(self._cloud.instances))
+        self._cloud.ssm.offline[instance_id] = "has no agent that SSM can reach"
+        self._later(self._random.randrange(1, 8), lambda: self._cloud.ssm.offline.pop(instance_id, ""))
+
+    # Snapshots that are not ours, and ours of before
+
+    def _copy_by_hand(self) -> None:
+        stored = Stored(f"snap-hand{next(self._hands):04}", self._some_volume().id, self._cloud.clock.now, {})
+        stored.tags = {"Name": "by hand", KEYS.selection: "DAILY"}
+        stored.state = SnapshotState.COMPLETED
+        self._cloud._add(stored)
+        self.foreign[stored.id] = stored
+        self._untouched[stored.id] = replace(stored, tags=dict(stored.tags))
+
+    def changed_foreign(self) -> list[str]:
+        """Those that are gone, or no longer bear the tags that they were given."""
+        now = self._cloud.snapshots
+        return [each for each, made in self._untouched.items() if each not in now or now[each].tags != made.tags]
+
+    def _tidy_up(self) -> None:
+        """A person deletes the oldest snapshots made by hand, and those of volumes that are long gone."""
+        for each in list(self.foreign)[:-40]:
+            self._cloud.remove(self.foreign.pop(each))
+            del self._untouched[each]
+        long_ago = self._cloud.clock.now - timedelta(days=30)
+        for stored in list(self._cloud.snapshots.values()):
+            selected = (
+                of_policy(self._cloud.volumes[stored.volume_id]) if stored.volume_id in self._cloud.volumes else None
+            )
+            if selected is None and stored.start_time < long_ago and stored.id not in self.foreign:
+                self._cloud.remove(stored)
+
+    def _seed_history(self) -> None:
+        """The fleet has been looked after for years: each period has its N, but for the slot to come."""
+        for volume in list(self._cloud.volumes.values()):
+            name = of_policy(volume) or ""
+            for period, count in self.promises[name].counts.items():
+                for position in range(1, count + 1):
+                    age = timedelta(days=position * DAYS[period], minutes=self._random.randrange(30))
+                    self._cloud.snapshot(volume, period, age, policy=name, state=SnapshotState.COMPLETED)
+        for volume in list(self._cloud.volumes.values())[:5]:
+            # The cron script's, which name no policy.
+            self._cloud.snapshot(volume, "hour", HOUR * 20, policy=None, state=SnapshotState.COMPLETED)
+            self._copy_by_hand()

@@ -1,0 +1,1 @@
+"""Pages and their examples, held against the code."""

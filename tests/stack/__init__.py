@@ -1,0 +1,1 @@
+"""What is deployed: templates, alarms, permissions, the package."""

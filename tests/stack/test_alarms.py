@@ -1,0 +1,174 @@
+"""What the stack tells a person, and when: alarms, the topic, retries, the dashboard."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from lambda_function.model.period import Period
+from lambda_function.output.metrics import (
+    COUNTS,
+    COUNTS_BY_PLACE,
+    FREEZE_TIME,
+    METRICS,
+    NEWEST_SNAPSHOT_AGE,
+    RUNS_COMPLETED,
+)
+from tests.support.template import defaults, load, resources
+
+ROOT = Path(__file__).parents[2]
+TEMPLATE = load()
+FUNCTION = TEMPLATE["Resources"]["AutoSnapshotsFunction"]["Properties"]
+ALARMS = {name: each["Properties"] for name, each in resources("AWS::CloudWatch::Alarm").items()}
+NAMESPACE = FUNCTION["Environment"]["Variables"]["METRICS_NAMESPACE"]
+TOPIC = {"Ref": "NotificationTopic"}
+WEEK = 7 * 24 * 3600
+PERIODS = list(Period)
+
+
+def name_of(alarm):
+    return alarm["AlarmName"]["Fn::Sub"].removeprefix("${AWS::StackName}-")
+
+
+@pytest.mark.parametrize("alarm", ALARMS.values(), ids=ALARMS)
+def test_every_alarm_speaks_to_the_topic_and_leads_to_what_to_do(alarm):
+    assert alarm["AlarmActions"] == [TOPIC]
+    (anchor,) = re.findall(r" See ([\w-]+) in docs/operations\.md\.$", alarm["AlarmDescription"])
+    operations = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    assert f"\n### {anchor}\n" in operations
+    assert name_of(alarm) == anchor or f"`{name_of(alarm)}`" in operations
+
+
+@pytest.mark.parametrize("alarm", ALARMS.values(), ids=ALARMS)
+def test_every_alarm_watches_a_metric_that_somebody_sends(alarm):
+    if alarm.get("Namespace") == NAMESPACE:
+        dimensions = {each["Name"]: each["Value"] for each in alarm.get("Dimensions", [])}
+        if alarm["MetricName"] in COUNTS:
+            assert dimensions == {}
+        else:
+            assert alarm["MetricName"] == RUNS_COMPLETED
+            assert dimensions.keys() == {"Period"}
+            assert dimensions["Period"] in PERIODS
+    else:
+        metric = alarm["Metrics"][1]["MetricStat"]["Metric"] if "Metrics" in alarm else alarm
+        assert metric["Namespace"] == "AWS/Lambda"
+        assert metric["MetricName"] in ("Errors", "Duration")
+        assert metric["Dimensions"] == [{"Name": "FunctionName", "Value": {"Ref": "AutoSnapshotsFunction"}}]
+
+
+@pytest.mark.parametrize("metric", ["VolumesFailed", "SnapshotsInError", "HooksFailed", "VolumesWithoutPolicy"])
+def test_a_single_one_of_these_raises_the_alarm_and_silence_does_not(metric):
+    (alarm,) = [each for each in ALARMS.values() if each.get("MetricName") == metric]
+    assert (alarm["Statistic"], alarm["Threshold"]) == ("Sum", 1)
+    assert alarm["ComparisonOperator"] == "GreaterThanOrEqualToThreshold"
+    assert alarm["TreatMissingData"] == "notBreaching"
+
+
+@pytest.mark.parametrize("period", PERIODS)
+def test_a_period_without_a_completed_run_raises_an_alarm_but_only_while_its_rule_is_on(period):
+    word = period.name.title()
+    resource = TEMPLATE["Resources"][f"No{word}RunAlarm"]
+    alarm = resource["Properties"]
+    assert alarm["Dimensions"] == [{"Name": "Period", "Value": period.value}]
+    assert alarm["Period"] * alarm["EvaluationPeriods"] == (3 * 3600 if period is Period.HOUR else 2 * 24 * 3600)
+    assert alarm["Period"] * alarm["EvaluationPeriods"] <= WEEK
+    assert (alarm["Statistic"], alarm["ComparisonOperator"], alarm["Threshold"]) == ("Sum", "LessThanThreshold", 1)
+    assert alarm["TreatMissingData"] == "breaching"
+    assert TEMPLATE["Conditions"][resource["Condition"]] == {"Fn::Equals": [{"Ref": f"{word}Rule"}, "ENABLED"]}
+    assert FUNCTION["Events"][word]["Properties"]["State"] == {"Ref": f"{word}Rule"}
+
+
+def test_a_run_near_its_time_limit_raises_an_alarm_at_80_per_cent_whatever_the_limit():
+    share = ALARMS["NearTimeLimitAlarm"]["Metrics"][0]
+    limit = defaults()["Timeout"]
+    expression = share["Expression"]["Fn::Sub"].replace("${Timeout}", str(limit))
+    longest_ms = 0.8 * limit * 1000
+    assert eval(expression, {"duration": longest_ms}) == ALARMS["NearTimeLimitAlarm"]["Threshold"]
+
+
+def test_cloudwatch_may_publish_to_the_topic_and_the_topic_has_no_key_that_would_prevent_it():
+    (topic,) = resources("AWS::SNS::Topic").values()
+    assert "KmsMasterKeyId" not in topic["Properties"]
+    (policy,) = resources("AWS::SNS::TopicPolicy").values()
+    allowed = [each for each in policy["Properties"]["PolicyDocument"]["Statement"] if each["Effect"] == "Allow"]
+    assert [(each["Principal"], each["Action"]) for each in allowed] == [
+        ({"Service": "cloudwatch.amazonaws.com"}, "sns:Publish")
+    ]
+    assert allowed[0]["Condition"]["ArnLike"]["aws:SourceArn"]["Fn::Sub"].endswith(":alarm:${AWS::StackName}-*")
+
+
+def test_every_alarm_s_name_is_one_the_topic_listens_to():
+    assert all(each["AlarmName"]["Fn::Sub"].startswith("${AWS::StackName}-") for each in ALARMS.values())
+
+
+def test_an_event_that_fails_three_times_or_grows_old_goes_to_the_topic():
+    config = FUNCTION["EventInvokeConfig"]
+    assert config["DestinationConfig"]["OnFailure"] == {"Type": "SNS", "Destination": TOPIC}
+    assert config["MaximumRetryAttempts"] == 2
+    assert config["MaximumEventAgeInSeconds"] == 6 * 3600
+
+
+def test_nothing_reserves_concurrency_unless_asked_for():
+    assert defaults()["ReservedConcurrency"] == ""
+    condition, asked, otherwise = FUNCTION["ReservedConcurrentExecutions"]["Fn::If"]
+    assert TEMPLATE["Conditions"][condition] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "ReservedConcurrency"}, ""]}]}
+    assert (asked, otherwise) == ({"Ref": "ReservedConcurrency"}, {"Ref": "AWS::NoValue"})
+
+
+def dashboard(no_run_alarms="", places=True):
+    body, values = TEMPLATE["Resources"]["OverviewDashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    assert set(values) == {"NoRunAlarms", "Places"}
+    condition, of_places, none = values["Places"]["Fn::If"]
+    assert condition == "WithTargets"
+    body = body.replace("${Places}", of_places["Fn::Sub"] if places else none)
+    body = body.replace("${NoRunAlarms}", no_run_alarms).replace("${Timeout}", "900")
+    return json.loads(re.sub(r"\$\{[\w:.]+\}", "x", body))
+
+
+@pytest.mark.parametrize("places", [True, False])
+@pytest.mark.parametrize("no_run_alarms", ["", ', "arn:1", "arn:2"'])
+def test_the_dashboard_is_json_whichever_rules_are_on_and_its_widgets_do_not_overlap(no_run_alarms, places):
+    taken: set[tuple[int, int]] = set()
+    for widget in dashboard(no_run_alarms, places)["widgets"]:
+        cells = {
+            (x, y)
+            for x in range(widget["x"], widget["x"] + widget["width"])
+            for y in range(widget["y"], widget["y"] + widget["height"])
+        }
+        assert not cells & taken
+        assert max(x for x, _ in cells) < 24
+        taken |= cells
+
+
+def test_the_dashboard_shows_what_was_promised():
+    shown = set()
+    searched = []
+    for widget in dashboard()["widgets"]:
+        metrics = widget["properties"].get("metrics", [])
+        searched += [expression["expression"] for metric in metrics for expression in metric[:1] if len(metric) == 1]
+        for namespace, metric, *rest in (metric for metric in metrics if len(metric) > 1):
+            options = rest[-1] if rest and isinstance(rest[-1], dict) else {}
+            dimensions = [each for each in rest if isinstance(each, str)]
+            shown.add((metric, options.get("stat"), *dimensions[1:2]))
+            assert namespace == "AWS/Lambda" or metric in METRICS
+    for name in ("SnapshotsCreated", RUNS_COMPLETED):
+        assert f"SEARCH('{{\"AutoSnapshots/x\",Account,Region}} MetricName=\"{name}\"', 'Sum', 3600)" in searched
+        assert name in (*COUNTS_BY_PLACE, RUNS_COMPLETED)
+    assert {(FREEZE_TIME, "p50"), (FREEZE_TIME, "p99"), ("Duration", "Maximum", "x")} <= shown
+    assert {(NEWEST_SNAPSHOT_AGE, None, period.value) for period in PERIODS} <= shown
+    assert {
+        (name, None) for name in ("SnapshotsCreated", "SnapshotsDeleted", "VolumesFailed", "SnapshotsShared")
+    } <= shown
+
+
+def test_without_being_asked_for_there_is_no_dashboard_no_trace_and_no_subscription():
+    assert (defaults()["Dashboard"], defaults()["Tracing"], defaults()["NotificationEmail"]) == (
+        "false",
+        "PassThrough",
+        "",
+    )
+    assert TEMPLATE["Resources"]["OverviewDashboard"]["Condition"] == "WithDashboard"
+    assert TEMPLATE["Resources"]["NotificationSubscription"]["Condition"] == "WithEmail"

@@ -1,0 +1,345 @@
+"""EC2 and Parameter Store in memory, behind the same ports as the real edge, with the awkward parts.
+
+Time is simulated; calls can be made to fail before or after they took effect; new snapshots may stay
+invisible for a while; and a hook is called at every call boundary, so that two runs can be interleaved.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from lambda_function.deadline import Deadline
+from lambda_function.errors import (
+    AwsError,
+    CreationTooSoonError,
+    RequestRejectedError,
+    SnapshotNotFoundError,
+    SnapshotProtectedError,
+    TooManyPendingError,
+    VolumeNotFoundError,
+    VolumePendingError,
+)
+from lambda_function.inputs.policy import Parameter
+from lambda_function.model.ec2 import Consistency, Instance, Snapshot, SnapshotState, Volume
+from lambda_function.model.period import Period
+from lambda_function.model.request import HookCheckRequest, RunRequest
+from lambda_function.model.result import HookCheckReport, RunReport
+from lambda_function.model.tags import MAX_TAG_VALUE, TagKeys, copied_tags, near_miss, parse_periods, policy_named_by
+from lambda_function.ports import Silent
+from lambda_function.run.context import RunContext
+from lambda_function.run.hook_check import check_hooks
+from lambda_function.run.runner import run
+from tests.support.clock import Clock
+from tests.support.ssm import FakeSsm
+
+KEYS = TagKeys("AUTO-SNAPSHOT")
+PATH = "/auto-snapshots/policies/"
+
+_CONSISTENCIES = {each.value: each for each in Consistency}
+
+
+def _let_through(operation: str, target: str) -> None: ...
+
+
+@dataclass
+class Stored:
+    """A snapshot as EC2 holds it."""
+
+    id: str
+    volume_id: str
+    start_time: datetime
+    tags: dict[str, str]
+    description: str = ""
+    failed: bool = False
+    state: SnapshotState | None = None
+    protected: str | None = None
+
+
+@dataclass
+class FakeCloud:
+    """`before` and `after` are called with operation and id at every call; what they raise, the call raises."""
+
+    clock: Clock = field(default_factory=Clock)
+    pending_for: timedelta = timedelta()
+    hidden_for: timedelta = timedelta()
+    create_interval: timedelta = timedelta()
+    pending_cap: int = 10_000
+    per_volume_cap: int = 1_000
+    before: Callable[[str, str], None] = _let_through
+    after: Callable[[str, str], None] = _let_through
+    policies: dict[str, str | Parameter] = field(default_factory=dict)
+    volumes: dict[str, Volume] = field(default_factory=dict)
+    instances: dict[str, Instance] = field(default_factory=dict)
+    snapshots: dict[str, Stored] = field(default_factory=dict)
+    journal: list[tuple[str, str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.ssm = FakeSsm(self.clock)
+        self._numbers = itertools.count(1)
+        self._lock = threading.RLock()
+
+    # What a person does
+
+    def volume(self, number: int, policy: str | None = "P", instance: str | None = None, **more: str) -> Volume:
+        """`vol-000…number`, tagged with the policy, attached where an instance is named."""
+        tags = {**({KEYS.selection: policy} if policy is not None else {}), **more}
+        made = Volume(
+            f"vol-{number:08x}",
+            "in-use" if instance else "available",
+            tags,
+            (instance,) if instance else (),
+        )
+        self.volumes[made.id] = made
+        if instance:
+            known = self.instances.get(instance) or Instance(instance, "running", None, frozenset())
+            self.instances[instance] = replace(known, volume_ids=known.volume_ids | {made.id})
+        return made
+
+    def snapshot(self, volume: Volume | str, periods: str, age: timedelta = timedelta(), **fields: object) -> Stored:
+        """One that is there already; `policy=None` for the cron script's."""
+        volume_id = volume if isinstance(volume, str) else volume.id
+        policy = fields.pop("policy", "P")
+        tags = {KEYS.period: periods, **({KEYS.selection: str(policy)} if policy else {})}
+        stored = Stored(self._next_id(), volume_id, self.clock.now - age, tags)
+        for name, value in fields.items():
+            setattr(stored, name, value)
+        self._add(stored)
+        return stored
+
+    def run(self, period: Period | str = Period.HOUR, *, seconds: float = 900, **fields: object) -> RunReport:
+        """One run now."""
+        fields.setdefault("time", self.clock.now)
+        request = RunRequest(period=Period(period), **fields)  # type: ignore[arg-type]
+        return run(request, self._context(seconds))
+
+    def check_hooks(self, **fields: Any) -> HookCheckReport:
+        return check_hooks(HookCheckRequest(**fields), self._context(900))
+
+    def _context(self, seconds: float) -> RunContext:
+        ends = self.clock.now + timedelta(seconds=seconds)
+
+        def time_left() -> float:
+            return (ends - self.clock.now).total_seconds()
+
+        return RunContext(
+            policies=self,
+            ebs=self,
+            keys=KEYS,
+            policies_path=PATH,
+            commands=self.ssm,
+            deadline=Deadline(time_left, self.clock.sleep, self.clock.elapsed, lambda: self.clock.now),
+            observer=Silent(),
+        )
+
+    def of(self, volume: Volume | str, period: str | None = None) -> list[Stored]:
+        """A volume's snapshots, oldest first; those a period keeps, where one is named."""
+        volume_id = volume if isinstance(volume, str) else volume.id
+        mine = list(self._of_volume(volume_id))
+        if period is not None:
+            mine = [s for s in mine if period in parse_periods(s.tags.get(KEYS.period, ""))]
+        return sorted(mine, key=lambda s: (s.start_time, s.id))
+
+    def calls(self, *operations: str) -> int:
+        return sum(operation in operations for operation, _ in self.journal)
+
+    def writes(self) -> list[tuple[str, str]]:
+        return [entry for entry in self.journal if entry[0].startswith(("Create", "Delete"))]
+
+    def state_of(self, stored: Stored) -> SnapshotState:
+        if stored.state is not None:
+            return stored.state
+        if self.clock.now < stored.start_time + self.pending_for:
+            return SnapshotState.PENDING
+        return SnapshotState.ERROR if stored.failed else SnapshotState.COMPLETED
+
+    # The ports
+
+    def read(self) -> list[Parameter]:
+        with self._call("GetParametersByPath", ""):
+            return [
+                value if isinstance(value, Parameter) else Parameter(PATH + name, value)
+                for name, value in self.policies.items()
+            ]
+
+    def list_volumes(self, volume_ids: Sequence[str] = ()) -> list[Volume]:
+        with self._call("DescribeVolumes", ""):
+            return [
+                volume
+                for volume in self.volumes.values()
+                if (not volume_ids or volume.id in volume_ids)
+                and (policy_named_by(volume.tags, KEYS) is not None or near_miss(volume.tags, KEYS))
+            ]
+
+    def list_snapshots(self, periods: Collection[Period], volume_ids: Sequence[str] = ()) -> list[Snapshot]:
+        with self._call("DescribeSnapshots", ""):
+            return [
+                self._seen(stored)
+                for stored in self._bearing(periods)
+                if self._visible(stored) and (not volume_ids or stored.volume_id in volume_ids)
+            ]
+
+    def read_snapshots(self, snapshot_ids: Sequence[str]) -> dict[str, Snapshot]:
+        assert len(snapshot_ids) <= 200
+        with self._call("DescribeSnapshots", "recheck"):
+            return {
+                each: self._seen(self.snapshots[each])
+                for each in snapshot_ids
+                if each in self.snapshots and KEYS.period in self.snapshots[each].tags
+            }
+
+    def list_instances(self, instance_ids: Collection[str]) -> list[Instance]:
+        with self._call("DescribeInstances", ""):
+            return [self.instances[each] for each in instance_ids if each in self.instances]
+
+    def count_pending(self) -> int:
+        with self._call("DescribeSnapshots", "pending"):
+            return self._pending()
+
+    def create_snapshot(
+        self, volume_id: str, description: str, tags: Mapping[str, str], *, urgent: bool = False
+    ) -> Snapshot:
+        with self._call("CreateSnapshot", volume_id):
+            if volume_id not in self.volumes:
+                raise VolumeNotFoundError("CreateSnapshot", "InvalidVolume.NotFound", volume_id)
+            self._check_limits("CreateSnapshot", [volume_id])
+            return self._create(volume_id, description, tags)
+
+    def create_snapshots(
+        self,
+        instance_id: str,
+        exclude_boot: bool,
+        exclude_data: Sequence[str],
+        description: str,
+        tags: Mapping[str, str],
+        *,
+        urgent: bool = False,
+    ) -> list[Snapshot]:
+        with self._call("CreateSnapshots", instance_id):
+            instance = self.instances[instance_id]
+            excluded = {*exclude_data, *([instance.root_volume_id] if exclude_boot else [])}
+            chosen = sorted(instance.volume_ids - excluded)
+            self._check_limits("CreateSnapshots", chosen)
+            made = []
+            for volume_id in chosen:
+                copied = copied_tags(self.volumes[volume_id].tags, KEYS) if volume_id in self.volumes else {}
+                made.append(self._create(volume_id, description, {**copied, **tags}))
+            return made
+
+    def reserve_creates(self, creates):
+        self.held_back = creates
+
+    def set_periods(self, snapshot_id: str, periods: Collection[str]) -> None:
+        with self._call("CreateTags", snapshot_id):
+            if snapshot_id not in self.snapshots:
+                raise SnapshotNotFoundError("CreateTags", "InvalidSnapshot.NotFound", snapshot_id)
+            if len(" ".join(periods)) > MAX_TAG_VALUE:
+                raise RequestRejectedError(
+                    "CreateTags", "InvalidParameterValue", "Tag value exceeds the maximum length"
+                )
+            self._retag(self.snapshots[snapshot_id], KEYS.period, " ".join(periods))
+
+    def set_consistency(self, snapshot_ids: Collection[str], consistency: Consistency) -> None:
+        with self._call("CreateTags", ",".join(sorted(snapshot_ids))):
+            missing = [each for each in snapshot_ids if each not in self.snapshots]
+            if missing:
+                raise SnapshotNotFoundError("CreateTags", "InvalidSnapshot.NotFound", ", ".join(missing))
+            for each in snapshot_ids:
+                self._retag(self.snapshots[each], KEYS.consistency, consistency.value)
+
+    def delete_snapshot(self, snapshot_id: str) -> None:
+        with self._call("DeleteSnapshot", snapshot_id):
+            if snapshot_id not in self.snapshots:
+                raise SnapshotNotFoundError("DeleteSnapshot", "InvalidSnapshot.NotFound", snapshot_id)
+            stored = self.snapshots[snapshot_id]
+            if stored.protected:
+                raise SnapshotProtectedError("DeleteSnapshot", "InvalidSnapshot.InUse", stored.protected)
+            self._drop(stored)
+
+    # Behind the ports
+
+    def _call(self, operation: str, target: str) -> _Call:
+        return _Call(self, operation, target)
+
+    def _create(self, volume_id: str, description: str, tags: Mapping[str, str]) -> Snapshot:
+        assert KEYS.period in tags, "a snapshot was created without our key"
+        assert len(tags) <= 50
+        stored = Stored(self._next_id(), volume_id, self.clock.now, dict(tags), description)
+        self._add(stored)
+        return self._seen(stored)
+
+    def _check_limits(self, operation: str, volume_ids: Sequence[str]) -> None:
+        for volume_id in volume_ids:
+            mine = list(self._of_volume(volume_id))
+            if any(abs(self.clock.now - s.start_time) < self.create_interval for s in mine):
+                raise CreationTooSoonError(operation, "SnapshotCreationPerVolumeRateExceeded", "too soon")
+            if sum(self.state_of(s) is SnapshotState.PENDING for s in mine) >= self.per_volume_cap:
+                raise VolumePendingError(operation, "ConcurrentSnapshotLimitExceeded", "too many for this volume")
+        if self._pending() + len(volume_ids) > self.pending_cap:
+            raise TooManyPendingError(operation, "PendingSnapshotLimitExceeded", "too many")
+
+    # How snapshots are held: a subclass may keep an index of them.
+
+    def _add(self, stored: Stored) -> None:
+        self.snapshots[stored.id] = stored
+
+    def _retag(self, stored: Stored, key: str, value: str) -> None:
+        stored.tags[key] = value
+
+    def _drop(self, stored: Stored) -> None:
+        del self.snapshots[stored.id]
+
+    def _of_volume(self, volume_id: str) -> Iterable[Stored]:
+        return (stored for stored in self.snapshots.values() if stored.volume_id == volume_id)
+
+    def _bearing(self, periods: Collection[Period]) -> Iterable[Stored]:
+        words = [period.value for period in periods]
+        for stored in self.snapshots.values():
+            value = stored.tags.get(KEYS.period, "")
+            if any(word in value for word in words):
+                yield stored
+
+    def _pending(self) -> int:
+        return sum(self.state_of(stored) is SnapshotState.PENDING for stored in self.snapshots.values())
+
+    def _visible(self, stored: Stored) -> bool:
+        return stored.start_time + self.hidden_for <= self.clock.now
+
+    def _seen(self, stored: Stored) -> Snapshot:
+        return Snapshot(
+            stored.id,
+            stored.volume_id,
+            stored.start_time,
+            self.state_of(stored),
+            parse_periods(stored.tags.get(KEYS.period, "")),
+            policy_named_by(stored.tags, KEYS),
+            _CONSISTENCIES.get(stored.tags.get(KEYS.consistency, "")),
+        )
+
+    def _next_id(self) -> str:
+        return f"snap-{next(self._numbers):08x}"
+
+
+class _Call:
+    """One call: noted, then let through one at a time, with the hooks before and after it."""
+
+    def __init__(self, cloud: FakeCloud, operation: str, target: str) -> None:
+        self._cloud, self._operation, self._target = cloud, operation, target
+
+    def __enter__(self) -> None:
+        self._cloud.before(self._operation, self._target)
+        self._cloud._lock.acquire()
+        self._cloud.journal.append((self._operation, self._target))
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._cloud._lock.release()
+        if kind is None:
+            self._cloud.after(self._operation, self._target)
+
+
+def refused(operation: str, code: str = "UnauthorizedOperation") -> AwsError:
+    return AwsError(operation, code, "no")

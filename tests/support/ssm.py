@@ -1,0 +1,132 @@
+"""SSM Run Command in memory: instances with an agent, documents with a script, and all that can go wrong.
+
+A document is a function from parameters to a `Reply`. Time is the fake cloud's clock: sending takes
+`delivery` seconds, a script as long as its reply says.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+
+from lambda_function.errors import AwsError, HookError
+from lambda_function.ports import CommandOutcome, HookDocument
+from tests.support.clock import Clock
+
+CONTRACT = frozenset({"command", "executionId"})
+FULL = CONTRACT | {"period", "policy", "volumeIds", "snapshotIds", "notAfter", "timeoutSeconds"}
+
+
+@dataclass
+class Reply:
+    """What a stage does: how long it takes, how it ends, what it prints; `status` for ends without a script."""
+
+    seconds: float = 1.0
+    exit_code: int = 0
+    output: str = ""
+    status: str | None = None
+
+    def outcome(self) -> CommandOutcome:
+        status = self.status or ("Success" if self.exit_code == 0 else "Failed")
+        return CommandOutcome(status, self.exit_code, self.output)
+
+
+@dataclass
+class Sent:
+    id: str
+    instance_id: str
+    document: HookDocument
+    parameters: Mapping[str, list[str]]
+    ends: float
+    reply: Reply
+    cancelled: bool = False
+
+    @property
+    def command(self) -> str:
+        return self.parameters["command"][0]
+
+
+Script = Callable[[str, Mapping[str, list[str]]], Reply]
+
+
+@dataclass
+class FakeSsm:
+    """`frozen` holds what the default script froze; `before` is called with operation and target."""
+
+    clock: Clock
+    documents: dict[str, frozenset[str]] = field(default_factory=lambda: {"DOC": FULL})
+    offline: dict[str, str] = field(default_factory=dict)
+    known_platforms: dict[str, str] = field(default_factory=dict)
+    script: Script | None = None
+    before: Callable[[str, str], None] = lambda _operation, _target: None
+    after: Callable[[str, str], None] = lambda _operation, _target: None
+    delivery: float = 0.5
+    sent: list[Sent] = field(default_factory=list)
+    frozen: set[str] = field(default_factory=set)
+    looks: int = 0
+
+    def __post_init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self._lock = threading.RLock()
+
+    def stages(self) -> list[tuple[str, str]]:
+        return [(each.command, each.instance_id) for each in self.sent]
+
+    def run(self, instance_id: str, parameters: Mapping[str, list[str]]) -> Reply:
+        """A well-behaved document: it says which volumes it froze, and that it held them."""
+        if parameters["command"][0] == "pre-script":
+            self.frozen.add(instance_id)
+            volumes = parameters.get("volumeIds", [""])[0].replace(",", " ")
+            return Reply(output=f"auto-snapshots: frozen {volumes}\n")
+        if parameters["command"][0] == "post-script":
+            held = "yes" if instance_id in self.frozen else "no"
+            self.frozen.discard(instance_id)
+            return Reply(output=f"auto-snapshots: held-ms 1234\nauto-snapshots: held {held}\n")
+        return Reply()
+
+    # The port
+
+    def describe_document(self, name: str) -> HookDocument:
+        self.before("DescribeDocument", name)
+        if name not in self.documents:
+            raise HookError(f"document {name}: DescribeDocument: InvalidDocument: it does not exist")
+        return HookDocument(name, "3", self.documents[name], frozenset({"Linux", "MacOS"}))
+
+    def unreachable(self, instance_ids: Collection[str]) -> dict[str, str]:
+        self.before("DescribeInstanceInformation", "")
+        return {each: self.offline[each] for each in instance_ids if each in self.offline}
+
+    def platforms(self) -> Mapping[str, str]:
+        return self.known_platforms
+
+    def send(self, document: HookDocument, instance_id: str, parameters: Mapping[str, list[str]]) -> str:
+        command = parameters["command"][0]
+        self.before(f"SendCommand {command}", instance_id)
+        undeclared = parameters.keys() - self.documents[document.name]
+        if undeclared:
+            raise AwsError("SendCommand", "InvalidParameters", f"{undeclared}")
+        with self._lock:
+            reply = (self.script or self.run)(instance_id, parameters)
+            ends = self.clock.elapsed() + self.delivery + reply.seconds
+            made = Sent(f"command-{next(self._numbers)}", instance_id, document, dict(parameters), ends, reply)
+            self.sent.append(made)
+        self.after(f"SendCommand {command}", instance_id)
+        return made.id
+
+    def wait(self, command_id: str, instance_id: str, until: float) -> CommandOutcome | None:
+        (command,) = [each for each in self.sent if (each.id, each.instance_id) == (command_id, instance_id)]
+        self.before(f"wait {command.command}", instance_id)
+        self.looks += 1
+        at = min(command.ends, until)
+        self.clock.sleep(max(0.0, at - self.clock.elapsed()))
+        if command.cancelled:
+            return CommandOutcome("Cancelled", -1, "")
+        return command.reply.outcome() if command.ends <= until else None
+
+    def cancel(self, command_id: str, instance_id: str) -> None:
+        self.before("CancelCommand", instance_id)
+        for each in self.sent:
+            if (each.id, each.instance_id) == (command_id, instance_id):
+                each.cancelled = True

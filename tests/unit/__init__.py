@@ -1,0 +1,1 @@
+"""One module each, alone: mirrors `lambda_function/`."""

@@ -1,0 +1,210 @@
+"""Until the thaw: the whole of what came of a freeze, word for word, for each way in which it can go."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from lambda_function.errors import AwsError, NoAnswerError, OutOfTimeError, RequestRejectedError
+from lambda_function.hooks.freeze import FreezeResult, seconds_needed
+from tests.support.clock import START
+from tests.support.freezing import BOTH, POST, PRE, SECOND, Freezing, steps
+from tests.support.ssm import Reply
+
+WELL = [
+    "0.0 s pre-script i-1: sent",
+    "0.0 s pre-script i-2: sent",
+    "1.5 s pre-script i-1: success",
+    "1.5 s pre-script i-2: success",
+    "3.5 s create snapshots: success (snap-1, snap-2)",
+    "3.5 s post-script i-2: sent",
+    "3.5 s post-script i-1: sent",
+    "5.0 s post-script i-2: success",
+    "5.0 s post-script i-1: success",
+]
+
+
+@pytest.fixture
+def two():
+    return Freezing("i-1", "i-2")
+
+
+@pytest.fixture
+def one():
+    return Freezing("i-1")
+
+
+def test_a_freeze_that_goes_well_proves_all_its_volumes_and_tells_every_step_with_its_time(two):
+    two.told(POST, "i-2", Reply(output="auto-snapshots: held-ms 900\nauto-snapshots: held yes\n"))
+    held = two.around()
+    assert steps(held) == WELL
+    assert held == FreezeResult("result", frozenset({BOTH, SECOND}), None, None, True, 2000, 1500, held.steps)
+
+
+def test_all_instances_are_told_until_when_a_pre_may_begin_and_none_until_when_a_post_may(two):
+    two.around()
+    not_after = [each.parameters.get("notAfter") for each in two.ssm.sent]
+    assert not_after == [[str(int(START.timestamp()) + 60)]] * 2 + [None] * 2
+
+
+def test_post_is_told_the_execution_of_its_own_instance_and_the_snapshots(two):
+    two.around()
+    ids = {(each.command, each.instance_id): each.parameters["executionId"] for each in two.ssm.sent}
+    assert ids[PRE, "i-1"] == ids[POST, "i-1"] != ids[PRE, "i-2"] == ids[POST, "i-2"]
+    assert [each.parameters.get("snapshotIds") for each in two.ssm.sent] == [None] * 2 + [["snap-1,snap-2"]] * 2
+
+
+@pytest.mark.parametrize(
+    ("left", "begun"), [pytest.param(175, True, id="just enough"), pytest.param(174.9, False, id="a moment too few")]
+)
+def test_a_freeze_begins_only_with_time_for_both_stages_the_create_and_cancelling_both(one, left, begun):
+    one.left = left
+    assert seconds_needed(one.plan) == 60 + 60 + 45 + 5 + 5
+    if begun:
+        assert one.around().thawed
+        return
+    with pytest.raises(OutOfTimeError, match="175 s needed"):
+        one.around()
+    assert one.ssm.sent == []
+
+
+def test_a_pre_that_fails_on_one_instance_is_named_and_both_are_thawed(two):
+    two.told(PRE, "i-1", Reply(exit_code=201, output="fsfreeze: busy\n"))
+    held = two.around()
+    assert steps(held) == [
+        "0.0 s pre-script i-1: sent",
+        "0.0 s pre-script i-2: sent",
+        "1.5 s pre-script i-1: failed (exit 201: fsfreeze: busy)",
+        "1.5 s pre-script i-2: success",
+        "1.5 s post-script i-2: sent",
+        "1.5 s post-script i-1: sent",
+        "3.0 s post-script i-2: success",
+        "3.0 s post-script i-1: success",
+    ]
+    problem = "pre on i-1: Failed (exit 201: fsfreeze: busy)"
+    assert held == FreezeResult(None, frozenset(), problem, None, True, None, 1500, held.steps)
+
+
+def test_when_pre_fails_on_both_instances_both_are_named(two):
+    two.told(PRE, "i-1", Reply(exit_code=201))
+    two.told(PRE, "i-2", Reply(exit_code=204))
+    assert two.around().pre_error == "pre on i-1: Failed (exit 201); pre on i-2: Failed (exit 204)"
+
+
+def test_a_pre_that_takes_too_long_is_cancelled_waited_for_and_thawed(one):
+    one.told(PRE, "i-1", Reply(seconds=math.inf))
+    held = one.around()
+    assert one.ssm.sent[0].cancelled
+    assert steps(held) == [
+        "0.0 s pre-script i-1: sent",
+        "60.0 s cancel i-1: sent (pre-script took more than 60 s)",
+        "65.0 s pre-script i-1: timed out (not finished after 60 s, cancelled)",
+        "65.0 s post-script i-1: sent",
+        "66.5 s post-script i-1: success",
+    ]
+    assert held.pre_error == "pre on i-1: timed out (not finished after 60 s, cancelled)"
+    assert held.thawed
+
+
+@pytest.mark.parametrize("refused", [False, True], ids=["cancelled", "not even cancelled"])
+def test_a_pre_of_which_nothing_is_known_is_thawed_whether_or_not_it_can_be_cancelled(one, refused):
+    def burst(operation, target):
+        if operation == f"wait {PRE}" or (refused and operation == "CancelCommand"):
+            raise AwsError(operation.split()[0], "ThrottlingException", "slow down")
+
+    one.ssm.before = burst
+    held = one.around()
+    cancel = "not sent (CancelCommand: ThrottlingException: slow down)" if refused else "sent"
+    assert one.ssm.sent[0].cancelled is not refused
+    assert steps(held) == [
+        "0.0 s pre-script i-1: sent",
+        f"0.0 s cancel i-1: {cancel}",
+        "0.0 s pre-script i-1: unknown (AwsError: wait: ThrottlingException: slow down)",
+        "0.0 s post-script i-1: sent",
+        "1.5 s post-script i-1: success",
+    ]
+    assert held.pre_error == "pre on i-1: unknown (AwsError: wait: ThrottlingException: slow down)"
+
+
+def test_once_a_pre_is_refused_no_other_is_sent_and_only_those_sent_are_thawed(two):
+    two.fail(f"SendCommand {PRE}", "i-2", RequestRejectedError("SendCommand", "InvalidInstanceId", "no such instance"))
+    two.plan = replace(two.plan, instance_ids=("i-1", "i-2", "i-3"))
+    held = two.around()
+    assert steps(held) == [
+        "0.0 s pre-script i-1: sent",
+        "0.0 s pre-script i-2: not sent (SendCommand: InvalidInstanceId: no such instance)",
+        "1.5 s pre-script i-1: success",
+        "1.5 s post-script i-1: sent",
+        "3.0 s post-script i-1: success",
+    ]
+    assert held.pre_error == "pre on i-2: SendCommand: InvalidInstanceId: no such instance"
+    assert held.result is None
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (NoAnswerError("SendCommand", "ReadTimeoutError", "no answer"), "SendCommand: ReadTimeoutError: no answer"),
+        (ValueError(), "ValueError()"),
+    ],
+    ids=["no answer", "an error without words"],
+)
+def test_a_pre_whose_sending_got_no_answer_is_not_waited_for_but_thawed(two, error, told):
+    two.fail(f"SendCommand {PRE}", "i-1", error, after=True)
+    held = two.around()
+    assert steps(held) == [
+        f"0.0 s pre-script i-1: unknown ({told})",
+        "0.0 s post-script i-1: sent",
+        "1.5 s post-script i-1: success",
+    ]
+    assert held.pre_error == f"pre on i-1: {error}"
+    assert held.proved == frozenset()
+
+
+def test_a_create_that_fails_unexpectedly_is_told_and_thawed(one):
+    def burst():
+        raise ZeroDivisionError("ours")
+
+    held = one.around(burst)
+    assert steps(held)[2:] == ["1.5 s post-script i-1: sent", "3.0 s post-script i-1: success"]
+    assert held == FreezeResult(
+        None, frozenset(), "unexpected ZeroDivisionError: ours", None, True, 0, 1500, held.steps
+    )
+
+
+def test_a_create_that_made_nothing_proves_nothing_and_is_told(one):
+    held = one.around(made=())
+    assert "3.5 s create snapshots: failed" in steps(held)
+    assert held.proved == frozenset()
+    assert held.result == "result"
+
+
+@pytest.mark.parametrize(
+    ("output", "complete", "proved"),
+    [
+        pytest.param(f"auto-snapshots: frozen {BOTH}\n", True, {BOTH}, id="it names one"),
+        pytest.param("auto-snapshots: frozen\n", True, set(), id="it names none"),
+        pytest.param("frozen, I dare say", True, {BOTH, SECOND}, id="a foreign document names nothing"),
+        pytest.param("", False, set(), id="its output could not be read"),
+        pytest.param(f"auto-snapshots: frozen {SECOND}\n", False, {SECOND}, id="read in part, it names one"),
+    ],
+)
+def test_only_what_the_documents_claim_to_have_frozen_is_proved(one, output, complete, proved):
+    if complete:
+        one.told(PRE, "i-1", Reply(output=output))
+    else:
+        one.incomplete(PRE, output)
+    assert one.around().proved == proved
+
+
+def test_a_volume_is_proved_only_by_every_instance_that_has_it(two):
+    two.told(PRE, "i-1", Reply(output="auto-snapshots: frozen vol-9\n"))
+    assert two.around().proved == {SECOND}
+
+
+def test_the_times_of_the_steps_count_from_the_freeze_s_beginning_and_not_the_run_s(one):
+    one.clock.now = START + timedelta(seconds=100)
+    assert steps(one.around())[0] == "0.0 s pre-script i-1: sent"

@@ -1,0 +1,195 @@
+"""The thaw: what post says, what is told of it, and how often it is sent."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from lambda_function.errors import AwsError
+from lambda_function.hooks.freeze import CANCEL_SECONDS, FreezeResult, seconds_needed
+from tests.support.freezing import BOTH, HELD, POST, PRE, SECOND, Freezing, steps
+from tests.support.ssm import Reply
+
+
+@pytest.fixture
+def two():
+    return Freezing("i-1", "i-2")
+
+
+@pytest.fixture
+def one():
+    return Freezing("i-1")
+
+
+def test_the_longest_time_that_an_instance_was_held_is_told_whichever_was_thawed_first(two):
+    two.told(POST, "i-1", Reply(output="auto-snapshots: held-ms 900\nauto-snapshots: held yes\n"))
+    assert two.around().held_ms == 1500
+
+
+def test_a_freeze_of_less_than_a_millisecond_was_held_for_none(one):
+    one.told(POST, "i-1", Reply(output="auto-snapshots: held-ms 0\nauto-snapshots: held yes\n"))
+    assert one.around().held_ms == 0
+
+
+def test_an_instance_that_measured_nothing_does_not_hide_what_the_other_did(two):
+    two.told(POST, "i-1", Reply(output="auto-snapshots: held yes\n"))
+    assert two.around().held_ms == 1500
+
+
+@pytest.mark.parametrize(
+    ("reply", "problem", "thawed"),
+    [
+        pytest.param(
+            Reply(exit_code=202, output="umount?"),
+            "post on i-1: Failed (exit 202: umount?): look at it, it may still be frozen",
+            False,
+            id="it fails",
+        ),
+        pytest.param(
+            Reply(exit_code=203),
+            "post on i-1: it thawed by itself before post (exit 203)",
+            True,
+            id="it thawed by itself",
+        ),
+        pytest.param(Reply(exit_code=205), "post on i-1: it was not frozen (exit 205)", True, id="it was not frozen"),
+        pytest.param(
+            Reply(output="auto-snapshots: held no\n"),
+            "post on i-1: the freeze was not held throughout, or that is not known",
+            True,
+            id="it says it was not held",
+        ),
+    ],
+)
+def test_what_post_says_of_the_freeze_is_told_and_proves_nothing(two, reply, problem, thawed):
+    two.told(POST, "i-1", reply)
+    held = two.around()
+    assert [each.command for each in two.ssm.sent] == [PRE, PRE, POST, POST]
+    assert held == FreezeResult("result", frozenset(), None, problem, thawed, 2000, 1500, held.steps)
+
+
+def test_when_post_fails_on_both_instances_both_are_named_in_the_order_of_the_thaws(two):
+    two.told(POST, "i-1", Reply(exit_code=202))
+    two.told(POST, "i-2", Reply(exit_code=205))
+    held = two.around()
+    assert held.post_error == (
+        "post on i-2: it was not frozen (exit 205); post on i-1: Failed (exit 202): look at it, it may still be frozen"
+    )
+    assert not held.thawed
+    assert held.held_ms is None
+
+
+def test_a_freeze_not_held_is_no_second_problem_where_pre_had_failed(one):
+    one.told(PRE, "i-1", Reply(exit_code=201))
+    one.told(POST, "i-1", Reply(output="auto-snapshots: held no\n"))
+    assert one.around().post_error is None
+
+
+@pytest.mark.parametrize(
+    ("output", "error", "why"),
+    [("", "", ""), ("", "GetCommandInvocation: AccessDenied", " (GetCommandInvocation: AccessDenied)")],
+    ids=["without a reason", "with a reason"],
+)
+def test_a_post_whose_output_could_not_be_read_proves_nothing_and_says_why(one, output, error, why):
+    one.incomplete(POST, output, error)
+    held = one.around()
+    problem = f"post on i-1: the freeze was not held throughout, or that is not known{why}"
+    assert (held.post_error, held.thawed, held.proved) == (problem, True, frozenset())
+
+
+def test_what_a_document_printed_of_the_policy_s_own_parameters_is_not_told_of_a_freeze_not_held_either(one):
+    one.plan = replace(one.plan, parameters={"password": ["swordfish"]})
+    one.ssm.documents["DOC"] |= {"password"}
+    one.incomplete(POST, "swordfish was wrong")
+    assert "swordfish" not in str(one.around())
+
+
+def test_a_post_whose_output_was_read_in_part_proves_what_it_says(one):
+    one.incomplete(POST, "auto-snapshots: held yes\n")
+    assert one.around().proved == {BOTH, SECOND}
+
+
+def test_a_post_without_a_verdict_is_sent_three_times_each_with_its_own_time(one):
+    one.told(POST, "i-1", Reply(seconds=math.inf))
+    held = one.around()
+    assert steps(held)[2:] == [
+        "3.5 s create snapshots: success (snap-1, snap-2)",
+        "3.5 s post-script i-1: sent",
+        "63.5 s cancel i-1: sent (post-script took more than 60 s)",
+        "68.5 s post-script i-1: timed out (not finished after 60 s, cancelled)",
+        "68.5 s post-script i-1: sent",
+        "128.5 s cancel i-1: sent (post-script took more than 60 s)",
+        "133.5 s post-script i-1: timed out (not finished after 60 s, cancelled)",
+        "133.5 s post-script i-1: sent",
+        "193.5 s cancel i-1: sent (post-script took more than 60 s)",
+        "198.5 s post-script i-1: timed out (not finished after 60 s, cancelled)",
+    ]
+    assert held.post_error == (
+        "post on i-1: timed out (not finished after 60 s, cancelled): look at it, it may still be frozen"
+    )
+    assert not held.thawed
+
+
+def test_only_the_instance_without_a_verdict_is_sent_post_again(two):
+    two.told(POST, "i-1", Reply(status="Undeliverable", exit_code=-1), HELD)
+    held = two.around()
+    assert [each.instance_id for each in two.ssm.sent if each.command == POST] == ["i-2", "i-1", "i-1"]
+    assert held.proved == {BOTH, SECOND}
+    assert held.post_error is None
+
+
+@pytest.mark.parametrize(
+    ("spare", "sent"),
+    [pytest.param(0, 2, id="just enough time"), pytest.param(-1, 1, id="a second too few")],
+)
+def test_post_is_sent_again_only_with_time_to_wait_for_it_and_to_cancel_it(one, spare, sent):
+    one.told(POST, "i-1", Reply(status="Undeliverable", exit_code=-1), HELD)
+    first_ends = 1.5 + 2 + 1.5
+    one.left = seconds_needed(one.plan)
+
+    def create():
+        one.clock.sleep(2)
+        one.left = first_ends + one.plan.timeout_seconds + CANCEL_SECONDS + spare
+        return "result"
+
+    held = one.around(create)
+    assert [each.command for each in one.ssm.sent] == [PRE] + [POST] * sent
+    assert held.thawed is (sent == 2)
+
+
+def test_a_post_that_cannot_be_sent_is_tried_again_and_told(two):
+    two.fail(f"SendCommand {POST}", "i-2", AwsError("SendCommand", "ThrottlingException", "slow down"))
+    held = two.around()
+    refusal = "3.5 s post-script i-2: not sent (SendCommand: ThrottlingException: slow down)"
+    assert steps(held)[5:] == [
+        refusal,
+        "3.5 s post-script i-1: sent",
+        "5.0 s post-script i-1: success",
+        *[refusal.replace("3.5", "5.0")] * 2,
+    ]
+    assert held.post_error == (
+        "post on i-2: not sent (SendCommand: ThrottlingException: slow down): look at it, it may still be frozen"
+    )
+    assert not held.thawed
+    assert held.proved == frozenset()
+
+
+def test_a_post_of_which_nothing_is_known_is_not_cancelled_but_sent_again(one):
+    left = [1]
+
+    def burst(operation, target):
+        if operation == f"wait {POST}" and left[0]:
+            left[0] -= 1
+            raise AwsError("GetCommandInvocation", "ThrottlingException", "slow down")
+
+    one.ssm.before = burst
+    held = one.around()
+    assert not any(each.cancelled for each in one.ssm.sent)
+    assert steps(held)[3:] == [
+        "3.5 s post-script i-1: sent",
+        "3.5 s post-script i-1: unknown (AwsError: GetCommandInvocation: ThrottlingException: slow down)",
+        "3.5 s post-script i-1: sent",
+        "5.0 s post-script i-1: success",
+    ]
+    assert held.thawed

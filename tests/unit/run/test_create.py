@@ -1,0 +1,333 @@
+"""What EC2 may answer to a create, and what becomes of the volume."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import timedelta
+
+import pytest
+
+from lambda_function.errors import (
+    AccessRefusedError,
+    AwsError,
+    RequestRejectedError,
+    TooManyPendingError,
+    VolumeNotFoundError,
+)
+from lambda_function.model.result import Outcome
+from tests.support.cloud import KEYS, FakeCloud, refused
+
+SECOND = timedelta(seconds=1)
+
+
+@pytest.fixture
+def cloud():
+    return FakeCloud(policies={"P": '{"hour": 2, "day": 2}'}, create_interval=15 * SECOND)
+
+
+def once(operation, error):
+    """A hook that raises on the first call of this operation only."""
+    left = [error]
+
+    def hook(called, target):
+        if called == operation and left:
+            raise left.pop()
+
+    return hook
+
+
+def test_a_lost_answer_does_not_lead_to_a_second_snapshot(cloud):
+    volume = cloud.volume(1)
+    real = cloud.create_snapshot
+
+    def retried_by_botocore(*args, **kwargs):
+        real(*args, **kwargs)  # took effect; its answer was lost, and botocore sent it again
+        return real(*args, **kwargs)
+
+    cloud.create_snapshot = retried_by_botocore
+    report = cloud.run("hour")
+    assert len(cloud.of(volume)) == 1
+    assert report.volumes[0].snapshot_id == cloud.of(volume)[0].id
+    assert report.failures == ()
+
+
+def test_the_snapshot_of_a_run_beside_this_one_is_adopted(cloud):
+    volume = cloud.volume(1)
+
+    def beside(called, target):
+        if called == "CreateSnapshot":
+            cloud.before = lambda *_: None
+            cloud.run("hour")
+
+    cloud.before = beside
+    report = cloud.run("hour")
+    assert report.volumes[0].outcome is Outcome.ALREADY_DONE
+    assert len(cloud.of(volume)) == 1
+
+
+def test_one_that_becomes_visible_late_is_still_adopted(cloud):
+    volume = cloud.volume(1)
+    cloud.hidden_for = 4 * SECOND
+    cloud.snapshot(volume, "hour")
+    report = cloud.run("hour")
+    assert report.volumes[0].outcome is Outcome.ALREADY_DONE
+    assert len(cloud.of(volume)) == 1
+    assert cloud.clock.slept == 5
+
+
+def test_a_shorter_period_s_snapshot_that_just_appeared_is_joined(cloud):
+    volume = cloud.volume(1)
+
+    def beside(called, target):
+        if called == "CreateSnapshot":
+            cloud.before = lambda *_: None
+            cloud.run("hour")
+
+    cloud.before = beside
+    report = cloud.run("day")
+    assert report.volumes[0].outcome is Outcome.SHARED
+    assert [s.tags[KEYS.period] for s in cloud.of(volume)] == ["hour day"]
+
+
+def test_after_a_foreign_snapshot_the_fifteen_seconds_are_waited_out(cloud):
+    volume = cloud.volume(1)
+    foreign = cloud.snapshot(volume, "")
+    foreign.tags.clear()
+    report = cloud.run("hour")
+    assert report.volumes[0].outcome is Outcome.CREATED
+    assert len(cloud.of(volume)) == 2
+    assert cloud.clock.slept == 15
+
+
+def test_a_join_after_a_refused_create_writes_the_words_of_the_shorter_periods_due_as_well(cloud):
+    cloud.policies["P"] = '{"hour": 2, "day": 2, "week": 2}'
+    volume = cloud.volume(1)
+    cloud.hidden_for = 4 * SECOND
+    cloud.snapshot(volume, "hour")
+    report = cloud.run("week")
+    assert report.volumes[0].outcome is Outcome.SHARED
+    assert [each.tags[KEYS.period] for each in cloud.of(volume)] == ["hour day week"]
+
+
+def test_a_forced_run_does_not_adopt_what_was_there_before(cloud):
+    volume = cloud.volume(1)
+    cloud.snapshot(volume, "hour", SECOND)
+    report = cloud.run("hour", force=True)
+    assert report.volumes[0].outcome is Outcome.CREATED
+    assert len(cloud.of(volume)) == 2
+
+
+def test_a_set_of_which_one_volume_was_just_served_is_completed_one_by_one(cloud):
+    served, missing = cloud.volume(1, instance="i-1"), cloud.volume(2, instance="i-1")
+
+    def beside(called, target):
+        if called == "CreateSnapshots":
+            cloud.before = lambda *_: None
+            cloud.snapshot(served, "hour")
+
+    cloud.before = beside
+    report = cloud.run("hour")
+    assert [r.outcome for r in report.volumes] == [Outcome.ALREADY_DONE, Outcome.CREATED]
+    assert len(cloud.of(served)) == len(cloud.of(missing)) == 1
+
+
+def test_creates_wait_while_too_many_are_pending_and_none_is_lost(cloud):
+    cloud.pending_cap, cloud.pending_for = 3, 20 * SECOND
+    volumes = [cloud.volume(n) for n in range(10)]
+    report = cloud.run("hour")
+    assert report.count(Outcome.CREATED) == 10
+    assert all(len(cloud.of(volume)) == 1 for volume in volumes)
+    assert cloud.clock.slept >= 60
+
+
+def test_room_is_learnt_by_counting_not_by_refused_creates(cloud):
+    cloud.pending_cap, cloud.pending_for = 3, 20 * SECOND
+    for n in range(40):
+        cloud.volume(n)
+    cloud.run("hour")
+    assert cloud.calls("CreateSnapshot") <= 40 + 16 + 3  # at most one refusal a thread, and a few for late counts
+
+
+def test_refusals_that_the_count_does_not_explain_are_waited_out_and_not_hammered(cloud):
+    cloud.volume(1)
+
+    tried: list[str] = []
+
+    def full(called, target):
+        tried.append(called)
+        if called == "CreateSnapshot":
+            raise TooManyPendingError(called, "PendingSnapshotLimitExceeded", "others' snapshots")
+
+    cloud.before = full
+    report = cloud.run("hour", seconds=300)
+    assert len(report.deferred) == 1
+    assert tried.count("CreateSnapshot") <= 300 / 5
+
+
+def test_what_a_run_never_gets_room_for_is_left_by_name_in_time(cloud):
+    cloud.pending_cap, cloud.pending_for = 1, timedelta(hours=3)
+    cloud.snapshot("vol-other", "hour")
+    cloud.volume(1)
+    report = cloud.run("hour", seconds=600)
+    assert report.deferred
+    assert report.deferred[0].startswith("vol-00000001: ")
+    assert cloud.clock.slept <= 600 - 45
+
+
+def test_a_volume_with_too_many_pending_of_its_own_waits_and_is_served(cloud):
+    cloud.per_volume_cap, cloud.pending_for = 1, 40 * SECOND
+    volume = cloud.volume(1)
+    cloud.snapshot(volume, "day", 20 * SECOND)
+    assert cloud.run("hour").volumes[0].outcome is Outcome.CREATED
+
+
+def test_a_volume_whose_pending_ones_never_end_fails_with_ec2_s_reason(cloud):
+    cloud.per_volume_cap, cloud.pending_for = 1, timedelta(hours=3)
+    volume = cloud.volume(1)
+    cloud.snapshot(volume, "day", 20 * SECOND)
+    report = cloud.run("hour")
+    assert "ConcurrentSnapshotLimitExceeded" in report.failures[0]
+
+
+def test_a_volume_gone_between_listing_and_create_is_reported_and_no_failure(cloud):
+    volume = cloud.volume(1)
+    cloud.snapshot(volume, "hour", timedelta(hours=3))
+    cloud.before = once("CreateSnapshot", VolumeNotFoundError("CreateSnapshot", "InvalidVolume.NotFound", "gone"))
+    report = cloud.run("hour")
+    assert report.volumes[0].outcome is Outcome.VOLUME_GONE
+    assert report.failures == ()
+    assert len(cloud.of(volume)) == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RequestRejectedError("CreateSnapshots", "InvalidParameterValue", "too many volumes"),
+        VolumeNotFoundError("CreateSnapshots", "InvalidVolume.NotFound", "one is gone"),
+    ],
+)
+def test_a_set_that_ec2_rejects_is_taken_one_by_one_with_a_warning(cloud, error):
+    for n in (1, 2):
+        cloud.volume(n, instance="i-1")
+    cloud.before = once("CreateSnapshots", error)
+    report = cloud.run("hour")
+    assert [r.outcome for r in report.volumes] == [Outcome.CREATED] * 2
+    assert all(error.code in warning for warning in report.warnings)
+    assert report.failures == ()
+
+
+def test_a_refused_set_fails_every_volume_of_it_by_name(cloud):
+    for n in (1, 2):
+        cloud.volume(n, instance="i-1")
+    cloud.before = once("CreateSnapshots", refused("CreateSnapshots"))
+    report = cloud.run("hour")
+    assert [failure[:12] for failure in report.failures] == ["vol-00000001", "vol-00000002"]
+
+
+def test_a_snapshot_that_nobody_asked_for_is_deleted_at_once_and_reported(cloud):
+    wanted = [cloud.volume(n, instance="i-1") for n in (1, 2)]
+
+    def attach(called, target):
+        if called == "CreateSnapshots":
+            cloud.volume(9, None, instance="i-1")
+
+    cloud.before = attach
+    report = cloud.run("hour")
+    assert {s.volume_id for s in cloud.snapshots.values()} == {v.id for v in wanted}
+    (change,) = report.changes
+    assert (change.volume_id, change.outcome.value) == ("vol-00000009", "done")
+    assert "not asked for" in change.reason
+    assert report.failures == ()
+
+
+def test_one_missing_from_the_set_s_answer_is_created_singly(cloud):
+    for n in (1, 2, 3):
+        cloud.volume(n, instance="i-1")
+
+    def detach(called, target):
+        if called == "CreateSnapshots":
+            instance = cloud.instances["i-1"]
+            cloud.instances["i-1"] = type(instance)("i-1", "running", None, instance.volume_ids - {"vol-00000002"})
+
+    cloud.before = detach
+    report = cloud.run("hour")
+    assert report.count(Outcome.CREATED) == 3
+    assert cloud.calls("CreateSnapshot") == 1
+    assert any("vol-00000002" in warning and "not in the set" in warning for warning in report.warnings)
+
+
+def test_tags_that_do_not_fit_are_reported(cloud):
+    cloud.volume(1, **{f"k{n:02}": "v" for n in range(49)})
+    report = cloud.run("hour")
+    assert report.count(Outcome.CREATED) == 1
+    assert report.warnings == ("vol-00000001: tags left out, no room: k47, k48",)
+    assert len(next(iter(cloud.snapshots.values())).tags) == 50
+
+
+def test_an_unexpected_fault_in_one_unit_is_its_failure_and_harms_no_other(cloud, caplog):
+    cloud.volume(1)
+    cloud.volume(2)
+
+    def burst(called, target):
+        if target == "vol-00000001":
+            raise ZeroDivisionError("ours")
+
+    cloud.before = burst
+    report = cloud.run("hour")
+    assert report.count(Outcome.CREATED) == 1
+    assert report.failures == ("vol-00000001: unexpected ZeroDivisionError: ours",)
+
+
+def test_after_a_lost_answer_that_is_never_found_the_volume_fails_rather_than_twice(cloud):
+    cloud.volume(1)
+
+    def lost(called, target):
+        if called == "CreateSnapshot":
+            raise AwsError(called, "ReadTimeoutError", "no answer")
+
+    cloud.before = lost
+    report = cloud.run("hour")
+    assert report.failures == ("vol-00000001: CreateSnapshot: ReadTimeoutError: no answer",)
+    assert cloud.calls("CreateSnapshot") == 0
+
+
+def test_a_stray_of_a_selected_volume_stays_as_that_volume_s_own_snapshot(cloud):
+    for n in (1, 2):
+        cloud.volume(n, instance="i-1")
+    late = cloud.volume(3)
+    old = cloud.snapshot(late, "hour", timedelta(hours=1))
+
+    def attach(called, target):
+        if called == "CreateSnapshots":
+            instance = cloud.instances["i-1"]
+            cloud.instances["i-1"] = type(instance)("i-1", "running", None, instance.volume_ids | {late.id})
+
+    cloud.before = attach
+    report = cloud.run("hour")
+    assert report.failures == ()
+    fresh = [s for s in cloud.of(late) if s.id != old.id]
+    assert len(fresh) >= 1
+    assert {r.volume_id: r.snapshot_id for r in report.volumes}[late.id] in cloud.snapshots
+
+
+@pytest.mark.parametrize(
+    ("code", "created"),
+    [
+        pytest.param("RequestLimitExceeded", 3, id="one that fails for a moment costs a look"),
+        pytest.param("UnauthorizedOperation", 1, id="one that is not allowed would fail for ever"),
+    ],
+)
+def test_a_count_of_pending_snapshots_that_fails(cloud, code, created):
+    cloud.pending_cap, cloud.pending_for = 1, timedelta(seconds=20)
+    volumes = [cloud.volume(n) for n in range(1, 4)]
+    counts = itertools.count()
+
+    def fail(operation, target):
+        kind = AccessRefusedError if code == "UnauthorizedOperation" else AwsError
+        if (operation, target) == ("DescribeSnapshots", "pending") and next(counts) < 3:
+            raise kind(operation, code, "no")
+
+    cloud.before = fail
+    report = cloud.run("hour")
+    assert sum(len(cloud.of(volume)) for volume in volumes) == report.count(Outcome.CREATED) == created
+    assert len(report.failures) == 3 - created

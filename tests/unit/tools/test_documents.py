@@ -1,0 +1,129 @@
+"""template.yaml carries the documents of documents/, and the builder changes nothing else in it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+
+import pytest
+import yaml
+
+from tests.documents.agent import document_content
+from tests.support.template import resources
+from tools import documents
+from tools.documents import DOCUMENTS, TEMPLATE, assemble, main, rebuild
+
+SHIPPED = resources("AWS::SSM::Document")
+BLOCK = """\
+# made by 'make template' from documents/one.yaml: begin
+{}# made by 'make template' from documents/one.yaml: end
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A copy of documents/, to be changed."""
+    return shutil.copytree(DOCUMENTS, tmp_path / "documents")
+
+
+def test_template_is_up_to_date():
+    text = TEMPLATE.read_bytes().decode()
+    is_up_to_date = rebuild(text) == text  # outside the assert, since pytest would compare the texts line by line
+    assert is_up_to_date, "template.yaml and documents/ differ: run `make template`"
+
+
+@pytest.mark.parametrize("logical_id", SHIPPED)
+def test_each_document_in_the_template_comes_from_the_folder(logical_id):
+    content = SHIPPED[logical_id]["Properties"]["Content"]
+    assert content == document_content(logical_id), "template.yaml and documents/ differ: run `make template`"
+
+
+def test_every_file_of_the_folder_is_part_of_a_document():
+    files = {path.name: path.read_text(encoding="utf-8") for path in DOCUMENTS.iterdir() if path.is_file()}
+    included = {name for text in files.values() for name in re.findall(r"# include: (\S+)", text)}
+    built = set(re.findall(r"from documents/(\S+): begin", TEMPLATE.read_text(encoding="utf-8")))
+    assert files.keys() == included | built
+
+
+@pytest.mark.parametrize("name", ["filesystem", "mysql", "postgresql"])
+def test_a_script_reaches_its_document_as_it_is(name):
+    """Whatever its language: the block in the YAML loses neither a blank nor a line."""
+    (step,) = yaml.safe_load(assemble(f"{name}.yaml"))["mainSteps"]
+    assert step["inputs"]["runCommand"] == [assemble(f"{name}.sh")]
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        pytest.param("freeze.sh", "# a line in all scripts", id="the shared part of the script"),
+        pytest.param("parameters.yaml", "# a line in all metadata", id="the shared parameters"),
+    ],
+)
+def test_a_change_of_what_is_shared_reaches_all_three(folder, file, line):
+    (folder / file).write_text((folder / file).read_text() + line + "\n")
+    before = rebuild(TEMPLATE.read_bytes().decode())
+    after = rebuild(before, folder)
+    assert after.count(line) == 3
+    has_no_other_change = re.sub(rf" *{line}\n", "", after) == before
+    assert has_no_other_change
+
+
+def test_a_change_in_one_document_stays_there(folder):
+    path = folder / "mysql.sh"
+    path.write_text("#!/usr/bin/python3\n" + path.read_text())
+    assert rebuild(TEMPLATE.read_bytes().decode(), folder).count("#!/usr/bin/python3") == 1
+
+
+@pytest.mark.parametrize("around", ["", "x: 1  \r\n\r\n", "\ttab\n  \n", "# comment\n", "\N{SNOWMAN}\n"])
+def test_what_is_outside_the_blocks_stays_byte_for_byte(tmp_path, around):
+    (tmp_path / "one.yaml").write_text("new: 1\n")
+    old, new = BLOCK.format("old: 1\nolder: 2\n"), BLOCK.format("new: 1\n")
+    assert rebuild(around + old + around + old + around, tmp_path) == around + new + around + new + around
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        pytest.param("a\n\nb\n", "a\n\nb\n", id="an empty line"),
+        pytest.param('"""\n   \n"""\n', '"""\n   \n"""\n', id="a line of blanks, as in a string"),
+        pytest.param(
+            "if a:\n    # include: part\nb\n", "if a:\n    x\n\n    y\nb\n", id="a part under an indented line"
+        ),
+        pytest.param("a\n# include: part", "a\nx\n\ny\n", id="no line end at the end"),
+        pytest.param("a\\1\\n\tb  \n", "a\\1\\n\tb  \n", id="backslashes, tabs and trailing blanks"),
+    ],
+)
+def test_what_is_included_is_indented_and_nothing_else(tmp_path, script, expected):
+    (tmp_path / "part").write_text("x\n\ny\n")
+    (tmp_path / "script").write_text(script)
+    (tmp_path / "one.yaml").write_text("run:\n  - |\n    # include: script\n")
+    assert yaml.safe_load(rebuild(BLOCK.format(""), tmp_path)) == {"run": [expected]}
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        pytest.param("a: 1\n", id="no block"),
+        pytest.param(BLOCK.format("").replace("end", "END"), id="no end"),
+        pytest.param(BLOCK.format("") + BLOCK.format("").replace("begin", "BEGIN"), id="no begin of a second one"),
+        pytest.param("  " + BLOCK.format(""), id="another indentation"),
+    ],
+)
+def test_a_damaged_mark_is_an_error_rather_than_passed_over(tmp_path, template):
+    (tmp_path / "one.yaml").write_text("new: 1\n")
+    with pytest.raises(ValueError, match=r"give each ': begin' an ': end'"):
+        rebuild(template, tmp_path)
+
+
+def test_check_reports_a_difference_and_changes_nothing(tmp_path, monkeypatch):
+    text = rebuild(TEMPLATE.read_bytes().decode()).encode()
+    old = text.replace(b"XFS and ext4", b"XFS")
+    path = tmp_path / "template.yaml"
+    path.write_bytes(old)
+    monkeypatch.setattr(documents, "TEMPLATE", path)
+    assert main(["--check"]) == "template.yaml and documents/ differ: run `make template`"
+    assert path.read_bytes() == old
+    assert main([]) is None
+    is_written = path.read_bytes() == text
+    assert is_written
+    assert main(["--check"]) is None

@@ -1,0 +1,1 @@
+"""boto3 over HTTP: lists, writes, Run Command, the command line, broken connections."""

@@ -1,0 +1,175 @@
+"""`python -m lambda_function`: arguments, exit codes, tables, JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from lambda_function.cli import main as shell
+from tests.support.endpoint import Account, Rules, endpoint
+
+
+@pytest.fixture
+def rules():
+    with endpoint(Rules()) as (_, rules):
+        yield rules
+
+
+@pytest.fixture
+def account(rules):
+    made = Account()
+    made.policy("P", '{"hour": 2}')
+    return made
+
+
+def test_a_run_prints_a_table_with_reasons_and_exits_zero(account, capsys):
+    volume = account.volume({"AUTO-SNAPSHOT": "P"})
+    assert shell.main(["hour"]) == 0
+    out = capsys.readouterr().out
+    (line,) = [line for line in out.splitlines() if line.startswith(volume)]
+    assert "created" in line
+    assert "none started in this hour yet" in line
+    assert out.splitlines()[-1] == "hour: 1 created, 0 shared, 0 already done, 0 deleted"
+
+
+def test_a_dry_run_shows_what_would_be_created_kept_and_deleted_and_why(account, rules, capsys):
+    volume = account.volume({"AUTO-SNAPSHOT": "P"})
+    old = [
+        account.snapshot(volume, {"AUTO-SNAPSHOT-PERIOD": "hour"}, datetime.now(UTC) - timedelta(hours=hours))
+        for hours in (2, 3)
+    ]
+    rules.calls.clear()
+    assert shell.main(["hour", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "(dry run: nothing is written)" in out
+    assert "would create" in out
+    (kept,) = [line for line in out.splitlines() if line.startswith(old[0])]
+    (deleted,) = [line for line in out.splitlines() if line.startswith(old[1])]
+    assert "keep (planned)" in kept
+    assert "delete (planned)" in deleted
+    assert "3rd newest hourly snapshot; the policy keeps 2" in deleted
+    assert not [call for call in rules.calls if not call.startswith("describe")]
+
+
+def test_json_is_the_whole_report_for_machines(account, capsys):
+    volume = account.volume({"AUTO-SNAPSHOT": "P"})
+    assert shell.main(["hour", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["volumes"][0]["volume_id"] == volume
+    assert report["summary"]["created"] == 1
+
+
+def test_a_failure_exits_one_after_everything_was_attempted(account, rules, capsys):
+    good, bad = account.volume({"AUTO-SNAPSHOT": "P"}), account.volume({"AUTO-SNAPSHOT": "P"})
+    rules.failing_volumes.add(bad)
+    assert shell.main(["hour"]) == 1
+    out = capsys.readouterr().out
+    assert f"FAILED: {bad}" in out
+    assert len(account.snapshots(good)) == 1
+
+
+def test_only_the_named_policies_and_volumes_are_served(account):
+    account.policy("Q", '{"hour": 1}')
+    first, second, third = (account.volume({"AUTO-SNAPSHOT": name}) for name in ("P", "P", "Q"))
+    assert shell.main(["hour", "--policy", "P", "--volume", first]) == 0
+    assert [len(account.snapshots(volume)) for volume in (first, second, third)] == [1, 0, 0]
+
+
+def test_force_adds_a_snapshot_to_a_slot_that_is_done(account):
+    volume = account.volume({"AUTO-SNAPSHOT": "P"})
+    assert shell.main(["hour"]) == shell.main(["hour", "--force"]) == 0
+    assert len(account.snapshots(volume)) == 2
+
+
+def test_a_plan_can_be_made_for_another_moment(account, capsys):
+    account.volume({"AUTO-SNAPSHOT": "P"})
+    assert shell.main(["hour", "--dry-run", "--time", "2031-01-01T00:05:00Z"]) == 0
+    assert "hour at 2031-01-01 00:05 UTC" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["minute"],
+        ["hour", "day"],
+        ["hour", "--dryrun"],
+        ["hour", "--policy"],
+        ["hour", "--policy", "NOPE"],
+        ["hour", "--policy", "a b"],
+        ["hour", "--volume", "i-01234567"],
+        ["hour", "--time", "soon"],
+        ["hour", "--time", "2020-01-01"],
+        ["hooks"],
+        ["hour", "--check"],
+        ["hooks", "check", "--force"],
+    ],
+)
+def test_wrong_arguments_exit_two_and_write_nothing(account, rules, arguments, capsys):
+    account.volume({"AUTO-SNAPSHOT": "P"})
+    rules.calls.clear()
+    with pytest.raises(SystemExit) as stopped:
+        sys.exit(shell.main(arguments))
+    assert stopped.value.code == 2
+    assert "error: " in capsys.readouterr().err
+    assert rules.calls == []
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"TAG_KEY": "aws:no"}, "TAG_KEY"),
+        ({"POLICIES_PATH": "nowhere"}, "POLICIES_PATH"),
+        ({"POLICIES_PATH": "/empty/path/"}, "no policy under /empty/path/"),
+        ({"AWS_ENDPOINT_URL": "not a url"}, "AWS_ENDPOINT_URL"),
+        ({"AWS_REGION": "", "AWS_DEFAULT_REGION": ""}, "AWS_REGION"),
+    ],
+)
+def test_wrong_configuration_exits_two_and_names_what_to_change(account, monkeypatch, capsys, variables, expected):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert shell.main(["hour"]) == 2
+    assert expected in capsys.readouterr().err
+
+
+def test_a_check_of_hooks_without_any_hook_is_ready_and_exits_zero(account, capsys):
+    account.volume({"AUTO-SNAPSHOT": "P"})
+    assert shell.main(["hooks", "check"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "hooks: 0 ready"
+
+
+def test_a_hook_that_is_not_ready_exits_one_and_says_why(account, capsys):
+    account.policy("H", '{"hour": 1, "hook_document": "NO-SUCH-DOCUMENT"}')
+    instance = account.instance()
+    account.volume({"AUTO-SNAPSHOT": "H"}, instance)
+    assert shell.main(["hooks", "check", "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert instance in report["failures"][0]
+    assert "NO-SUCH-DOCUMENT" in report["failures"][0]
+
+
+def test_the_module_can_be_run_as_documented(account):
+    account.volume({"AUTO-SNAPSHOT": "P"})
+    done = subprocess.run(
+        [sys.executable, "-m", "lambda_function", "hour", "--json"],
+        capture_output=True,
+        text=True,
+        env=dict(os.environ),
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["summary"]["created"] == 1
+
+
+def test_without_credentials_the_exit_code_is_that_of_a_wrong_configuration(account, monkeypatch, tmp_path, capsys):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    assert shell.main(["hour"]) == 2
+    assert "no AWS credentials: Unable to locate credentials; see AWS_PROFILE" in capsys.readouterr().err

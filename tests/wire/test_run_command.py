@@ -1,0 +1,426 @@
+"""The real edge over HTTP: botocore's requests, pages and errors, against the endpoint's Run Command."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import fields
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from moto.backends import get_backend
+
+from lambda_function import handler
+from lambda_function.accounts.targets import Targets
+from lambda_function.app import run_event
+from lambda_function.aws.run_command import POLL_SECONDS, RunCommand
+from lambda_function.deadline import Deadline
+from lambda_function.errors import AwsError, HookError, RequestRejectedError, RunFailedError
+from lambda_function.hooks.command import FreezePlan, check_parameters
+from lambda_function.model.result import RunReport
+from lambda_function.output.summary import failure_message, whole_report
+from lambda_function.ports import Silent
+from tests.support.endpoint import ACCOUNT, REGION, Account, Rules, ec2_backend, endpoint
+from tests.support.run_command_endpoint import Agents, Reply
+
+NAME = "auto-snapshots-test-filesystem"
+EXECUTION = "00000000-0000-4000-8000-000000000000"
+POLICY = f'{{"hour": 2, "hook_document": "{NAME}", "hook_timeout_seconds": 10}}'
+LENIENT = POLICY.replace("}", ', "hook_on_failure": "continue"}')
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """One endpoint, account and client for all tests here: building them takes longer than any test."""
+    with endpoint() as (_, rules):
+        handler.clients.cache_clear()
+        yield rules, Account(), handler.clients()
+        handler.clients.cache_clear()
+
+
+@pytest.fixture
+def rules(whole):
+    rules: Rules = whole[0]
+    fresh = Agents()
+    for each in fields(Agents):
+        setattr(rules.agents, each.name, getattr(fresh, each.name))
+    get_backend("ssm")[ACCOUNT][REGION]._documents.clear()
+    ec2_backend().tags.clear()  # so that nothing of the tests before is selected
+    return rules
+
+
+@pytest.fixture
+def account(whole, rules):
+    return whole[1]
+
+
+@pytest.fixture
+def agents(rules):
+    return rules.agents
+
+
+@pytest.fixture
+def edge(whole, rules):
+    deadline = Deadline(lambda: 900.0, time.sleep, time.monotonic, lambda: datetime.now(UTC))
+    return RunCommand(whole[2].ssm, whole[2].polling, deadline)
+
+
+@pytest.fixture
+def document(account, edge):
+    account.document(NAME)
+    return edge.describe_document(NAME)
+
+
+def parameters(stage="pre-script", **more):
+    return {"command": [stage], "executionId": [EXECUTION], **{name: [value] for name, value in more.items()}}
+
+
+def soon(seconds=5.0):
+    return time.monotonic() + seconds
+
+
+# Documents
+
+
+def test_a_document_is_described_with_its_resolved_version_and_what_it_declares(document):
+    assert (document.name, document.version) == (NAME, "1")
+    assert document.parameters >= {"command", "executionId", "volumeIds", "snapshotIds", "notAfter", "timeoutSeconds"}
+
+
+def test_the_version_sent_is_the_one_that_was_checked(account, edge, document, agents):
+    account.ssm.update_document(
+        Name=NAME, Content='{"schemaVersion": "2.2", "mainSteps": []}', DocumentVersion="$LATEST", DocumentFormat="JSON"
+    )
+    account.ssm.update_document_default_version(Name=NAME, DocumentVersion="2")
+    edge.send(document, account.instance(), parameters())
+    assert agents.sent[0].version == "1"
+    assert edge.describe_document(NAME).version == "2"
+
+
+def test_a_missing_document_is_a_finding(edge):
+    with pytest.raises(HookError, match=r"document nowhere: DescribeDocument: InvalidDocument"):
+        edge.describe_document("nowhere")
+
+
+def test_a_document_of_another_type_is_a_finding(account, edge):
+    content = {"schemaVersion": "0.3", "mainSteps": []}
+    account.document("an-automation", content, kind="Automation")
+    with pytest.raises(HookError, match="is of type Automation, not Command"):
+        edge.describe_document("an-automation")
+
+
+def test_a_document_without_the_contract_s_parameters_is_a_finding(account, edge):
+    account.document("plain", {"schemaVersion": "2.2", "parameters": {"command": {"type": "String"}}, "mainSteps": []})
+    plan = FreezePlan(edge.describe_document("plain"), ("i-1",), ("vol-1",), "P", "hour", 60)
+    with pytest.raises(HookError, match="document plain does not declare the parameter executionId"):
+        check_parameters(plan)
+
+
+def test_throttled_checks_are_tried_again_by_botocore(account, edge, document, agents):
+    agents.throttled["describe_document"] = 2
+    assert edge.describe_document(NAME) == document
+    assert agents.calls["describe_document"] == 4
+
+
+# Instances
+
+
+def test_instances_are_looked_up_in_pages_of_fifty(account, edge, agents):
+    made = account.ec2.run_instances(ImageId=account._image, MinCount=120, MaxCount=120)["Instances"]
+    ids = [each["InstanceId"] for each in made]
+    agents.offline.add(ids[7])
+    account.ec2.stop_instances(InstanceIds=[ids[60]])
+    found = edge.unreachable(ids)
+    assert found.keys() == {ids[7], ids[60]}
+    assert "is not managed by SSM" in found[ids[7]]
+    assert agents.calls["describe_instance_information"] == 3
+
+
+def test_one_unknown_instance_is_found_by_halves_and_does_not_hide_the_others(account, edge, agents):
+    made = account.ec2.run_instances(ImageId=account._image, MinCount=60, MaxCount=60)["Instances"]
+    ids = sorted(each["InstanceId"] for each in made)
+    agents.unknown.add(ids[20])
+    agents.offline.add(ids[55])
+    found = edge.unreachable(ids)
+    assert found.keys() == {ids[20], ids[55]}
+    assert "InvalidInstanceId" in found[ids[20]]
+    # 50, then down to one by halves, both of each; and the second page.
+    assert agents.calls["describe_instance_information"] <= 1 + 2 * 6 + 1
+
+
+# Commands
+
+
+def test_a_command_is_sent_waited_for_and_read(account, edge, document, agents):
+    agents.round_trip = 0.4
+    instance = account.instance()
+    began = time.monotonic()
+    command = edge.send(document, instance, parameters(volumeIds="vol-0123456789abcdef0"))
+    outcome = edge.wait(command, instance, soon())
+    assert outcome.succeeded
+    assert outcome.exit_code == 0
+    assert outcome.output == "auto-snapshots: frozen vol-0123456789abcdef0\n"
+    assert 0.4 <= time.monotonic() - began < 0.4 + POLL_SECONDS + 0.5
+    assert agents.calls["get_command_invocation"] == 0
+
+
+def test_an_exit_code_is_a_verdict_with_its_output(account, edge, document, agents):
+    instance = account.instance()
+    agents.scripts[instance] = lambda _: Reply(201, "before\n", "auto-snapshots: nothing to freeze\n")
+    outcome = edge.wait(edge.send(document, instance, parameters()), instance, soon())
+    assert (outcome.status, outcome.exit_code, outcome.is_verdict) == ("Failed", 201, True)
+    assert "nothing to freeze" in outcome.output
+
+
+def test_a_command_that_was_not_delivered_has_no_verdict(account, edge, document, agents):
+    instance = account.instance()
+    agents.scripts[instance] = lambda _: Reply(status="Undeliverable")
+    outcome = edge.wait(edge.send(document, instance, parameters()), instance, soon())
+    assert (outcome.status, outcome.succeeded, outcome.is_verdict) == ("Undeliverable", False, False)
+
+
+def test_where_the_list_has_no_plugins_the_whole_invocation_is_read(account, edge, document, agents):
+    agents.with_plugins = False
+    instance = account.instance()
+    agents.scripts[instance] = lambda _: Reply(203, "auto-snapshots: held no\n", "late\n")
+    outcome = edge.wait(edge.send(document, instance, parameters("post-script")), instance, soon())
+    assert (outcome.exit_code, outcome.output) == (203, "auto-snapshots: held no\n")
+    assert outcome.error.startswith("late\n")
+    assert agents.calls["get_command_invocation"] == 1
+
+
+def test_a_command_that_takes_too_long_is_no_outcome_and_can_be_cancelled(account, edge, document, agents):
+    instance = account.instance()
+    agents.scripts[instance] = lambda _: Reply(seconds=60)
+    command = edge.send(document, instance, parameters())
+    assert edge.wait(command, instance, soon(0.2)) is None
+    edge.cancel(command, instance)
+    outcome = edge.wait(command, instance, soon(2))
+    assert (outcome.status, outcome.succeeded, outcome.is_verdict) == ("Cancelled", False, False)
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [
+        (parameters("reboot"), "InvalidParameters"),
+        (parameters(colour="red"), "InvalidParameters"),
+        (parameters(volumeIds="vol-1; rm"), "InvalidParameters"),
+    ],
+)
+def test_what_the_document_does_not_allow_is_refused_before_any_agent_sees_it(
+    account, edge, document, agents, given, code
+):
+    with pytest.raises(RequestRejectedError, match=code):
+        edge.send(document, account.instance(), given)
+    assert agents.sent == []
+
+
+def test_sending_to_a_stopped_instance_is_refused(account, edge, document):
+    instance = account.instance()
+    account.ec2.stop_instances(InstanceIds=[instance])
+    with pytest.raises(RequestRejectedError, match="InvalidInstanceId"):
+        edge.send(document, instance, parameters())
+
+
+def test_throttling_is_survived_when_sending_and_when_waiting(account, edge, document, agents):
+    instance = account.instance()
+    agents.throttled.update({"send_command": 1, "list_command_invocations": 1})
+    outcome = edge.wait(edge.send(document, instance, parameters()), instance, soon())
+    assert outcome.succeeded
+    assert (agents.calls["send_command"], agents.calls["list_command_invocations"]) == (2, 2)
+
+
+def test_throttling_without_end_is_an_error_and_not_an_outcome(account, edge, document, agents, monkeypatch):
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
+    agents.throttled["send_command"] = 100
+    with pytest.raises(AwsError, match="ThrottlingException"):
+        edge.send(document, account.instance(), parameters())
+    assert agents.sent == []
+
+
+@pytest.mark.parametrize("instances", [2, 20])
+def test_one_list_call_tells_of_all_instances(account, edge, document, agents, instances):
+    agents.round_trip = 1.0
+    made = account.ec2.run_instances(ImageId=account._image, MinCount=instances, MaxCount=instances)["Instances"]
+    commands = {each["InstanceId"]: edge.send(document, each["InstanceId"], parameters()) for each in made}
+    outcomes = {}
+
+    def wait(instance, command):
+        outcomes[instance] = edge.wait(command, instance, soon(10))
+
+    began = time.monotonic()
+    threads = [threading.Thread(target=wait, args=item) for item in commands.items()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    looks = (time.monotonic() - began) / POLL_SECONDS
+    assert len(outcomes) == instances
+    assert all(outcome.succeeded for outcome in outcomes.values())
+    assert agents.calls["list_command_invocations"] <= looks + 2
+
+
+def test_commands_beyond_one_page_are_found(account, edge, document, agents):
+    instance = account.instance()
+    first = edge.send(document, instance, parameters())
+    for _ in range(60):
+        edge.send(document, instance, parameters())
+    # Somebody waits for the newest; the oldest stands on the second page.
+    edge._waiting.add(agents.sent[-1].id)
+    assert edge.wait(first, instance, soon()).succeeded
+    assert agents.calls["list_command_invocations"] == 2
+
+
+# The handler, end to end
+
+
+def invoke(rules):
+    """The hourly run over the handler's own clients; its whole report, or the error the handler would raise."""
+    rules.agents.calls.clear()
+    report = run_event(
+        {"period": "hour"},
+        environ={},
+        clients=handler.clients,
+        targets=Targets(lambda target, own: own),
+        clock=handler.utc_now,
+        time_left=lambda: 900.0,
+        observer=Silent(),
+    )
+    assert isinstance(report, RunReport)
+    if report.failures:
+        raise RunFailedError(failure_message(report))
+    return whole_report(report)
+
+
+def hooked(account, value=POLICY):
+    account.policy("P", value)
+    account.document(NAME)
+    instance = account.instance()
+    return instance, [account.volume({"AUTO-SNAPSHOT": "P"}, instance) for _ in range(2)]
+
+
+def words(account):
+    key = "AUTO-SNAPSHOT-CONSISTENCY"
+    return {each["VolumeId"]: each["Tags"][key] for each in account.snapshots() if key in each["Tags"]}
+
+
+def test_a_hooked_policy_s_snapshots_are_application_consistent_and_the_journal_is_in_the_answer(rules, account):
+    instance, volumes = hooked(account)
+    report = invoke(rules)
+    assert {line["volume_id"]: line["consistency"] for line in report["volumes"]} == dict.fromkeys(
+        volumes, "application"
+    )
+    tags = [each["Tags"] for each in account.snapshots() if each["VolumeId"] in volumes]
+    assert [each["AUTO-SNAPSHOT-CONSISTENCY"] for each in tags] == ["application"] * 2
+    (hook,) = report["hooks"]
+    assert hook["instance_ids"] == [instance]
+    assert "problem" not in hook
+    steps = [step.split(" s ", 1)[1].split(": ")[0] for step in hook["steps"]]
+    assert steps == [
+        f"pre-script {instance}",
+        f"pre-script {instance}",
+        "create snapshots",
+        f"post-script {instance}",
+        f"post-script {instance}",
+    ]
+    assert rules.agents.stages() == ["pre-script", "post-script"]
+    pre, post = rules.agents.sent
+    assert set(pre.parameters["volumeIds"].split(",")) == set(volumes)
+    assert pre.parameters["executionId"] == post.parameters["executionId"]
+    assert set(post.parameters["snapshotIds"].split(",")) == {line["snapshot_id"] for line in report["volumes"]}
+    assert rules.agents.frozen == {}
+    assert report["summary"]["hooks_failed"] == 0
+
+
+@pytest.mark.parametrize(("value", "expected"), [(POLICY, "failed"), (LENIENT, "created")])
+def test_a_failing_pre_is_thawed_told_and_never_called_application(rules, account, value, expected):
+    instance, volumes = hooked(account, value)
+    rules.agents.scripts[instance] = lambda command: (
+        Reply(201, error="auto-snapshots: thawed what was frozen\n") if command.stage == "pre-script" else Reply(205)
+    )
+    if expected == "failed":
+        with pytest.raises(RunFailedError, match="exit 201"):
+            invoke(rules)
+        assert [each for each in account.snapshots() if each["VolumeId"] in volumes] == []
+    else:
+        report = invoke(rules)
+        assert [line["outcome"] for line in report["volumes"]] == ["created", "created"]
+        assert set(words(account).values()) == {"crash"}
+        assert report["summary"]["hooks_failed"] == 1
+    assert rules.agents.stages() == ["pre-script", "post-script"]
+
+
+def test_an_instance_whose_agent_is_offline_is_sent_nothing(rules, account):
+    instance, _ = hooked(account, LENIENT)
+    rules.agents.offline.add(instance)
+    report = invoke(rules)
+    assert rules.agents.sent == []
+    assert "not managed by SSM" in report["hooks"][0]["problem"]
+    assert set(words(account).values()) == {"crash"}
+
+
+def test_a_windows_instance_is_not_sent_a_document_for_linux_whose_steps_it_would_skip(rules, account):
+    instance, _ = hooked(account, LENIENT)
+    rules.agents.platforms[instance] = "Windows"
+    report = invoke(rules)
+    assert rules.agents.sent == []
+    assert "runs Windows" in report["hooks"][0]["problem"]
+    assert set(words(account).values()) == {"crash"}
+
+
+def test_a_freeze_that_covers_one_volume_proves_that_one_only(rules, account):
+    instance, volumes = hooked(account)
+
+    def half(command):
+        reply = rules.agents.well_behaved(command)
+        return Reply(output=f"auto-snapshots: frozen {volumes[0]}\n") if command.stage == "pre-script" else reply
+
+    rules.agents.scripts[instance] = half
+    invoke(rules)
+    assert words(account) == {volumes[0]: "application", volumes[1]: "crash"}
+
+
+def test_a_command_of_an_earlier_run_is_not_listed(rules, account, edge, document):
+    stale = account.instance()
+    edge.send(document, stale, parameters())
+    rules.agents.sent[0].requested -= timedelta(hours=1)
+    fresh = edge.send(document, account.instance(), parameters())
+    edge._waiting.add("another, so that the list is asked for by time")
+    edge._listed_after["another, so that the list is asked for by time"] = datetime.now(UTC)
+    assert edge.wait(fresh, rules.agents.sent[1].instance_id, soon()).succeeded
+    answer = account.ssm.list_command_invocations(
+        Filters=[
+            {"key": "InvokedAfter", "value": (datetime.now(UTC) - timedelta(minutes=5)).strftime("%Y-%m-%dT%H:%M:%SZ")}
+        ]
+    )
+    assert [each["CommandId"] for each in answer["CommandInvocations"]] == [fresh]
+
+
+def test_commands_are_listed_from_shortly_before_the_oldest_awaited_one_by_ssm_s_own_clock(
+    rules, account, edge, document, agents
+):
+    """A busy run has hundreds; a look lists those since then, fifty a page, and instances stay frozen meanwhile."""
+    asked: list[Any] = []
+    edge.polling.meta.events.register(
+        "provide-client-params.ssm.ListCommandInvocations", lambda params, **_: asked.append(params.get("Filters"))
+    )
+    for _ in range(2):
+        edge._waiting.add(edge.send(document, account.instance(), parameters()))
+    edge._poll()
+    ((wanted,),) = asked
+    assert wanted["key"] == "InvokedAfter"
+    after = datetime.strptime(wanted["value"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    assert timedelta(seconds=1) <= agents.sent[0].requested - after <= timedelta(seconds=3)
+
+
+def test_a_look_that_is_refused_is_not_repeated_within_itself_since_the_frozen_wait_for_it(
+    account, edge, document, agents
+):
+    edge._waiting.add(edge.send(document, account.instance(), parameters()))
+    agents.throttled["list_command_invocations"] = 2
+    for looks in (1, 2):
+        with pytest.raises(AwsError, match="ThrottlingException"):
+            edge._poll()
+        assert agents.calls["list_command_invocations"] == looks
+    edge._poll()

@@ -1,0 +1,322 @@
+"""Over HTTP: parameters that are no policies, tags at their limits, and snapshots that others have a hand on."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import timedelta
+
+import pytest
+
+from lambda_function.errors import AwsError
+from tests.support.faults import denied, error, lost_answer, throttled, through, truncated_answer
+from tests.support.run_command_endpoint import Reply
+from tests.wire.unfriendly import KEYS, unfriendly_world
+
+HOUR = timedelta(hours=1)
+OTHER_ACCOUNT = "210987654321"
+HOOKED = '{"hour": 2, "hook_document": "DOC", "hook_timeout_seconds": 10}'
+
+
+@pytest.fixture(scope="module")
+def whole():
+    with unfriendly_world() as world:
+        yield world
+
+
+@pytest.fixture
+def world(whole):
+    renewed = whole.renew()
+    renewed.account.policy("P", '{"hour": 2}')
+    return renewed
+
+
+def with_old_ones(world, policy="P"):
+    """A volume with more snapshots than are kept."""
+    volume = world.account.volume({KEYS.selection: policy})
+    for hours in (1, 2, 3, 4):
+        world.snapshot(volume, "hour", hours * HOUR, policy)
+    return volume
+
+
+# Parameters
+
+LARGE = json.dumps({"hour": 2, "hook_document": "DOC", "hook_parameters": {"list": ["x" * 8000]}})
+GARBAGE = bytes(range(256)) * 8
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param("x" * 8192, id="8 KB that are no JSON"),
+        pytest.param('{"hour": 2, "colour": "' + "x" * 8000 + '"}', id="8 KB with an unknown field"),
+        pytest.param(base64.b64encode(GARBAGE).decode(), id="binary as base64"),
+        pytest.param(GARBAGE.decode("latin-1"), id="binary as text, null and control characters included"),
+        pytest.param("\ufeff\ufeff{}", id="two byte-order marks"),
+        pytest.param("\ufffe{}", id="a byte-order mark the wrong way round"),
+        pytest.param('{"hour": 2}'.encode("utf-16").decode("latin-1"), id="UTF-16 read as Latin-1"),
+        pytest.param(" ", id="a space"),
+        pytest.param('{"hour": 2', id="cut short"),
+    ],
+)
+def test_a_parameter_that_is_no_policy_is_a_short_failure_by_name_and_its_volumes_lose_nothing(world, value):
+    world.account.policy("BAD", value)
+    bad, good = with_old_ones(world, "BAD"), with_old_ones(world)
+    run = world.invoke({"period": "hour"})
+    assert run.error is not None
+    assert "/auto-snapshots/policies/BAD: " in run.text
+    assert len(run.text) < 1000
+    assert len(world.of(bad)) == 4
+    assert len(run.deleted) == 3
+    assert len(world.of(good)) == 2
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param("\ufeff" + '{"hour": 2}', id="a byte-order mark"),
+        pytest.param("\r\n\t" + '{\r\n"hour": 2\r\n}' + "\r\n", id="an editor's line ends"),
+        pytest.param('{"hour": 2}' + " " * 8000, id="8 KB of it spaces"),
+    ],
+)
+def test_a_parameter_that_is_odd_but_clear_is_a_policy(world, value):
+    world.account.policy("P", value)
+    volume = with_old_ones(world)
+    assert world.invoke({"period": "hour"}).error is None
+    assert len(world.of(volume)) == 2
+
+
+def test_eight_kilobytes_of_hook_parameters_are_read_whole(world):
+    world.account.policy("P", LARGE)
+    with_old_ones(world)
+    assert world.invoke({"period": "hour"}).error is None
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(denied, id="no access to its key"),
+        pytest.param(error("InvalidKeyId", message="AccessDeniedException: key is disabled"), id="its key is disabled"),
+        pytest.param(error("ParameterNotFound"), id="it was deleted after it was listed"),
+        pytest.param(throttled, id="throttled for good"),
+    ],
+)
+def test_an_encrypted_policy_that_cannot_be_read_fails_by_name_and_harms_no_other(world, fault):
+    world.account.policy("S", '{"hour": 2}', kind="SecureString")
+    secret, good = with_old_ones(world, "S"), with_old_ones(world)
+    world.faults.on("GetParameter", fault)
+    run = world.invoke({"period": "hour"})
+    assert "/auto-snapshots/policies/S: could not be read and decrypted: GetParameter: " in run.text
+    assert (len(world.of(secret)), len(world.of(good))) == (4, 2)
+
+
+@pytest.mark.parametrize("event", [{"period": "hour"}, {"period": "hour", "force": True}])
+def test_a_policy_whose_parameter_is_gone_leaves_its_volumes_alone_and_names_them(world, event):
+    volume = with_old_ones(world, "GONE")
+    run = world.invoke(event)
+    assert run.error is None
+    assert volume in run.text
+    assert len(world.of(volume)) == 4
+
+
+# Tags
+
+
+def test_tags_of_every_allowed_character_and_full_to_fifty_arrive_unchanged_or_are_named_as_left_out(world):
+    odd = {
+        "+ - = . _ : / @": "+ - = . _ : / @",
+        "Grüße, 世界 ✓ 🗄": "Ünïcödé 日本語 🗄 \u202eabc",
+        "k" * 128: "v" * 256,
+        "empty": "",
+        "&?#%<>\"'\\;|*": "&?#%<>\"'\\;|*%41&amp;",
+        " leading and trailing ": " x ",
+        "Name": "<b>db</b>",
+        KEYS.selection: "P",
+    }
+    filling = {f"filling-{number:02}": "x" for number in range(50 - len(odd))}
+    volume = world.account.volume({**odd, **filling})
+    run = world.invoke({"period": "hour"})
+    (made,) = world.of(volume)
+    tags = world.backend.tags[made]
+    assert run.error is None
+    assert len(tags) == 50
+    assert {key: tags[key] for key in odd} == odd
+    left_out = sorted(filling.keys() - tags.keys())
+    assert len(left_out) == 2
+    assert f"tags left out, no room: {', '.join(left_out)}" in run.text
+
+
+def test_a_set_of_volumes_with_odd_tags_is_taken_with_each_volume_s_own(world):
+    instance = world.account.instance()
+    values = ("Grüße 世界 🗄", "&?#%<>\"'\\")
+    volumes = [world.account.volume({KEYS.selection: "P", "Name": value}, instance) for value in values]
+    run = world.invoke({"period": "hour"})
+    assert run.error is None
+    assert [world.tag(world.of(volume)[0], "Name") for volume in volumes] == list(values)
+
+
+@pytest.mark.parametrize("name", ["P ", " P", "p", "\uff30", "P\u200b", "*", "P?", "🗄", "../P", "P/Q", ""])
+def test_a_tag_that_only_resembles_a_policy_s_name_selects_nothing_and_is_told(world, name):
+    volume = with_old_ones(world, name)
+    run = world.invoke({"period": "hour"})
+    assert run.error is None
+    assert volume in run.text
+    assert (run.writes, len(world.of(volume))) == ([], 4)
+
+
+# Others' hands
+
+
+def test_snapshots_of_other_accounts_that_bear_our_key_are_not_even_listed(world):
+    volume = with_old_ones(world)
+    foreign = world.snapshot(volume, "hour", timedelta(minutes=1))
+    world.backend.snapshots[foreign].owner_id = OTHER_ACCOUNT
+    run = world.invoke({"period": "hour"})
+    assert run.error is None
+    assert run.deleted
+    assert foreign not in run.deleted
+    assert len(world.of(volume)) == 3, "it neither served the slot nor counted"
+    reading = [parameters for name, parameters in world.rules.requests if name == "describe_snapshots"]
+    assert len(reading) == 2
+    assert all(parameters["OwnerIds"] == ["self"] for parameters in reading)
+
+
+def test_a_snapshot_shared_with_other_accounts_is_kept_and_let_go_like_any_other(world):
+    volume = with_old_ones(world)
+    oldest = min(world.of(volume), key=lambda each: world.backend.snapshots[each].start_time)
+    world.account.ec2.modify_snapshot_attribute(
+        SnapshotId=oldest, Attribute="createVolumePermission", OperationType="add", UserIds=[OTHER_ACCOUNT]
+    )
+    assert oldest in world.invoke({"period": "hour"}).deleted
+
+
+def test_a_snapshot_in_the_archive_counts_and_goes_like_any_other(world):
+    """EC2 lists it as completed, whichever tier it is in; how to keep one is in the restore page."""
+    volume = with_old_ones(world)
+    oldest = min(world.of(volume), key=lambda each: world.backend.snapshots[each].start_time)
+    world.account.ec2.modify_snapshot_tier(SnapshotId=oldest, StorageTier="archive")
+    assert oldest in world.invoke({"period": "hour"}).deleted
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["IncorrectState", "SnapshotLocked", "InvalidSnapshot.InUse", "OperationNotPermitted", "DependencyViolation"],
+)
+def test_a_deletion_that_ec2_refuses_for_whatever_reason_is_told_with_it_and_the_others_go_on(world, code):
+    with_old_ones(world)
+    world.faults.in_turn("DeleteSnapshot", error(code, message="the reason"), through)
+    run = world.invoke({"period": "hour"})
+    assert len(run.deleted) == 2
+    assert "the reason" in run.text
+
+
+# Answers that do not come
+
+
+def to_create(world, operation):
+    """Volumes that one call of this kind serves."""
+    world.rules.create_interval = timedelta(seconds=15)
+    if operation == "CreateSnapshot":
+        return [world.account.volume({KEYS.selection: "P"})]
+    instance = world.account.instance()
+    return [world.account.volume({KEYS.selection: "P"}, instance) for _ in range(2)]
+
+
+@pytest.mark.parametrize("operation", ["CreateSnapshot", "CreateSnapshots"])
+def test_a_create_whose_answer_is_lost_is_found_again_and_not_made_twice(world, operation):
+    volumes = to_create(world, operation)
+    world.faults.in_turn(operation, lost_answer, through)
+    run = world.invoke({"period": "hour"})
+    assert run.error is None
+    assert world.faults.seen[operation] >= 2
+    assert [len(world.of(volume)) for volume in volumes] == [1] * len(volumes)
+
+
+@pytest.mark.parametrize("operation", ["CreateSnapshot", "CreateSnapshots"])
+def test_a_create_whose_answer_is_cut_fails_and_the_repetition_finds_it_done(world, operation):
+    volumes = to_create(world, operation)
+    world.faults.in_turn(operation, truncated_answer, through)
+    first, second = world.invoke({"period": "hour"}), world.invoke({"period": "hour"})
+    assert operation in first.text
+    assert (second.error, second.writes) == (None, [])
+    assert [len(world.of(volume)) for volume in volumes] == [1] * len(volumes)
+
+
+@pytest.mark.parametrize("fault", [lost_answer, truncated_answer])
+def test_a_deletion_whose_answer_does_not_come_whole_is_done_and_costs_no_other(world, fault):
+    volume = with_old_ones(world)
+    world.faults.in_turn("DeleteSnapshot", fault, through)
+    run = world.invoke({"period": "hour"})
+    assert len(run.deleted) == 3
+    assert len(world.of(volume)) == 2
+    assert (run.error is None) is (fault is lost_answer)
+
+
+# The clock and the signature
+
+
+@pytest.mark.parametrize("code", ["RequestExpired", "AuthFailure", "InvalidSignatureException", "ExpiredToken"])
+@pytest.mark.parametrize("operation", ["GetParametersByPath", "DescribeVolumes", "DescribeSnapshots"])
+def test_a_clock_too_far_off_for_signatures_ends_the_run_before_anything_is_written(world, operation, code):
+    with_old_ones(world)
+    world.faults.on(operation, error(code, 403))
+    run = world.invoke({"period": "hour"})
+    assert isinstance(run.error, AwsError)
+    assert (run.error.operation, run.error.code) == (operation, code)
+    assert run.writes == []
+
+
+# While something is frozen
+
+
+def hooked(world):
+    world.account.policy("P", HOOKED)
+    world.account.document("DOC")
+    instance = world.account.instance()
+    return instance, world.account.volume({KEYS.selection: "P"}, instance)
+
+
+@pytest.mark.parametrize("fault", [denied, throttled, error("InternalServerError", 500)])
+def test_when_commands_cannot_be_listed_the_thaw_is_sent_all_the_same_and_the_failure_says_why(world, fault):
+    instance, volume = hooked(world)
+    world.faults.on("ListCommandInvocations", fault)
+    run = world.invoke({"period": "hour"})
+    assert world.rules.agents.frozen == {}
+    assert world.rules.agents.stages(instance)[:2] == ["pre-script", "post-script"]
+    assert "ListCommandInvocations" in run.text
+    assert f"post on {instance}: " in run.text
+    assert world.of(volume) == []
+
+
+def test_commands_that_cannot_be_listed_for_a_while_cost_nothing_but_time(world):
+    _, volume = hooked(world)
+    world.faults.on("ListCommandInvocations", throttled, after=1, times=12)
+    run = world.invoke({"period": "hour"})
+    assert run.error is None
+    assert world.rules.agents.frozen == {}
+    assert [world.tag(each, KEYS.consistency) for each in world.of(volume)] == ["application"]
+
+
+def test_when_what_a_command_printed_cannot_be_read_the_snapshot_stays_crash_and_the_failure_says_why(world):
+    _, volume = hooked(world)
+    world.rules.agents.with_plugins = False  # so that it is read from the invocation itself
+    world.faults.on("GetCommandInvocation", denied)
+    run = world.invoke({"period": "hour"})
+    assert "GetCommandInvocation: AccessDeniedException" in run.text
+    assert world.rules.agents.frozen == {}
+    assert [world.tag(each, KEYS.consistency) for each in world.of(volume)] == ["crash"]
+
+
+def test_a_freeze_that_throttling_keeps_from_being_cancelled_is_thawed_all_the_same(world):
+    instance, _ = hooked(world)
+    usual = world.rules.agents.well_behaved
+
+    def slow(command):
+        reply = usual(command)
+        return Reply(seconds=3600) if command.stage == "pre-script" else reply
+
+    world.rules.agents.scripts = {instance: slow}
+    world.faults.on("CancelCommand", throttled)
+    run = world.invoke({"period": "hour"})
+    assert "CancelCommand" in run.text
+    assert world.rules.agents.frozen == {}

@@ -1,0 +1,167 @@
+"""`python -m tools.bench`: exits 0 when every target is met, 1 when one is missed or a figure is not valid."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tools.bench.cold_start import PAIRS, environment, measure
+from tools.bench.memory_sizes import measured_sizes
+from tools.bench.record import COLUMNS, Row, cells, record
+from tools.bench.scenarios import SCENARIOS
+from tools.bench.throughput import misses, run
+
+ROUNDS = 5
+CPU_SECONDS = 1.0
+MEGABYTES = 256
+RATIO = 1.3
+EXCESS_SECONDS = 0.5
+FREEZE_ROUNDS = 3
+
+
+def planning() -> Iterator[Row]:
+    # This process stays small: on Linux a child's peak begins with that of the process it was forked from.
+    for kept, case in ((10, "one each to let go"), (2, "N cut to 2: nine each to let go")):
+        plans = [_child("tools.bench.planning", str(kept)) for _ in range(ROUNDS)]
+        plan = sorted(plans, key=lambda each: each["total"])[ROUNDS // 2]
+        parts = ", ".join(f"{part} {plan[part]:.2f}" for part in ("plan_run", "arrange", "plan_prune"))
+        yield (
+            f"planning {plan['volumes']:,} volumes, {plan['snapshots']:,} snapshots, {case}; CPU, median of {ROUNDS}",
+            f"{plan['total']:.2f} s ({parts})",
+            f"< {CPU_SECONDS:.0f} s",
+            plan["total"] < CPU_SECONDS,
+        )
+        peak = max(each["megabytes"] for each in plans)
+        yield (
+            "the same process, peak memory",
+            f"{peak:.0f} MB ({plan['megabytes_at_rest']:.0f} MB before the listings)",
+            f"< {MEGABYTES} MB",
+            peak < MEGABYTES,
+        )
+
+
+def cold_starts() -> Iterator[Row]:
+    cold = measure()
+    for kind, ratio, ours, theirs in (
+        ("CPU", cold.cpu_ratio, cold.handler_cpu, cold.boto3_cpu),
+        ("wall", cold.wall_ratio, cold.handler_wall, cold.boto3_wall),
+    ):
+        yield (
+            f"handler and clients beside boto3 and clients, {kind}, medians of {PAIRS} pairs",
+            f"{ratio:.2f} times ({ours * 1000:.0f} ms, {theirs * 1000:.0f} ms)",
+            f"<= {RATIO} times",
+            ratio <= RATIO,
+        )
+
+
+def freezes() -> Iterator[Row]:
+    rounds = [_child("tools.bench.freeze") for _ in range(FREEZE_ROUNDS)]
+    freeze = sorted(rounds, key=lambda each: each["excess"])[FREEZE_ROUNDS // 2]
+    what = (
+        f"frozen beyond one create ({freeze['create']:.1f} s) and one round trip ({freeze['round_trip']:.0f} s), as "
+        f"{freeze['instances']} instances at once see it; handler over HTTP, thin server beside it; median of each "
+        f"run, median of {FREEZE_ROUNDS} runs"
+    )
+    measured = (
+        f"{freeze['excess']:.2f} s (window {freeze['median']:.2f} s, 90 % {freeze['p90']:.2f} s, longest "
+        f"{freeze['longest']:.2f} s; CPU {freeze['cpu']:.2f} s, {freeze['cpu'] / freeze['wall']:.0%} of a processor)"
+    )
+    yield what, measured, f"<= {EXCESS_SECONDS} s", freeze["excess"] <= EXCESS_SECONDS
+
+
+def calls() -> Iterator[Row]:
+    for each in _child("tools.bench.calls"):
+        told = ", ".join(f"{name} {count}" for name, count in each["calls"].items())
+        yield (
+            f"AWS calls: {each['name']}",
+            f"{each['measured']} ({told})",
+            f"{each['promised']}",
+            each["measured"] <= each["promised"],
+        )
+
+
+SECTIONS: dict[str, Callable[[], Iterator[Row]]] = {
+    "planning": planning,
+    "cold-starts": cold_starts,
+    "freezes": freezes,
+    "calls": calls,
+    "memory-sizes": measured_sizes,
+}
+
+
+def main() -> int:
+    runs = {each.name: each for each in SCENARIOS}
+    parser = argparse.ArgumentParser(prog="python -m tools.bench")
+    parser.add_argument(
+        "--only", nargs="+", metavar="NAME", choices=[*SECTIONS, *runs], help=", ".join([*SECTIONS, *runs])
+    )
+    parser.add_argument("--record", action="store_true", help="write the figures into docs/performance.*")
+    asked = parser.parse_args()
+    console = Console() if sys.stdout.isatty() else Console(width=160)
+    rows: list[tuple[str, list[Row]]] = []
+    for name, section in SECTIONS.items():
+        if name in (asked.only or SECTIONS):
+            console.print(f"{name} ...", highlight=False)
+            rows.append((name, list(section())))
+    results = []
+    for name, chosen in runs.items():
+        if name in (asked.only or runs):
+            console.print(f"{name} ...", highlight=False)
+            results.append(run(chosen))
+    title = f"Python {platform.python_version()}, {os.cpu_count()} processors, {platform.machine()}"
+    if rows:
+        console.print(
+            _table(
+                title,
+                ("what", "measured", "target", "verdict"),
+                [
+                    (what, measured, target, "met" if met else "MISSED")
+                    for _, each in rows
+                    for what, measured, target, met in each
+                ],
+            )
+        )
+    if results:
+        console.print(_table(title, COLUMNS, [cells(each) for each in results]))
+    if asked.record:
+        record(rows, results)
+    bad = [each for each in results if misses(each) or not each["valid"]]
+    return 1 if bad or not all(met for _, each in rows for *_, met in each) else 0
+
+
+def _table(title: str, columns: Sequence[str], lines: Sequence[Sequence[str]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, title=title)
+    for name in columns:
+        table.add_column(name)
+    for *others, verdict in lines:
+        colour = {"": "", "met": "green", "invalid": "yellow"}.get(verdict, "bold red")
+        table.add_row(*map(Text, others), Text(verdict, colour))
+    return table
+
+
+def _child(module: str, *arguments: str) -> Any:
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        env=environment(),
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

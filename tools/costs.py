@@ -1,0 +1,123 @@
+"""What a stack costs a month, calculated: `python -m tools.costs` prints the tables of docs/costs.md.
+
+Prices are those of us-east-1 as published, in US dollars, without the free tier.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lambda_function.model.period import Period
+from tests.support.template import defaults, resources
+
+METRIC_MONTH = 0.30
+ALARM_METRIC_MONTH = 0.10
+LOG_GB = 0.50
+GB_SECOND_ARM64 = 0.0000133334
+LAMBDA_REQUEST = 0.20 / 1_000_000
+SNAPSHOT_GB_MONTH = 0.05
+
+DAYS = 30
+HOURS = 24 * DAYS
+RUNS_A_DAY = {Period.HOUR: 24, Period.DAY: 1, Period.WEEK: 1, Period.MONTH: 1, Period.YEAR: 1}
+
+TARGET_METRICS = 3
+"""Sent each hour by each target's run: RunsCompleted, created, deleted."""
+
+HOURLY_METRICS = 2 + 2
+"""Sent each hour by a fleet in order: RunsCompleted and NewestSnapshotAge of the hour, created, deleted."""
+
+DAILY_METRICS = 4 * 2 + 1
+"""Sent in one hour of the day: the same two of the four daily periods, shared."""
+
+LOG_BYTES_A_VOLUME = 740
+"""Of one run that creates and deletes one snapshot, as measured on the local endpoint."""
+
+CREATE_BURST, CREATE_RATE = 100, 5.0
+"""EC2's allowance for creates, and the same again for deletions."""
+
+READING_SECONDS = 3.0
+"""A cold start and the listings, assumed."""
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Volumes under the policy CRITICAL: 50 GB of data each, of which 2 % change a day and 10 % a week."""
+
+    volumes: int
+    data_gb: float = 50.0
+    hours: int = 2
+    days: int = 5
+    weeks: int = 52
+    change_an_hour: float = 0.002
+    change_a_day: float = 0.02
+    change_a_week: float = 0.10
+
+    @property
+    def run_seconds(self) -> float:
+        """The hourly run: creates, then deletions, at EC2's rate beyond the burst, 50 ms each within it."""
+        beyond = max(0, self.volumes - CREATE_BURST)
+        one_kind = beyond / CREATE_RATE + min(self.volumes, CREATE_BURST) * 0.05
+        return READING_SECONDS + 2 * one_kind
+
+    @property
+    def stored_gb(self) -> float:
+        """The first snapshot is the data, each further one what changed since the one before it."""
+        changed = self.hours * self.change_an_hour + self.days * self.change_a_day + self.weeks * self.change_a_week
+        return self.volumes * self.data_gb * (1 + changed)
+
+
+def lambda_cost(fleet: Fleet) -> float:
+    """Compute and requests of the hour's runs and the four daily ones, which find most done."""
+    memory_gb = int(defaults()["MemorySize"]) / 1024
+    daily_runs = DAYS * (sum(RUNS_A_DAY.values()) - 24)
+    seconds = HOURS * fleet.run_seconds + daily_runs * READING_SECONDS
+    return seconds * memory_gb * GB_SECOND_ARM64 + (HOURS + daily_runs) * LAMBDA_REQUEST
+
+
+def metrics_cost() -> float:
+    """CloudWatch bills a custom metric by the hours in which it was sent anything."""
+    return METRIC_MONTH * (HOURLY_METRICS + DAILY_METRICS / 24)
+
+
+def alarms_cost() -> float:
+    """Each alarm of the template watches one metric."""
+    return ALARM_METRIC_MONTH * len(resources("AWS::CloudWatch::Alarm"))
+
+
+def log_cost(fleet: Fleet) -> float:
+    """Ingestion; keeping it costs a sixteenth of that a month."""
+    runs = DAYS * sum(RUNS_A_DAY.values())
+    return runs * fleet.volumes * LOG_BYTES_A_VOLUME / 1e9 * LOG_GB * (1 + 3 / 16)
+
+
+def stack_cost(fleet: Fleet) -> float:
+    """All but the snapshots."""
+    return lambda_cost(fleet) + metrics_cost() + alarms_cost() + log_cost(fleet)
+
+
+def target_cost(fleet: Fleet) -> float:
+    """One more account or Region, with this fleet."""
+    return lambda_cost(fleet) + METRIC_MONTH * TARGET_METRICS + log_cost(fleet)
+
+
+def tables() -> str:
+    """Both tables in Markdown."""
+    fleets = [Fleet(volumes) for volumes in (10, 100, 1000)]
+    rows = [
+        ("an hour's run, seconds", [f"{fleet.run_seconds:,.0f}" for fleet in fleets]),
+        ("Lambda", [f"{lambda_cost(fleet):.2f}" for fleet in fleets]),
+        ("metrics", [f"{metrics_cost():.2f}" for _ in fleets]),
+        ("alarms", [f"{alarms_cost():.2f}" for _ in fleets]),
+        ("log", [f"{log_cost(fleet):.2f}" for fleet in fleets]),
+        ("**the stack, USD a month**", [f"**{stack_cost(fleet):.2f}**" for fleet in fleets]),
+        ("snapshots, GB", [f"{fleet.stored_gb:,.0f}" for fleet in fleets]),
+        ("**snapshots, USD a month**", [f"**{fleet.stored_gb * SNAPSHOT_GB_MONTH:,.2f}**" for fleet in fleets]),
+    ]
+    lines = ["| volumes | 10 | 100 | 1,000 |", "|---|---|---|---|"]
+    lines += [f"| {name} | {' | '.join(values)} |" for name, values in rows]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(tables())

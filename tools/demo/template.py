@@ -1,0 +1,76 @@
+"""What the demonstration takes from template.yaml: rules, policies, environment, with the parameters' defaults."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from tests.support import template
+
+# The two shapes that the template's defaults have: each hour, or each day, at a minute. Anything else is refused.
+_CRON = re.compile(r"cron\((?P<minute>\d{1,2}) (?P<hour>\d{1,2}|\*) \* \* \? \*\)")
+
+STACK = "demo"
+DOCUMENT = "FilesystemDocument"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One EventBridge rule; `hour` is None where it fires each hour."""
+
+    name: str
+    minute: int
+    hour: int | None
+    event: dict[str, Any]
+
+    @property
+    def period(self) -> str:
+        return str(self.event["period"])
+
+    def fires(self, moment: datetime) -> bool:
+        return moment.minute == self.minute and self.hour in (None, moment.hour)
+
+
+@dataclass(frozen=True)
+class Template:
+    """`policies` maps a parameter's whole name to its value; `document` is the name of the filesystem document."""
+
+    rules: tuple[Rule, ...]
+    policies: dict[str, str]
+    environment: dict[str, str]
+    document: str
+
+
+def read_template() -> Template:
+    """The template as a deployment without any parameter given would have it."""
+    defaults = {name: str(value) for name, value in template.defaults().items()} | {"AWS::StackName": STACK}
+    resources = template.load()["Resources"]
+    function = next(r["Properties"] for r in resources.values() if r["Type"] == "AWS::Serverless::Function")
+    parameters = [r["Properties"] for r in resources.values() if r["Type"] == "AWS::SSM::Parameter"]
+    return Template(
+        rules=tuple(_rule(name, event["Properties"], defaults) for name, event in function["Events"].items()),
+        policies={_resolved(p["Name"], defaults): _resolved(p["Value"], defaults) for p in parameters},
+        environment={name: _resolved(value, defaults) for name, value in function["Environment"]["Variables"].items()},
+        document=_resolved(resources[DOCUMENT]["Properties"]["Name"], defaults),
+    )
+
+
+def _rule(name: str, properties: dict[str, Any], defaults: dict[str, str]) -> Rule:
+    schedule = _resolved(properties["Schedule"], defaults)
+    match = _CRON.fullmatch(schedule)
+    if match is None:
+        raise ValueError(f"rule {name}: the demonstration knows hourly and daily schedules only, not {schedule}")
+    hour = None if match["hour"] == "*" else int(match["hour"])
+    return Rule(name, int(match["minute"]), hour, json.loads(_resolved(properties["Input"], defaults)))
+
+
+def _resolved(value: Any, defaults: dict[str, str]) -> str:
+    if isinstance(value, dict) and "Ref" in value:
+        return defaults[value["Ref"]]
+    if isinstance(value, dict) and "Fn::Sub" in value:
+        return re.sub(r"\$\{([\w:]+)\}", lambda found: defaults[found[1]], value["Fn::Sub"])
+    assert isinstance(value, str), value
+    return value
