@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,7 +15,8 @@ from moto.backends import get_backend
 from lambda_function import handler
 from lambda_function.accounts.targets import Targets
 from lambda_function.app import run_event
-from lambda_function.aws.run_command import POLL_SECONDS, RunCommand
+from lambda_function.aws.command_poller import POLL_SECONDS
+from lambda_function.aws.run_command import RunCommand
 from lambda_function.deadline import Deadline
 from lambda_function.errors import AwsError, HookError, RequestRejectedError, RunFailedError
 from lambda_function.hooks.command import FreezePlan, check_parameters
@@ -261,13 +263,40 @@ def test_one_list_call_tells_of_all_instances(account, edge, document, agents, i
     assert agents.calls["list_command_invocations"] <= looks + 2
 
 
+def test_a_slow_read_of_one_output_delays_no_other_thaw(account, edge, document, agents):
+    """The read of one instance's long output lasts until the other instance is thawed, or the test gives up."""
+    slow, quick = account.instance(), account.instance()
+    agents.scripts[slow] = lambda _: Reply(output="x" * 3_000)
+    is_reading, is_over = threading.Event(), threading.Event()
+
+    def hang(**_):
+        is_reading.set()
+        is_over.wait()
+
+    def thaw():
+        return edge.wait(edge.send(document, quick, parameters("post-script")), quick, soon(60))
+
+    edge.client.meta.events.register("before-call.ssm.GetCommandInvocation", hang)
+    with ThreadPoolExecutor() as pool:
+        try:
+            pre = edge.send(document, slow, parameters())
+            read = pool.submit(edge.wait, pre, slow, soon(60))
+            assert is_reading.wait(30)
+            assert pool.submit(thaw).result(30).exit_code == 205  # nothing was frozen
+            assert not read.done()
+        finally:
+            is_over.set()
+            edge.client.meta.events.unregister("before-call.ssm.GetCommandInvocation", hang)
+    assert read.result().output == "x" * 3_000
+
+
 def test_commands_beyond_one_page_are_found(account, edge, document, agents):
     instance = account.instance()
     first = edge.send(document, instance, parameters())
     for _ in range(60):
         edge.send(document, instance, parameters())
     # Somebody waits for the newest; the oldest stands on the second page.
-    edge._waiting.add(agents.sent[-1].id)
+    edge._poller._waiting.append((agents.sent[-1].id, instance))
     assert edge.wait(first, instance, soon()).succeeded
     assert agents.calls["list_command_invocations"] == 2
 
@@ -386,8 +415,9 @@ def test_a_command_of_an_earlier_run_is_not_listed(rules, account, edge, documen
     edge.send(document, stale, parameters())
     rules.agents.sent[0].requested -= timedelta(hours=1)
     fresh = edge.send(document, account.instance(), parameters())
-    edge._waiting.add("another, so that the list is asked for by time")
-    edge._listed_after["another, so that the list is asked for by time"] = datetime.now(UTC)
+    another = "another, so that the list is asked for by time"
+    edge._poller.sent(another, datetime.now(UTC), datetime.now(UTC))
+    edge._poller._waiting.append((another, stale))
     assert edge.wait(fresh, rules.agents.sent[1].instance_id, soon()).succeeded
     answer = account.ssm.list_command_invocations(
         Filters=[
@@ -406,8 +436,9 @@ def test_commands_are_listed_from_shortly_before_the_oldest_awaited_one_by_ssm_s
         "provide-client-params.ssm.ListCommandInvocations", lambda params, **_: asked.append(params.get("Filters"))
     )
     for _ in range(2):
-        edge._waiting.add(edge.send(document, account.instance(), parameters()))
-    edge._poll()
+        instance = account.instance()
+        edge._poller._waiting.append((edge.send(document, instance, parameters()), instance))
+    edge._poller._poll()
     ((wanted,),) = asked
     assert wanted["key"] == "InvokedAfter"
     after = datetime.strptime(wanted["value"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
@@ -417,10 +448,11 @@ def test_commands_are_listed_from_shortly_before_the_oldest_awaited_one_by_ssm_s
 def test_a_look_that_is_refused_is_not_repeated_within_itself_since_the_frozen_wait_for_it(
     account, edge, document, agents
 ):
-    edge._waiting.add(edge.send(document, account.instance(), parameters()))
+    instance = account.instance()
+    edge._poller._waiting.append((edge.send(document, instance, parameters()), instance))
     agents.throttled["list_command_invocations"] = 2
     for looks in (1, 2):
         with pytest.raises(AwsError, match="ThrottlingException"):
-            edge._poll()
+            edge._poller._poll()
         assert agents.calls["list_command_invocations"] == looks
-    edge._poll()
+    edge._poller._poll()

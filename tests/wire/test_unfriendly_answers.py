@@ -161,8 +161,10 @@ def test_a_decrypted_policy_whose_answer_ends_within_a_character_is_not_quoted(e
     "body", [*BODIES, pytest.param(b'{"Status": "InProgress", "ResponseCode": -1}', id="an answer behind the list's")]
 )
 def test_a_command_whose_output_cannot_be_read_proves_nothing_and_says_why(edge, body):
+    ended = {"CommandId": COMMAND, "InstanceId": "i-0123456789abcdef0", "Status": "Success"}
+    edge.faults.on("ListCommandInvocations", answer(json.dumps({"CommandInvocations": [ended]})))
     edge.faults.on("GetCommandInvocation", answer(body))
-    outcome = edge.commands._read({"CommandId": COMMAND, "InstanceId": "i-0123456789abcdef0", "Status": "Success"})
+    outcome = edge.commands.wait(COMMAND, "i-0123456789abcdef0", time.monotonic() + 5)
     assert outcome.succeeded
     assert not outcome.complete
     assert "GetCommandInvocation" in str(outcome)
