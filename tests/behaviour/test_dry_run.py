@@ -15,7 +15,8 @@ def cloud():
     return FakeCloud(policies=dict(POLICIES))
 
 
-def test_a_dry_run_tells_of_each_volume_what_a_run_would_do_and_of_each_snapshot_what_becomes_of_it(cloud):
+def test_a_dry_run_reports_each_volume_and_each_snapshot(cloud):
+    """A dry run says what a run would do for each volume, and what would become of each snapshot."""
     volume, shared, old = half_past(cloud)
     pair = [cloud.volume(number, "D", instance="i-1") for number in (2, 3)]
     done = cloud.volume(4, "D")
@@ -52,7 +53,8 @@ def test_a_dry_run_tells_of_each_volume_what_a_run_would_do_and_of_each_snapshot
     assert cloud.writes() == []
 
 
-def test_a_dry_run_does_not_let_go_the_newest_completed_one_for_one_that_would_only_be_pending(cloud):
+def test_a_dry_run_keeps_the_newest_completed_snapshot(cloud):
+    """The snapshot that it would create would only be pending, and replaces no completed one."""
     volume = cloud.volume(1)
     old = cloud.snapshot(volume, "hour", HOUR)
     report, _ = observed(cloud, dry_run=True)
@@ -63,7 +65,8 @@ def test_a_dry_run_does_not_let_go_the_newest_completed_one_for_one_that_would_o
 
 
 @pytest.mark.parametrize("lenient", [False, True])
-def test_a_dry_run_foretells_each_hook_that_would_fail_and_deletes_nothing_where_it_costs_the_snapshot(cloud, lenient):
+def test_a_dry_run_predicts_each_failing_hook(cloud, lenient):
+    """Where the failure would cost the snapshot, nothing would be deleted."""
     cloud.policies["H"] = HOOKED.replace("}", ', "hook_on_failure": "continue"}') if lenient else HOOKED
     failing = [cloud.volume(number, "H", instance=f"i-{1 + number // 2}") for number in (0, 1, 2)]
     well = cloud.volume(3, "H", instance="i-9")

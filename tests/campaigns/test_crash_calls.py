@@ -62,7 +62,7 @@ def play(schedule, period, way, at):
 
 @pytest.mark.parametrize(("schedule", "period"), COMBINATIONS if NIGHTLY else COMBINATIONS[::3], indirect=["schedule"])
 @pytest.mark.parametrize("way", list(Way), ids=str)
-def test_a_run_that_dies_at_any_call_is_made_good_by_its_repetitions(schedule, period, way):
+def test_repetitions_complete_a_run_that_dies_at_any_call(schedule, period, way):
     calls, _ = undisturbed(schedule, period)
     for at in range(1, len(calls) + 2 if way is Way.EXIT else len(calls) + 1):
         victim = calls[at - 1] if at <= len(calls) else "the end"

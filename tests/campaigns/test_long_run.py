@@ -35,7 +35,8 @@ def unheard():
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_every_promise_is_held_on_every_step_of_two_years_and_memory_stays_flat():
+def test_every_promise_holds_on_every_step_of_two_years():
+    """Memory stays flat."""
     world = World(SEED, RATE)
     began = time.process_time()
     first = at_night(100, 11)
@@ -60,14 +61,15 @@ def test_every_promise_is_held_on_every_step_of_two_years_and_memory_stays_flat(
     assert min(counts[each] for each in ("created", "joined", "released", "deleted", "application-consistent")) > 1000
 
 
-def test_with_the_threads_that_it_has_in_lambda_the_same_promises_are_held():
+def test_every_promise_holds_with_the_threads_of_lambda():
     world = World(SEED, RATE)
     world.live(at_night(30, 2))
     assert world.faults.injected.total() > 20
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_without_faults_every_slot_is_served_at_once_by_one_freeze_and_exactly_n_remain():
+def test_every_slot_is_served_at_once_without_faults():
+    """One freeze serves it, and exactly N snapshots remain."""
     world = World(SEED, 0.0, changes=False)
     days = at_night(60, 4)
     world.live(days)

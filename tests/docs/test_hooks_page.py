@@ -125,7 +125,7 @@ def _order(name):
     return PAGE.index(f"\n| `{name}` |")
 
 
-def test_every_exit_code_that_the_run_knows_stands_in_the_contract():
+def test_every_exit_code_known_to_a_run_is_in_the_contract():
     codes = rows("exit code")
     assert codes == ["0", "1", *(str(code) for code in range(201, 207))]
     assert {str(AUTO_THAWED), str(NOT_FROZEN)} <= set(codes)

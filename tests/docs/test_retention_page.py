@@ -89,13 +89,15 @@ def test_the_documented_listing_is_what_the_code_decides(name):
 
 
 @pytest.mark.parametrize("name", LISTINGS)
-def test_a_documented_snapshot_that_the_run_leaves_alone_bears_only_other_periods(name):
+def test_an_untouched_documented_snapshot_has_only_other_periods(name):
+    """The run leaves it alone for that reason."""
     head, rows = rows_of(LISTINGS[name])
     alone = [row for row in rows if row["run does"] == "-"]
     assert all(head["period"] not in row["kept for"].split() for row in alone)
 
 
-def test_the_documented_day_shares_the_hour_s_snapshot_and_keeps_three():
+def test_the_documented_daily_run_shares_the_hourly_snapshot():
+    """It keeps three."""
     head, rows = rows_of(LISTINGS["retention"])
     plan, result = decided(head, rows)
     assert plan.outcome is Outcome.WOULD_SHARE
@@ -115,7 +117,7 @@ def faults(name, value):
     return [str(fault) for fault in outcome]
 
 
-def test_the_faults_in_the_policy_reference_are_the_ones_the_code_reports():
+def test_the_code_reports_the_faults_in_the_policy_reference():
     text = (DOCS / "policies.md").read_text(encoding="utf-8")
     (value,) = re.findall(r"This value\n\n```json\n(.*?)\n```", text, re.DOTALL)
     (listed,) = re.findall(r"<!-- example: faults -->\n```text\n(.*?)\n```", text, re.DOTALL)

@@ -85,7 +85,8 @@ def soon(seconds=5.0):
 # Documents
 
 
-def test_a_document_is_described_with_its_resolved_version_and_what_it_declares(document):
+def test_a_document_is_described_with_version_and_parameters(document):
+    """The version is resolved; the parameters are those it declares."""
     assert (document.name, document.version) == (NAME, "1")
     assert document.parameters >= {"command", "executionId", "volumeIds", "snapshotIds", "notAfter", "timeoutSeconds"}
 
@@ -112,14 +113,14 @@ def test_a_document_of_another_type_is_a_finding(account, edge):
         edge.describe_document("an-automation")
 
 
-def test_a_document_without_the_contract_s_parameters_is_a_finding(account, edge):
+def test_a_document_without_contract_parameters_is_a_finding(account, edge):
     account.document("plain", {"schemaVersion": "2.2", "parameters": {"command": {"type": "String"}}, "mainSteps": []})
     plan = FreezePlan(edge.describe_document("plain"), ("i-1",), ("vol-1",), "P", "hour", 60)
     with pytest.raises(HookError, match="document plain does not declare the parameter executionId"):
         check_parameters(plan)
 
 
-def test_throttled_checks_are_tried_again_by_botocore(account, edge, document, agents):
+def test_throttled_checks_are_retried_by_botocore(account, edge, document, agents):
     agents.throttled["describe_document"] = 2
     assert edge.describe_document(NAME) == document
     assert agents.calls["describe_document"] == 4
@@ -139,7 +140,8 @@ def test_instances_are_looked_up_in_pages_of_fifty(account, edge, agents):
     assert agents.calls["describe_instance_information"] == 3
 
 
-def test_one_unknown_instance_is_found_by_halves_and_does_not_hide_the_others(account, edge, agents):
+def test_an_unknown_instance_is_found_by_halving(account, edge, agents):
+    """It does not hide the others."""
     made = account.ec2.run_instances(ImageId=account._image, MinCount=60, MaxCount=60)["Instances"]
     ids = sorted(each["InstanceId"] for each in made)
     agents.unknown.add(ids[20])
@@ -182,7 +184,7 @@ def test_a_command_that_was_not_delivered_has_no_verdict(account, edge, document
     assert (outcome.status, outcome.succeeded, outcome.is_verdict) == ("Undeliverable", False, False)
 
 
-def test_where_the_list_has_no_plugins_the_whole_invocation_is_read(account, edge, document, agents):
+def test_the_whole_invocation_is_read_if_the_list_has_no_plugins(account, edge, document, agents):
     agents.with_plugins = False
     instance = account.instance()
     agents.scripts[instance] = lambda _: Reply(203, "auto-snapshots: held no\n", "late\n")
@@ -192,7 +194,7 @@ def test_where_the_list_has_no_plugins_the_whole_invocation_is_read(account, edg
     assert agents.calls["get_command_invocation"] == 1
 
 
-def test_a_command_that_takes_too_long_is_no_outcome_and_can_be_cancelled(account, edge, document, agents):
+def test_a_slow_command_has_no_outcome_and_can_be_cancelled(account, edge, document, agents):
     instance = account.instance()
     agents.scripts[instance] = lambda _: Reply(seconds=60)
     command = edge.send(document, instance, parameters())
@@ -210,9 +212,8 @@ def test_a_command_that_takes_too_long_is_no_outcome_and_can_be_cancelled(accoun
         (parameters(volumeIds="vol-1; rm"), "InvalidParameters"),
     ],
 )
-def test_what_the_document_does_not_allow_is_refused_before_any_agent_sees_it(
-    account, edge, document, agents, given, code
-):
+def test_a_value_the_document_forbids_is_refused_by_ssm(account, edge, document, agents, given, code):
+    """No agent sees it."""
     with pytest.raises(RequestRejectedError, match=code):
         edge.send(document, account.instance(), given)
     assert agents.sent == []
@@ -242,7 +243,7 @@ def test_throttling_without_end_is_an_error_and_not_an_outcome(account, edge, do
 
 
 @pytest.mark.parametrize("instances", [2, 20])
-def test_one_list_call_tells_of_all_instances(account, edge, document, agents, instances):
+def test_one_list_call_covers_all_instances(account, edge, document, agents, instances):
     agents.round_trip = 1.0
     made = account.ec2.run_instances(ImageId=account._image, MinCount=instances, MaxCount=instances)["Instances"]
     commands = {each["InstanceId"]: edge.send(document, each["InstanceId"], parameters()) for each in made}
@@ -334,7 +335,8 @@ def words(account):
     return {each["VolumeId"]: each["Tags"][key] for each in account.snapshots() if key in each["Tags"]}
 
 
-def test_a_hooked_policy_s_snapshots_are_application_consistent_and_the_journal_is_in_the_answer(rules, account):
+def test_a_hooked_policy_s_snapshots_are_application_consistent(rules, account):
+    """The journal is in the answer."""
     instance, volumes = hooked(account)
     report = invoke(rules)
     assert {line["volume_id"]: line["consistency"] for line in report["volumes"]} == dict.fromkeys(
@@ -363,7 +365,8 @@ def test_a_hooked_policy_s_snapshots_are_application_consistent_and_the_journal_
 
 
 @pytest.mark.parametrize(("value", "expected"), [(POLICY, "failed"), (LENIENT, "created")])
-def test_a_failing_pre_is_thawed_told_and_never_called_application(rules, account, value, expected):
+def test_a_failing_pre_is_thawed_and_reported(rules, account, value, expected):
+    """Its snapshot is never called application-consistent."""
     instance, volumes = hooked(account, value)
     rules.agents.scripts[instance] = lambda command: (
         Reply(201, error="auto-snapshots: thawed what was frozen\n") if command.stage == "pre-script" else Reply(205)
@@ -389,7 +392,8 @@ def test_an_instance_whose_agent_is_offline_is_sent_nothing(rules, account):
     assert set(words(account).values()) == {"crash"}
 
 
-def test_a_windows_instance_is_not_sent_a_document_for_linux_whose_steps_it_would_skip(rules, account):
+def test_a_windows_instance_is_not_sent_a_linux_document(rules, account):
+    """It would skip every step."""
     instance, _ = hooked(account, LENIENT)
     rules.agents.platforms[instance] = "Windows"
     report = invoke(rules)
@@ -427,9 +431,7 @@ def test_a_command_of_an_earlier_run_is_not_listed(rules, account, edge, documen
     assert [each["CommandId"] for each in answer["CommandInvocations"]] == [fresh]
 
 
-def test_commands_are_listed_from_shortly_before_the_oldest_awaited_one_by_ssm_s_own_clock(
-    rules, account, edge, document, agents
-):
+def test_commands_are_listed_from_just_before_the_oldest_awaited(rules, account, edge, document, agents):
     """A busy run has hundreds; a look lists those since then, fifty a page, and instances stay frozen meanwhile."""
     asked: list[Any] = []
     edge.polling.meta.events.register(
@@ -445,9 +447,8 @@ def test_commands_are_listed_from_shortly_before_the_oldest_awaited_one_by_ssm_s
     assert timedelta(seconds=1) <= agents.sent[0].requested - after <= timedelta(seconds=3)
 
 
-def test_a_look_that_is_refused_is_not_repeated_within_itself_since_the_frozen_wait_for_it(
-    account, edge, document, agents
-):
+def test_a_refused_poll_is_not_retried_at_once(account, edge, document, agents):
+    """Frozen instances wait for it."""
     instance = account.instance()
     edge._poller._waiting.append((edge.send(document, instance, parameters()), instance))
     agents.throttled["list_command_invocations"] = 2

@@ -29,7 +29,7 @@ def test_every_file_in_events_is_a_valid_event(path):
     assert isinstance(parse_event(json.loads(path.read_text()), NOW), RunRequest | HookCheckRequest)
 
 
-def test_events_has_one_file_per_period_and_one_for_each_special_use():
+def test_events_has_a_file_per_period_and_per_special_use():
     names = {path.stem for path in EVENTS.glob("*.json")}
     assert names >= {*Period, "dry-run", "forced", "one-volume", "check-hooks", "one-target"}
 
@@ -58,7 +58,7 @@ def test_everything_an_event_may_say_is_taken_over():
     )
 
 
-def test_a_check_of_hooks_may_be_narrowed_to_policies_and_volumes():
+def test_a_hook_check_may_be_limited_to_policies_and_volumes():
     event = {"check_hooks": True, "policies": ["A"], "volumes": ["vol-01234567"]}
     assert parse_event(event, NOW) == HookCheckRequest(("A",), ("vol-01234567",))
 

@@ -37,7 +37,7 @@ def test_what_a_policy_leaves_out_has_the_documented_default():
     )  # fmt: skip
 
 
-def test_a_byte_order_mark_is_tolerated_and_null_is_as_good_as_absent():
+def test_a_byte_order_mark_is_ignored_and_null_means_absent():
     policy = parse_policy(Parameter(NAME, '\ufeff{"hour": 1, "day": null}'))
     assert isinstance(policy, Policy)
     assert policy.retain_count(Period.DAY) is None
@@ -85,7 +85,7 @@ def test_a_byte_order_mark_is_tolerated_and_null_is_as_good_as_absent():
         ('{"hour": ' + "9" * 5000 + "}", "must be"),
     ],
 )  # fmt: skip
-def test_a_faulty_policy_names_parameter_field_value_and_what_is_allowed(text, expected):
+def test_a_fault_names_parameter_field_value_and_what_is_allowed(text, expected):
     found = faults(text)
     assert any(expected in fault for fault in found), found
     assert all(fault.startswith(NAME + ": ") for fault in found)
@@ -97,7 +97,7 @@ def test_all_faults_of_a_policy_come_at_once():
     assert len(found) == 4
 
 
-def test_a_parameter_that_could_not_be_read_is_the_fault_of_its_own_policy_only():
+def test_an_unreadable_parameter_is_the_fault_of_its_policy_only():
     policies = parse_policies(
         [Parameter("/p/A", error="could not be decrypted", secure=True), Parameter("/p/B", '{"day": 1}')]
     )

@@ -103,23 +103,24 @@ def test_retention(count, states, kept):
         ),
     ],
 )
-def test_every_snapshot_kept_or_let_go_is_told_why(count, states, expected):
+def test_every_snapshot_kept_or_released_has_a_reason(count, states, expected):
     assert [(verdict.keep, verdict.reason) for verdict in apply_retention(Period.HOUR, count, of(states))] == expected
 
 
-def test_a_failed_one_of_the_very_moment_of_the_newest_completed_one_stays():
+def test_a_failed_one_as_new_as_the_newest_completed_one_stays():
     completed, failed = of("ce")
     verdicts = apply_retention(Period.HOUR, 1, [completed, replace(failed, start_time=completed.start_time)])
     assert all(verdict.keep for verdict in verdicts)
 
 
-def test_the_snapshot_that_serves_the_slot_ranks_first_whatever_the_clocks_say():
+def test_the_slot_snapshot_ranks_first_whatever_the_clocks_say():
     one, two, three = of("ccc")
     verdicts = apply_retention(Period.HOUR, 2, [one, two, three], slot_snapshot_id=three.id)
     assert {v.snapshot.id for v in verdicts if v.keep} == {one.id, three.id}
 
 
-def test_a_failed_one_newer_than_every_completed_one_stays_even_if_the_slot_is_served():
+def test_a_failed_one_newer_than_every_completed_one_stays():
+    """It stays even if the slot is served."""
     failed, serving = of("ec")
     assert all(v.keep for v in apply_retention(Period.HOUR, 2, [failed, serving], slot_snapshot_id=serving.id))
 
@@ -149,7 +150,7 @@ def test_pruning_twice_is_pruning_once(count, letters):
 
 
 @given(st.integers(1, 6), states)
-def test_the_newest_completed_one_and_the_newest_n_good_ones_always_stay(count, letters):
+def test_the_newest_completed_and_the_newest_n_good_always_stay(count, letters):
     snapshots = of(letters)
     kept = {v.snapshot.id for v in apply_retention(Period.HOUR, count, snapshots) if v.keep}
     good = [s for s in snapshots if s.state.is_good]
@@ -159,7 +160,7 @@ def test_the_newest_completed_one_and_the_newest_n_good_ones_always_stay(count, 
 
 
 @given(counts, states)
-def test_only_completed_and_failed_snapshots_are_ever_let_go(count, letters):
+def test_only_completed_and_failed_snapshots_are_ever_released(count, letters):
     for verdict in apply_retention(Period.HOUR, count, of(letters)):
         assert verdict.keep or verdict.snapshot.state in (SnapshotState.COMPLETED, SnapshotState.ERROR)
 
@@ -178,6 +179,7 @@ def test_once_everything_is_completed_exactly_n_remain(count, letters):
         (("day", "fortnight"), "day", (Change.RELEASE, ("fortnight",))),
     ],
 )
-def test_a_period_that_lets_go_takes_its_word_and_the_last_word_takes_the_snapshot(periods, period, expected):
+def test_the_last_word_released_deletes_the_snapshot(periods, period, expected):
+    """Any other release only removes the period's word."""
     (snapshot,) = of("c", periods)
     assert change_for(snapshot, Period(period)) == expected

@@ -68,7 +68,8 @@ def prune(*snapshots, count=0):
     return plan_prune(Period.HOUR, count, snapshots, None)
 
 
-def test_what_is_let_go_is_planned_with_its_reason_and_what_is_kept_only_where_it_is_asked_for(world):
+def test_releases_are_planned_with_their_reason(world):
+    """What is kept is planned only on request."""
     seen = [world.stored(1, periods, hours)[1] for hours, periods in enumerate(["hour", "hour day week", "hour"])]
     planned = plan_prune(Period.HOUR, 1, seen, None)
     assert [(each.snapshot, each.change, each.reason, each.joining) for each in planned] == [
@@ -98,12 +99,14 @@ def test_a_join_is_planned_with_its_periods_and_its_reason(world):
     assert planned.joining == (Period.DAY, Period.WEEK)
 
 
-def test_a_snapshot_that_a_period_keeps_bears_its_word_among_the_others_in_order(world):
+def test_a_kept_snapshot_has_the_period_s_word_in_order(world):
+    """The word stands among those of the other periods."""
     seen = world.stored(1, "day fortnight", 1)[1]
     assert kept_for(seen, Period.HOUR) == replace(seen, periods=("hour", "day", "fortnight"))
 
 
-def test_the_last_keeper_s_word_takes_the_snapshot_and_another_s_stays_on_it(world):
+def test_the_last_period_s_release_deletes_the_snapshot(world):
+    """A snapshot that another period keeps stays, with that word."""
     (gone, gone_seen), (stays, stays_seen) = world.stored(1, "hour", 1), world.stored(2, "hour day week", 1)
     results = world.apply(*prune(gone_seen), *prune(stays_seen))
     assert results == [
@@ -143,7 +146,7 @@ def test_the_last_keeper_s_word_takes_the_snapshot_and_another_s_stays_on_it(wor
         ),
     ],
 )
-def test_a_deletion_that_does_not_happen_says_why_and_leaves_the_snapshot(world, meanwhile, outcome, note):
+def test_a_deletion_not_done_says_why_and_leaves_the_snapshot(world, meanwhile, outcome, note):
     stored, seen = world.stored(1, "hour", 1)
     meanwhile(stored)
     reason = f"the policy keeps no hourly snapshots{note}"
@@ -152,7 +155,7 @@ def test_a_deletion_that_does_not_happen_says_why_and_leaves_the_snapshot(world,
 
 
 @pytest.mark.parametrize("gone_at", ["recheck", "DeleteSnapshot"])
-def test_one_already_gone_is_told_so_whenever_that_shows(world, gone_at):
+def test_a_snapshot_already_gone_is_reported_as_gone(world, gone_at):
     stored, seen = world.stored(1, "hour", 1)
 
     def vanish(called, target):
@@ -175,9 +178,8 @@ def test_one_already_gone_is_told_so_whenever_that_shows(world, gone_at):
     ],
     ids=["EC2's", "our own"],
 )
-def test_a_fault_at_the_look_or_at_the_deletion_is_that_change_s_failure_in_words(
-    world, caplog, operation, at, error, note
-):
+def test_a_fault_in_recheck_or_deletion_fails_that_change(world, caplog, operation, at, error, note):
+    """The reason is in words."""
     stored, seen = world.stored(1, "hour", 1)
     world.when(operation, error)
     reason = f"the policy keeps no hourly snapshots{note}"
@@ -188,7 +190,8 @@ def test_a_fault_at_the_look_or_at_the_deletion_is_that_change_s_failure_in_word
 
 @pytest.mark.parametrize(("left", "outcome"), [(45, ChangeOutcome.DONE), (44, ChangeOutcome.DEFERRED)])
 @pytest.mark.parametrize("lost_at", ["before the look", "at the look"])
-def test_nothing_is_looked_at_or_deleted_with_less_time_than_its_retries_need(world, left, outcome, lost_at):
+def test_nothing_is_deleted_without_time_for_retries(world, left, outcome, lost_at):
+    """Nothing is rechecked either."""
     stored, seen = world.stored(1, "hour", 1)
 
     def lose(called, target):
@@ -217,7 +220,7 @@ def test_nothing_is_looked_at_or_deleted_with_less_time_than_its_retries_need(wo
         pytest.param("day week", None, id="none is missing, though the hour has let go"),
     ],
 )
-def test_a_join_adds_the_words_that_are_missing_at_the_last_look(world, now, written):
+def test_a_join_adds_the_words_that_are_missing_at_the_recheck(world, now, written):
     stored, seen = world.stored(1, "hour", 0)
     stored.tags["AUTO-SNAPSHOT-PERIOD"] = now
     assert world.apply(plan_join(seen, (Period.DAY, Period.WEEK), "why")) == [
@@ -236,7 +239,8 @@ def test_a_join_of_one_that_failed_meanwhile_is_left_and_says_so(world):
     assert world.cloud.calls("CreateTags") == 0
 
 
-def test_a_volume_whose_join_did_not_succeed_loses_nothing_in_this_batch_or_a_later_one_and_others_do(world):
+def test_a_volume_whose_join_failed_loses_nothing(world):
+    """This holds for this batch and later ones; other volumes are pruned."""
     _, joined = world.stored(1, "hour", 0)
     _, old = world.stored(1, "hour", 1)
     older, older_seen = world.stored(1, "hour", 2)
@@ -252,7 +256,7 @@ def test_a_volume_whose_join_did_not_succeed_loses_nothing_in_this_batch_or_a_la
     assert {old.id, older.id} <= set(world.cloud.snapshots)
 
 
-def test_a_volume_whose_deletion_failed_is_no_volume_whose_join_failed(world):
+def test_a_failed_deletion_is_no_failed_join(world):
     stuck, stuck_seen = world.stored(1, "hour", 2, protected="in use by ami-1")
     gone, gone_seen = world.stored(1, "hour", 3)
     changer = Changer(world.cloud, Period.HOUR, world.deadline)
@@ -266,7 +270,7 @@ def unrequested_snapshot(world, number=1, policy=None):
     return world.stored(number, "hour", 0, policy=policy)
 
 
-def test_a_stray_is_deleted_at_once_where_it_is_visible(world):
+def test_a_visible_unrequested_snapshot_is_deleted_at_once(world):
     stored, seen = unrequested_snapshot(world)
     assert world.delete_unrequested(seen) == [
         ChangeResult(stored.id, "vol-1", Change.DELETE, ChangeOutcome.DONE, "nobody asked for it")
@@ -275,7 +279,7 @@ def test_a_stray_is_deleted_at_once_where_it_is_visible(world):
     assert world.waits == [0.0]
 
 
-def test_a_stray_of_a_selected_volume_stays_as_that_volume_s(world):
+def test_an_unrequested_snapshot_of_a_selected_volume_stays(world):
     stored, seen = unrequested_snapshot(world, policy="P")
     reason = "nobody asked for it; its volume is selected, so it stays as that volume's"
     assert world.delete_unrequested(seen) == [
@@ -284,7 +288,8 @@ def test_a_stray_of_a_selected_volume_stays_as_that_volume_s(world):
     assert stored.id in world.cloud.snapshots
 
 
-def test_a_stray_that_is_not_visible_yet_is_looked_at_again_and_only_that_one(world):
+def test_an_unrequested_snapshot_not_visible_yet_is_retried(world):
+    """No other change is."""
     (seen_at_once, first), (hidden, second) = unrequested_snapshot(world), unrequested_snapshot(world, 2)
     del world.cloud.snapshots[hidden.id]
     asked = []
@@ -303,7 +308,7 @@ def test_a_stray_that_is_not_visible_yet_is_looked_at_again_and_only_that_one(wo
     assert world.waits == [0.0, 3.0, 10.0]
 
 
-def test_a_stray_that_stays_out_of_sight_is_taken_for_gone(world):
+def test_an_unrequested_snapshot_never_visible_counts_as_gone(world):
     _, seen = unrequested_snapshot(world)
     world.cloud.snapshots.clear()
     (result,) = world.delete_unrequested(seen)
@@ -311,14 +316,14 @@ def test_a_stray_that_stays_out_of_sight_is_taken_for_gone(world):
     assert world.waits == [0.0, 3.0, 10.0]
 
 
-def test_strays_are_looked_at_two_hundred_a_call(world):
+def test_unrequested_snapshots_are_rechecked_200_a_call(world):
     seen = [unrequested_snapshot(world, number)[1] for number in range(400)]
     results = world.delete_unrequested(*seen)
     assert [each.outcome for each in results] == [ChangeOutcome.DONE] * 400
     assert world.cloud.journal.count(LOOK) == 2
 
 
-def test_a_stray_that_vanishes_before_its_deletion_is_gone(world):
+def test_an_unrequested_snapshot_that_vanishes_is_gone(world):
     stored, seen = unrequested_snapshot(world)
 
     def vanish(called, target):
@@ -342,7 +347,7 @@ def test_a_stray_that_vanishes_before_its_deletion_is_gone(world):
     ],
     ids=["EC2's", "our own"],
 )
-def test_a_fault_at_a_stray_is_its_failure_in_words(world, caplog, operation, at, error, note):
+def test_a_fault_at_an_unrequested_snapshot_is_its_failure(world, caplog, operation, at, error, note):
     stored, seen = unrequested_snapshot(world)
     world.when(operation, error)
     assert world.delete_unrequested(seen) == [
@@ -353,7 +358,8 @@ def test_a_fault_at_a_stray_is_its_failure_in_words(world, caplog, operation, at
 
 
 @pytest.mark.parametrize(("left", "outcome"), [(45, ChangeOutcome.DONE), (44, ChangeOutcome.FAILED)])
-def test_a_stray_for_which_time_is_too_short_is_a_failure_since_another_run_would_not_know_of_it(world, left, outcome):
+def test_an_unrequested_snapshot_without_time_is_a_failure(world, left, outcome):
+    """Another run would not know of it."""
     _, seen = unrequested_snapshot(world)
     world.left = left
     (result,) = world.delete_unrequested(seen)

@@ -46,7 +46,8 @@ def ids(results):
     return [each.snapshot_id for each in results]
 
 
-def test_enough_changes_for_a_look_are_applied_while_others_are_still_to_come():
+def test_enough_changes_for_a_recheck_are_applied_at_once():
+    """Others are still to come."""
     changer = Changer()
     with ChangeStream(changer.apply) as stream:
         stream.add(changes(BATCH_WORTH_CHECKING))
@@ -57,7 +58,8 @@ def test_enough_changes_for_a_look_are_applied_while_others_are_still_to_come():
     assert len(changer.batches) == 2
 
 
-def test_fewer_wait_for_more_or_for_the_end_since_each_look_is_a_call():
+def test_fewer_changes_wait_for_more_or_for_the_end():
+    """Each recheck is a call."""
     changer = Changer()
     with ChangeStream(changer.apply) as stream:
         for number in range(BATCH_WORTH_CHECKING - 1):
@@ -97,7 +99,7 @@ def test_what_is_flushed_waits_neither_for_more_nor_for_the_end():
         assert ids(stream.finish()) == ["snap-1000", "snap-1001"]
 
 
-def test_no_batch_is_larger_than_one_look_can_read():
+def test_no_batch_is_larger_than_one_recheck_can_read():
     changer = Changer()
     with ChangeStream(changer.apply) as stream:
         stream.add(changes(2 * BATCH + 1))

@@ -68,7 +68,7 @@ def is_policy(content):
         None,
         "hour",
     ],
-    ids=repr,
+    ids=lambda content: f"{content!r:.60}",
 )
 def test_an_editor_accepts_what_the_function_accepts(content):
     assert ONE.is_valid(content) == ALL.is_valid({"P": content}) == is_policy(content)
@@ -89,7 +89,8 @@ def test_of_any_object_editor_and_function_think_the_same(content):
         assert ONE.is_valid(content) == is_policy(content)
 
 
-def test_a_schema_may_be_named_in_a_file_but_not_in_a_policy_of_several():
+def test_a_schema_may_be_named_only_at_the_top_of_a_file():
+    """A policy in a file of several may not name one."""
     assert ONE.is_valid({"$schema": "policy.schema.json", "hour": 1})
     assert ALL.is_valid({"$schema": "policies.schema.json", "P": {"hour": 1}})
     assert not ALL.is_valid({"P": {"$schema": "policy.schema.json", "hour": 1}})
