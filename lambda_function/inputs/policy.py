@@ -15,7 +15,7 @@ from pydantic_core import SchemaValidator, ValidationError
 
 from lambda_function.errors import json_type, quoted
 from lambda_function.inputs.validation import closed_object, read_json
-from lambda_function.model.period import Period
+from lambda_function.model.period import Period, RetentionRule
 
 _ALLOWED = {
     **{period.value: "an integer, 0 or more, or leave it out" for period in Period},
@@ -46,10 +46,10 @@ class Policy:
     hook_timeout_seconds: int = 60
     hook_on_failure: Literal["skip", "continue"] = "skip"
 
-    def retain_count(self, period: Period) -> int | None:
-        """N for this period; None where the policy does not mention it."""
+    def rule(self, period: Period) -> RetentionRule | None:
+        """The rule for this period; None where the policy does not manage it."""
         value: int | None = getattr(self, period.value)
-        return value
+        return None if value is None else RetentionRule(period, value)
 
 
 FIELDS = tuple(each.name for each in fields(Policy))
@@ -155,7 +155,7 @@ def parse_content(content: object, parameter: Parameter) -> Policy | tuple[Fault
         policy = Policy(**_SCHEMA.validate_python(content, strict=True))
     except ValidationError as error:
         return tuple(dict.fromkeys(_fault(detail, parameter) for detail in error.errors(include_url=False)))
-    if all(policy.retain_count(period) is None for period in Period):
+    if all(policy.rule(period) is None for period in Period):
         wanted = "names no period: give at least one of " + ", ".join(Period)
         return (Fault(parameter.name, None, None, wanted),)
     return policy

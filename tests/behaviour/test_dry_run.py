@@ -25,7 +25,7 @@ def test_a_dry_run_reports_each_volume_and_each_snapshot(cloud):
     report, heard = observed(cloud, "day", dry_run=True)
     sharing = f"{shared.id} was taken for the hour at 2026-03-02 00:25"
     due = "none started in this day yet"
-    together = f"{due}; in one instant with the others of i-1"
+    together = f"{due}; one instant with the others of i-1"
     assert report.volumes == (
         VolumeResult(volume.id, "D", Outcome.WOULD_SHARE, sharing, shared.id),
         *(VolumeResult(each.id, "D", Outcome.WOULD_CREATE, together, consistency=Consistency.CRASH) for each in pair),
@@ -43,13 +43,14 @@ def test_a_dry_run_reports_each_volume_and_each_snapshot(cloud):
         ChangeResult(snapshot_id, volume_id, change, ChangeOutcome.PLANNED, reason)
         for snapshot_id, volume_id, change, reason in [
             (shared.id, volume.id, Change.KEEP, kept),
+            (shared.id, volume.id, Change.JOIN, sharing),
             (old.id, volume.id, Change.DELETE, "2nd newest daily snapshot; the policy keeps 1"),
             *(("(new)", each.id, Change.KEEP, kept) for each in pair),
             (serving.id, done.id, Change.KEEP, kept),
             ("(new)", "vol-00000005", Change.KEEP, kept),
         ]
     )
-    assert {entry[0] for entry in heard} == {"stage", "volume", "change"}
+    assert {entry[0] for entry in heard} == {"stage", "volume", "change", "advance"}
     assert cloud.writes() == []
 
 
@@ -80,7 +81,7 @@ def test_a_dry_run_predicts_each_failing_hook(cloud, lenient):
         assert [result.outcome for result in report.volumes] == [Outcome.WOULD_CREATE] * 4
         return
     assert report.volumes[:3] == tuple(
-        VolumeResult(volume.id, "H", Outcome.FAILED, f"its hook would fail: {problems[volume.instance_ids[0]]}")
+        VolumeResult(volume.id, "H", Outcome.FAILED, f"hook failed: {problems[volume.instance_ids[0]]}")
         for volume in failing
     )
     assert (report.volumes[3].volume_id, report.volumes[3].outcome) == (well.id, Outcome.WOULD_CREATE)

@@ -743,7 +743,7 @@ def test_a_dry_run_predicts_a_snapshot_that_a_hook_will_cost(cloud, on_failure):
     (result,) = report.volumes
     if on_failure == "skip":
         assert result.outcome is Outcome.FAILED
-        assert "its hook would fail" in report.failures[0]
+        assert "hook failed: document nosuch" in report.failures[0]
     else:
         assert result.outcome is Outcome.WOULD_CREATE
     assert cloud.writes() == []

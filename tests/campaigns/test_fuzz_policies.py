@@ -93,7 +93,7 @@ def test_any_text_is_a_policy_or_has_clear_faults(text, secure):
     """Each fault names the parameter and what is allowed."""
     outcome = parse_policy(Parameter(NAME, text, secure=secure))
     if isinstance(outcome, Policy):
-        assert any(outcome.retain_count(period) is not None for period in Period)
+        assert any(outcome.rule(period) is not None for period in Period)
         return
     assert outcome
     for fault in map(str, outcome):
@@ -162,7 +162,8 @@ def test_a_faulty_policy_fails_the_run_and_costs_no_snapshot(stage, text, period
         assert NAME in failure
         assert cloud.ssm.sent == []
         return
-    count = outcome.retain_count(Period(period))
+    rule = outcome.rule(Period(period))
+    count = rule.retain_count if rule is not None else None
     if count is None:
         assert held(cloud, one, other) == before
     elif count == 0:

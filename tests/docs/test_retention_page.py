@@ -11,13 +11,12 @@ import pytest
 
 from lambda_function.inputs.policy import Parameter, parse_policies, parse_policy
 from lambda_function.model.ec2 import Snapshot, SnapshotState, Volume
-from lambda_function.model.period import Period
+from lambda_function.model.period import Period, RetentionRule
 from lambda_function.model.request import RunRequest
 from lambda_function.model.result import Change, Outcome
 from lambda_function.model.tags import TagKeys, parse_periods
 from lambda_function.plan.due import plan_run
-from lambda_function.plan.retention import apply_retention
-from lambda_function.run.prune import kept_for, plan_prune
+from lambda_function.plan.retention import apply_retention, kept_for, plan_prune
 
 DOCS = Path(__file__).parents[2] / "docs"
 KEYS = TagKeys("AUTO-SNAPSHOT")
@@ -60,7 +59,7 @@ def decided(head, rows):
     request = RunRequest(period, moment(head["time"]))
     volume = Volume("vol-1", "in-use", {KEYS.selection: head["policy"]}, ("i-1",))
     (plan,) = plan_run(request, policies, [volume], [snapshot_of(row) for row in rows], KEYS).volumes
-    assert plan.retain_count is not None
+    assert plan.rule is not None
     known = {snapshot.id: snapshot for snapshot in plan.snapshots}
     result = {}
     slot_snapshot = plan.slot_snapshot
@@ -69,7 +68,7 @@ def decided(head, rows):
     if slot_snapshot is not None:
         known[slot_snapshot.id] = kept_for(slot_snapshot, period)
     slot_snapshot_id = slot_snapshot.id if slot_snapshot else None
-    for planned in plan_prune(period, plan.retain_count, list(known.values()), slot_snapshot_id, with_kept=True):
+    for planned in plan_prune(plan.rule, list(known.values()), slot_snapshot_id, with_kept=True):
         result[planned.snapshot.id] = (planned.change.value, planned.reason)
     if plan.outcome is Outcome.WOULD_SHARE and slot_snapshot_id:
         result[slot_snapshot_id] = (Change.JOIN.value, result[slot_snapshot_id][1])
@@ -102,11 +101,11 @@ def test_the_documented_daily_run_shares_the_hourly_snapshot():
     plan, result = decided(head, rows)
     assert plan.outcome is Outcome.WOULD_SHARE
     kept = [name for name, (change, _) in result.items() if change in ("keep", "join")]
-    assert len(kept) == plan.retain_count == 3
+    assert len(kept) == plan.rule.retain_count == 3
     bearing = [kept_for(plan.slot_snapshot, Period.DAY), *plan.snapshots]
     assert [
         verdict.snapshot.id
-        for verdict in apply_retention(Period.DAY, 3, bearing, plan.slot_snapshot.id)
+        for verdict in apply_retention(RetentionRule(Period.DAY, 3), bearing, plan.slot_snapshot.id)
         if verdict.keep
     ] == kept
 

@@ -14,13 +14,15 @@ from moto.backends import get_backend
 
 from lambda_function import handler
 from lambda_function.accounts.targets import Targets
-from lambda_function.app import run_event
+from lambda_function.app import App
 from lambda_function.aws.command_poller import POLL_SECONDS
 from lambda_function.aws.run_command import RunCommand
 from lambda_function.deadline import Deadline
 from lambda_function.errors import AwsError, HookError, RequestRejectedError, RunFailedError
 from lambda_function.hooks.command import FreezePlan, check_parameters
-from lambda_function.model.result import RunReport
+from lambda_function.inputs.settings import Settings
+from lambda_function.model.period import Period
+from lambda_function.model.request import RunRequest
 from lambda_function.output.summary import failure_message, whole_report
 from lambda_function.ports import Silent
 from tests.support.endpoint import ACCOUNT, REGION, Account, Rules, ec2_backend, endpoint
@@ -308,16 +310,15 @@ def test_commands_beyond_one_page_are_found(account, edge, document, agents):
 def invoke(rules):
     """The hourly run over the handler's own clients; its whole report, or the error the handler would raise."""
     rules.agents.calls.clear()
-    report = run_event(
-        {"period": "hour"},
-        environ={},
-        clients=handler.clients,
-        targets=Targets(lambda target, own: own),
+    app = App.build(
+        Settings.from_env({}),
+        handler.clients(),
+        Targets(lambda target, own: own),
         clock=handler.utc_now,
         time_left=lambda: 900.0,
         observer=Silent(),
     )
-    assert isinstance(report, RunReport)
+    report = app.run(RunRequest(Period.HOUR, handler.utc_now()))
     if report.failures:
         raise RunFailedError(failure_message(report))
     return whole_report(report)

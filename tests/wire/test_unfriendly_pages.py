@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lambda_function.errors import AwsError
-from lambda_function.model.period import Period
+from lambda_function.model.period import Period, RetentionRule
 from lambda_function.plan.retention import apply_retention
 from tests.support.faults import answer, error, lost_answer, reset, throttled, through, truncated_answer
 from tests.unit.plan.test_retention import counts, of, states
@@ -128,6 +128,14 @@ def test_an_incomplete_listing_makes_no_kept_snapshot_go(count, letters, data):
     """Whatever it lacks, retention releases nothing that the whole listing keeps."""
     everything = of(letters)
     listed = [each for each in everything if data.draw(st.booleans())]
-    kept = {verdict.snapshot.id for verdict in apply_retention(Period.HOUR, count, everything) if verdict.keep}
-    let_go = {verdict.snapshot.id for verdict in apply_retention(Period.HOUR, count, listed) if not verdict.keep}
+    kept = {
+        verdict.snapshot.id
+        for verdict in apply_retention(RetentionRule(Period.HOUR, count), everything)
+        if verdict.keep
+    }
+    let_go = {
+        verdict.snapshot.id
+        for verdict in apply_retention(RetentionRule(Period.HOUR, count), listed)
+        if not verdict.keep
+    }
     assert not kept & let_go

@@ -19,8 +19,7 @@ from lambda_function.model.request import RunRequest
 from lambda_function.model.result import Change, Outcome
 from lambda_function.model.tags import TagKeys
 from lambda_function.plan.due import VolumePlan, plan_run
-from lambda_function.plan.retention import change_for
-from lambda_function.run.prune import plan_prune
+from lambda_function.plan.retention import change_for, plan_prune
 
 
 class Standing(StrEnum):
@@ -184,12 +183,10 @@ def _deletions(
     for period in Period:
         plan = plan_run(RunRequest(period, now), policies, volumes, held.values(), keys)
         for each in plan.volumes:
-            if each.retain_count is None:
+            if each.rule is None:
                 continue
-            slot_snapshot = (
-                each.slot_snapshot.id if each.slot_snapshot and each.outcome is Outcome.ALREADY_DONE else None
-            )
-            for planned in plan_prune(period, each.retain_count, each.snapshots, slot_snapshot):
+            done = each.slot_snapshot if each.outcome is Outcome.ALREADY_DONE else None
+            for planned in plan_prune(each.rule, each.snapshots, done.id if done else None):
                 snapshot = planned.snapshot
                 if planned.change is Change.DELETE:
                     gone[snapshot.id] = Deletion(held.pop(snapshot.id), period, planned.reason)

@@ -25,7 +25,8 @@ def test_the_seed_s_example_is_a_policy_once_it_is_json():
         )
     )
     assert isinstance(policy, Policy)
-    assert [policy.retain_count(period) for period in Period] == [2, 5, 52, 0, None]
+    counts = [rule and rule.retain_count for rule in map(policy.rule, Period)]
+    assert counts == [2, 5, 52, 0, None]
     assert policy.only_attached_vols
     assert policy.hook_document is None
 
@@ -40,7 +41,7 @@ def test_what_a_policy_leaves_out_has_the_documented_default():
 def test_a_byte_order_mark_is_ignored_and_null_means_absent():
     policy = parse_policy(Parameter(NAME, '\ufeff{"hour": 1, "day": null}'))
     assert isinstance(policy, Policy)
-    assert policy.retain_count(Period.DAY) is None
+    assert policy.rule(Period.DAY) is None
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from lambda_function.inputs.policy import Parameter, parse_policies
 from lambda_function.model.ec2 import Snapshot, SnapshotState, Volume
-from lambda_function.model.period import Period
+from lambda_function.model.period import Period, RetentionRule
 from lambda_function.model.request import RunRequest
 from lambda_function.model.result import Outcome
 from lambda_function.model.tags import TagKeys
@@ -154,7 +154,7 @@ def test_volumes_are_selected_by_tag_state_and_attachment(volume, outcome, reaso
 
 @pytest.mark.parametrize("name", ["ALLL", "BROKEN", "ATTACHED"])
 def test_what_is_outside_unknown_or_faulty_is_never_pruned(name):
-    assert plan_one(volume(name), snapshot("day", 5)).retain_count is None
+    assert plan_one(volume(name), snapshot("day", 5)).rule is None
 
 
 def test_a_misspelt_key_selects_nothing_and_is_named():
@@ -306,7 +306,7 @@ def test_the_reason_names_force_or_an_earlier_delivery():
 def test_a_decision_names_its_policy_and_what_decided_it():
     listed = [snapshot("hour", 30, number=1), snapshot("day", 10, number=2), snapshot("hour day", 2000, number=3)]
     plan = plan_one(volume(), *listed)
-    assert (plan.policy_name, plan.policy, plan.retain_count) == ("ALL", POLICIES.valid["ALL"], 5)
+    assert (plan.policy_name, plan.policy, plan.rule) == ("ALL", POLICIES.valid["ALL"], RetentionRule(Period.DAY, 5))
     assert (plan.slot_snapshot, plan.snapshots, plan.joining) == (listed[1], tuple(listed[1:]), ())
     for outside in (volume("ATTACHED"), volume("ATTACHED", "creating")):
         assert plan_one(outside).policy == POLICIES.valid["ATTACHED"]

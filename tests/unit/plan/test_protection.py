@@ -53,7 +53,7 @@ def snapshot(started, periods="hour", state="completed", *, number=1, of="vol-1"
     return Snapshot(f"snap-{number}", of, moment, SnapshotState(state), words, policy, consistency)
 
 
-def apply_retention(volumes, snapshots=(), now=NOW, **options):
+def judge(volumes, snapshots=(), now=NOW, **options):
     return judge_volumes(now, PARSED, volumes, snapshots, KEYS, **options)
 
 
@@ -113,7 +113,7 @@ def row(number, text, periods, state="completed"):
     ("policy", "rows", "expected"), [each[1:] for each in STANDINGS], ids=[e[0] for e in STANDINGS]
 )
 def test_how_a_volume_stands(policy, rows, expected):
-    report = apply_retention([volume(policy)], [row(number, *each) for number, each in enumerate(rows)])
+    report = judge([volume(policy)], [row(number, *each) for number, each in enumerate(rows)])
     (only,) = report.volumes
     assert only.status == expected
     assert report.is_well == (expected not in ("overdue", "unprotected"))
@@ -140,14 +140,14 @@ def test_how_a_volume_stands(policy, rows, expected):
     ],
 )
 def test_how_a_volume_without_snapshots_stands_when(which, expected, reason):
-    (only,) = apply_retention([which]).volumes
+    (only,) = judge([which]).volumes
     assert (only.status, reason in only.reason) == (expected, True), only.reason
 
 
 def test_a_detached_volume_still_shows_its_snapshots():
     """Its policy excludes detached volumes."""
     old = snapshot(timedelta(days=90), "day")
-    (only,) = apply_retention([volume("ATTACHED", attached=False)], [old]).volumes
+    (only,) = judge([volume("ATTACHED", attached=False)], [old]).volumes
     assert only.status == "outside policy"
     assert only.periods[0].newest == old
 
@@ -168,16 +168,16 @@ def test_a_period_is_overdue_from_the_end_of_its_grace(period):
 def test_the_newest_failed_snapshot_is_named():
     """It is named until a good one follows."""
     failed, good = snapshot(minutes(2), state="error", number=2), snapshot(minutes(60), number=1)
-    (only,) = apply_retention([volume()], [failed, good]).volumes
+    (only,) = judge([volume()], [failed, good]).volumes
     assert only.warnings == ("snap-2 of 2026-03-04 10:00 failed",)
     later = snapshot(minutes(1), number=3)
-    assert apply_retention([volume()], [failed, good, later]).volumes[0].warnings == ()
+    assert judge([volume()], [failed, good, later]).volumes[0].warnings == ()
 
 
 def test_a_snapshot_pending_for_over_a_day_is_named():
     """Its start time is given."""
     slow = snapshot(timedelta(hours=25), "hour day", "pending")
-    (only,) = apply_retention([volume("DAILY")], [slow]).volumes
+    (only,) = judge([volume("DAILY")], [slow]).volumes
     assert only.status == "protected"
     assert only.warnings == ("snap-1 is pending since 2026-03-03 09:02",)
 
@@ -193,7 +193,7 @@ def test_a_snapshot_pending_for_over_a_day_is_named():
     ],
 )
 def test_a_crash_consistent_snapshot_under_a_hook_is_a_warning(policy, consistency, age, warned):
-    report = apply_retention([volume(policy)], [snapshot(minutes(age), consistency=consistency)])
+    report = judge([volume(policy)], [snapshot(minutes(age), consistency=consistency)])
     (only,) = report.volumes
     assert only.consistency == consistency
     assert report.is_well
@@ -204,22 +204,22 @@ def test_a_crash_consistent_snapshot_under_a_hook_is_a_warning(policy, consisten
 def test_orphaned_snapshots_are_counted():
     """Their volumes are gone, untagged or misspelt."""
     left = [snapshot(minutes(60), of=each, number=n) for n, each in enumerate(["vol-1", "vol-2", "vol-3", "vol-3"])]
-    report = apply_retention([volume(), volume(key="auto-snapshot", number=2)], left)
+    report = judge([volume(), volume(key="auto-snapshot", number=2)], left)
     assert report.orphaned_snapshots == 3
 
 
 def test_only_the_requested_policies_and_volumes_are_judged():
     """Typos are reported."""
     fleet = [volume(number=1), volume("DAILY", number=2), volume("NOPE", number=3), volume(number=4)]
-    report = apply_retention(fleet, only_policies=("HOURLY",), only_volumes=("vol-1", "vol-3", "vol-9"))
+    report = judge(fleet, only_policies=("HOURLY",), only_volumes=("vol-1", "vol-3", "vol-9"))
     assert [each.volume_id for each in report.volumes] == ["vol-1", "vol-3"]
     assert report.faults == ("vol-9: asked for, but not found",)
     assert not report.is_well
 
 
 def test_faults_of_policies_alone_need_attention():
-    assert not apply_retention([], faults=["policy FAULTY: ..."]).is_well
-    assert apply_retention([]).is_well
+    assert not judge([], faults=["policy FAULTY: ..."]).is_well
+    assert judge([]).is_well
 
 
 VOLUMES = st.builds(
@@ -250,12 +250,12 @@ FLEETS = st.lists(VOLUMES, max_size=9, unique_by=lambda each: each.id)
 @given(FLEETS, SNAPSHOTS, st.randoms(use_true_random=False))
 def test_the_order_in_which_ec2_lists_does_not_matter(fleet, snapshots, chance):
     shuffled_fleet, shuffled = chance.sample(fleet, len(fleet)), chance.sample(snapshots, len(snapshots))
-    assert apply_retention(shuffled_fleet, shuffled) == apply_retention(fleet, snapshots)
+    assert judge(shuffled_fleet, shuffled) == judge(fleet, snapshots)
 
 
 @given(FLEETS, SNAPSHOTS)
 def test_every_volume_is_counted_once_and_every_problem_says_why(fleet, snapshots):
-    report = apply_retention(fleet, snapshots)
+    report = judge(fleet, snapshots)
     assert [each.volume_id for each in report.volumes] == sorted(each.id for each in fleet)
     assert sum(report.count(status) for status in Status) == len(fleet) == summary(report)["volumes"]
     assert all(each.reason for each in report.volumes if each.status.is_problem)
@@ -263,7 +263,7 @@ def test_every_volume_is_counted_once_and_every_problem_says_why(fleet, snapshot
 
 @given(FLEETS, SNAPSHOTS, st.integers(0, 60 * 24 * 800).map(minutes))
 def test_time_alone_never_makes_a_problem_go_away(fleet, snapshots, later):
-    before, after = apply_retention(fleet, snapshots), apply_retention(fleet, snapshots, NOW + later)
+    before, after = judge(fleet, snapshots), judge(fleet, snapshots, NOW + later)
     for old, new in zip(before.volumes, after.volumes, strict=True):
         assert not old.status.is_problem or new.status.is_problem
 
@@ -272,7 +272,7 @@ def test_time_alone_never_makes_a_problem_go_away(fleet, snapshots, later):
 def test_a_good_snapshot_for_all_periods_ends_every_overdue(fleet, snapshots):
     """The snapshot was started now."""
     fresh = [snapshot(NOW, " ".join(Period), number=10**7 + n, of=each.id) for n, each in enumerate(fleet)]
-    report = apply_retention(fleet, [*snapshots, *fresh])
+    report = judge(fleet, [*snapshots, *fresh])
     assert report.count(Status.OVERDUE) == 0
     for each in report.volumes:
         assert each.status is not Status.UNPROTECTED or each.policy in (None, "NOPE", "FAULTY")
@@ -302,7 +302,7 @@ def test_ten_thousand_volumes_are_judged_volume_by_volume():
         snapshot(minutes(60 * k), "hour day", number=10 * n + k, of=f"vol-{n}") for n in range(10_000) for k in range(4)
     ]
     random.Random(4).shuffle(held)
-    report = apply_retention(fleet, held)
+    report = judge(fleet, held)
     assert report.count(Status.PROTECTED) == 10_000
 
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from lambda_function.deadline import Deadline
 from lambda_function.errors import AwsError
 from lambda_function.model.ec2 import SnapshotState, UnrequestedSnapshot
-from lambda_function.model.period import Period
+from lambda_function.model.period import Period, RetentionRule
+from lambda_function.model.request import RunRequest
 from lambda_function.model.result import Change, ChangeOutcome, ChangeResult
-from lambda_function.run.prune import Changer, delete_unrequested, kept_for, plan_join, plan_prune
+from lambda_function.plan.retention import kept_for, plan_join, plan_prune
+from lambda_function.run.prune import Changer
+from lambda_function.run.unrequested import delete_unrequested
 from tests.support.cloud import FakeCloud
 
 HOUR = timedelta(hours=1)
 LOOK = ("DescribeSnapshots", "recheck")
+REQUEST = RunRequest(Period.HOUR, datetime(2026, 3, 2, tzinfo=UTC))
 
 
 class World:
@@ -26,12 +30,13 @@ class World:
         self.cloud = FakeCloud()
         self.waits = []
         self.left = 900.0
-        self.deadline = Deadline(
+        deadline = Deadline(
             lambda: self.left - self.cloud.clock.elapsed(),
             self._sleep,
             self.cloud.clock.elapsed,
             lambda: self.cloud.clock.now,
         )
+        self.context = replace(self.cloud._context(900), deadline=deadline)
 
     def _sleep(self, seconds):
         self.waits.append(seconds)
@@ -43,12 +48,12 @@ class World:
         return stored, self.cloud._seen(stored)
 
     def apply(self, *batch):
-        results = list(Changer(self.cloud, Period.HOUR, self.deadline).apply(batch))
+        results = list(Changer(REQUEST, self.context).apply(batch))
         return sorted(results, key=lambda result: result.snapshot_id)
 
     def delete_unrequested(self, *snapshots):
         return delete_unrequested(
-            self.cloud, [UnrequestedSnapshot(each, "nobody asked for it") for each in snapshots], self.deadline
+            self.context, [UnrequestedSnapshot(each, "nobody asked for it") for each in snapshots]
         )
 
     def when(self, operation, error):
@@ -65,18 +70,18 @@ def world():
 
 
 def prune(*snapshots, count=0):
-    return plan_prune(Period.HOUR, count, snapshots, None)
+    return plan_prune(RetentionRule(Period.HOUR, count), snapshots, None)
 
 
 def test_releases_are_planned_with_their_reason(world):
     """What is kept is planned only on request."""
     seen = [world.stored(1, periods, hours)[1] for hours, periods in enumerate(["hour", "hour day week", "hour"])]
-    planned = plan_prune(Period.HOUR, 1, seen, None)
+    planned = plan_prune(RetentionRule(Period.HOUR, 1), seen, None)
     assert [(each.snapshot, each.change, each.reason, each.joining) for each in planned] == [
         (seen[1], Change.RELEASE, "2nd newest hourly snapshot; the policy keeps 1; still kept for day week", ()),
         (seen[2], Change.DELETE, "3rd newest hourly snapshot; the policy keeps 1", ()),
     ]
-    everything = plan_prune(Period.HOUR, 1, seen, None, with_kept=True)
+    everything = plan_prune(RetentionRule(Period.HOUR, 1), seen, None, with_kept=True)
     assert everything[1:] == planned
     kept = everything[0]
     assert (kept.snapshot, kept.change, kept.reason) == (
@@ -88,7 +93,7 @@ def test_releases_are_planned_with_their_reason(world):
 
 def test_what_serves_the_slot_is_never_planned_to_go(world):
     newest, second, serving = (world.stored(1, "hour", hours)[1] for hours in (1, 2, 3))
-    planned = plan_prune(Period.HOUR, 2, [newest, second, serving], serving.id)
+    planned = plan_prune(RetentionRule(Period.HOUR, 2), [newest, second, serving], serving.id)
     assert [each.snapshot for each in planned] == [second]
 
 
@@ -246,7 +251,7 @@ def test_a_volume_whose_join_failed_loses_nothing(world):
     older, older_seen = world.stored(1, "hour", 2)
     other, other_seen = world.stored(2, "hour", 1)
     world.cloud.snapshots.pop(joined.id)
-    changer = Changer(world.cloud, Period.HOUR, world.deadline)
+    changer = Changer(REQUEST, world.context)
     first = list(changer.apply([*prune(old), *prune(other_seen), plan_join(joined, (Period.DAY,), "why")]))
     assert [(each.snapshot_id, each.outcome) for each in first] == [
         (joined.id, ChangeOutcome.GONE),
@@ -259,7 +264,7 @@ def test_a_volume_whose_join_failed_loses_nothing(world):
 def test_a_failed_deletion_is_no_failed_join(world):
     stuck, stuck_seen = world.stored(1, "hour", 2, protected="in use by ami-1")
     gone, gone_seen = world.stored(1, "hour", 3)
-    changer = Changer(world.cloud, Period.HOUR, world.deadline)
+    changer = Changer(REQUEST, world.context)
     assert [each.outcome for each in changer.apply(prune(stuck_seen))] == [ChangeOutcome.REFUSED]
     assert [each.outcome for each in changer.apply(prune(gone_seen))] == [ChangeOutcome.DONE]
     assert set(world.cloud.snapshots) == {stuck.id}

@@ -10,8 +10,9 @@ import pytest
 
 from lambda_function.model.ec2 import Snapshot, SnapshotState
 from lambda_function.model.result import Change, ChangeOutcome, ChangeResult
-from lambda_function.run.prune import BATCH, PlannedChange
-from lambda_function.run.prune_queue import BATCH_WORTH_CHECKING, ChangeStream
+from lambda_function.plan.retention import PlannedChange
+from lambda_function.run.prune import BATCH
+from lambda_function.run.prune_queue import BATCH_WORTH_CHECKING, PruneQueue
 
 
 def change(number):
@@ -49,7 +50,7 @@ def ids(results):
 def test_enough_changes_for_a_recheck_are_applied_at_once():
     """Others are still to come."""
     changer = Changer()
-    with ChangeStream(changer.apply) as stream:
+    with PruneQueue(changer.apply) as stream:
         stream.add(changes(BATCH_WORTH_CHECKING))
         assert changer.began.wait(10)
         stream.add(changes(3, first=1000))
@@ -61,7 +62,7 @@ def test_enough_changes_for_a_recheck_are_applied_at_once():
 def test_fewer_changes_wait_for_more_or_for_the_end():
     """Each recheck is a call."""
     changer = Changer()
-    with ChangeStream(changer.apply) as stream:
+    with PruneQueue(changer.apply) as stream:
         for number in range(BATCH_WORTH_CHECKING - 1):
             stream.add([change(number)])
         time.sleep(0.05)
@@ -74,7 +75,7 @@ def test_fewer_changes_wait_for_more_or_for_the_end():
 def test_few_do_not_wait_for_ever_for_more(monkeypatch):
     monkeypatch.setattr("lambda_function.run.prune_queue.MOST_SECONDS", 0.02)
     changer = Changer()
-    with ChangeStream(changer.apply) as stream:
+    with PruneQueue(changer.apply) as stream:
         for first in (0, 1000):
             stream.add(changes(3, first))
             assert changer.began.wait(10), "though it is not said that nothing more comes"
@@ -85,7 +86,7 @@ def test_few_do_not_wait_for_ever_for_more(monkeypatch):
 
 def test_what_is_flushed_waits_neither_for_more_nor_for_the_end():
     changer = Changer()
-    with ChangeStream(changer.apply) as stream:
+    with PruneQueue(changer.apply) as stream:
         stream.add(changes(BATCH + 2))
         stream.flush()
         taken: list[ChangeResult] = []
@@ -101,7 +102,7 @@ def test_what_is_flushed_waits_neither_for_more_nor_for_the_end():
 
 def test_no_batch_is_larger_than_one_recheck_can_read():
     changer = Changer()
-    with ChangeStream(changer.apply) as stream:
+    with PruneQueue(changer.apply) as stream:
         stream.add(changes(2 * BATCH + 1))
         assert len(list(stream.finish())) == 2 * BATCH + 1
     assert [len(batch) for batch in changer.batches] == [BATCH, BATCH, 1]
@@ -109,7 +110,7 @@ def test_no_batch_is_larger_than_one_recheck_can_read():
 
 def test_without_changes_nothing_is_started():
     changer = Changer()
-    with ChangeStream(changer.apply) as stream:
+    with PruneQueue(changer.apply) as stream:
         stream.add([])
         assert list(stream.finish()) == []
     assert changer.batches == []
@@ -118,7 +119,7 @@ def test_without_changes_nothing_is_started():
 def test_results_can_be_taken_while_creates_go_on():
     changer = Changer()
     taken: list[ChangeResult] = []
-    with ChangeStream(changer.apply) as stream:
+    with PruneQueue(changer.apply) as stream:
         stream.add(changes(BATCH_WORTH_CHECKING))
         deadline = time.monotonic() + 10
         while len(taken) < BATCH_WORTH_CHECKING and time.monotonic() < deadline:
@@ -128,7 +129,7 @@ def test_results_can_be_taken_while_creates_go_on():
 
 
 def test_an_error_within_is_raised_at_the_end_not_swallowed():
-    with ChangeStream(Changer(RuntimeError("a fault of our own")).apply) as stream:
+    with PruneQueue(Changer(RuntimeError("a fault of our own")).apply) as stream:
         stream.add(changes(BATCH_WORTH_CHECKING))
         with pytest.raises(RuntimeError, match="a fault of our own"):
             list(stream.finish())
@@ -138,7 +139,7 @@ def test_when_the_run_breaks_what_was_not_begun_is_left_alone():
     changer = Changer()
 
     def broken():
-        with ChangeStream(changer.apply) as stream:
+        with PruneQueue(changer.apply) as stream:
             stream.add(changes(5))
             raise RuntimeError("the run broke")
 

@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from lambda_function.errors import AwsError
 from lambda_function.model.ec2 import Snapshot, SnapshotState, Volume
-from lambda_function.model.period import Period
+from lambda_function.model.period import Period, RetentionRule
 from lambda_function.model.request import RunRequest
 from lambda_function.model.result import (
     Change,
@@ -19,7 +20,7 @@ from lambda_function.model.result import (
     VolumeResult,
 )
 from lambda_function.plan.due import RunPlan, VolumePlan
-from lambda_function.run.create_result import Creation
+from lambda_function.run.create_result import CreateResult
 from lambda_function.run.record import RunRecord
 from tests.support.observed import Heard
 
@@ -38,7 +39,7 @@ def plan(number=1, minutes=None, count=1):
         Outcome.WOULD_CREATE,
         "due",
         slot_snapshot=slot_snapshot,
-        retain_count=count,
+        rule=RetentionRule(Period.HOUR, count),
     )
 
 
@@ -190,14 +191,13 @@ def test_an_unrequested_snapshot_that_stays_is_a_failure(empty):
     assert empty.report().unrepeatable_failures == empty.report().failures == ("snap-2 of vol-2: reason 2",)
 
 
-def test_freezes_are_logged_and_predicted_ones_only_reported():
-    """They are in the order of instances."""
+def test_freezes_are_heard_as_they_come_and_reported_by_instance():
     made, heard = record()
-    over, foretold = HookResult(("i-2",), "P", None), HookResult(("i-1",), "P", "would fail")
-    made.hook(over)
-    made.predicted_hook(foretold)
-    assert heard.entries == [("hook", over)]
-    assert made.report() == RunReport(REQUEST, hooks=(foretold, over))
+    second, first = HookResult(("i-2",), "P", None), HookResult(("i-1",), "P", "failed")
+    made.hook(second)
+    made.hook(first)
+    assert heard.entries == [("hook", second), ("hook", first)]
+    assert made.report() == RunReport(REQUEST, hooks=(first, second))
 
 
 @pytest.mark.parametrize("outcome", list(Outcome))
@@ -211,18 +211,12 @@ def test_a_volume_without_a_slot_snapshot_is_known(empty, outcome):
 def test_what_was_made_serves_in_place_of_what_was_planned_to(empty):
     planned = plan(1, minutes=5)
     assert empty.slot_snapshot(planned) == planned.slot_snapshot
-    empty.take(Creation(planned, result(1, Outcome.FAILED)))
+    empty.created(CreateResult(planned, error=AwsError("CreateSnapshot", "InternalError", "oops")))
     assert empty.slot_snapshot(planned) == planned.slot_snapshot
-    made = snapshot(9)
-    empty.take(Creation(planned, result(1, Outcome.CREATED), made))
+    made = snapshot(1, minutes=-5)
+    empty.created(CreateResult(planned, made))
     assert empty.slot_snapshot(planned) == made
-    assert empty.report().volumes == (result(1, Outcome.CREATED),)
-
-
-def test_what_a_dry_run_assumes_serves_and_is_reported(empty):
-    empty.assume(result(1, Outcome.WOULD_CREATE), snapshot(1))
-    assert empty.slot_snapshot(plan(1)) == snapshot(1)
-    assert empty.report().volumes == (result(1, Outcome.WOULD_CREATE),)
+    assert empty.report().volumes == (VolumeResult("vol-1", "P", Outcome.CREATED, "due", made.id),)
 
 
 @pytest.mark.parametrize(
@@ -242,5 +236,5 @@ def test_the_newest_age_is_by_what_serves_in_the_end(outcome, seconds):
 def test_the_newest_age_counts_what_this_run_made():
     planned = plan(1, minutes=5)
     made, _ = record(planned, plan(2))
-    made.take(Creation(planned, result(1, Outcome.CREATED), snapshot(1, minutes=1)))
+    made.created(CreateResult(planned, snapshot(1, minutes=1)))
     assert made.report().newest_age_seconds == 60

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 from datetime import timedelta
 from threading import Event
 
 import pytest
 
+import lambda_function.run.create_frozen
 from lambda_function.model.ec2 import SnapshotState
 from lambda_function.model.period import Period
 from lambda_function.model.result import Change, ChangeOutcome, ChangeResult, Outcome, VolumeResult
@@ -43,10 +45,11 @@ def test_the_observer_hears_of_each_stage_volume_and_change(cloud):
         ("stage", "reading", 0),
         ("stage", "creating", 3),
         ("volume", by_id[volumes[0].id]),
+        ("advance",),
         ("volume", by_id[volumes[1].id]),
-        ("advance", 2),
+        ("advance",),
         ("volume", by_id[volumes[2].id]),
-        ("advance", 1),
+        ("advance",),
         ("stage", "pruning", 0),
         ("change", report.changes[0]),
         ("advance",),
@@ -89,18 +92,21 @@ def test_creates_are_reserved_for_freezes_still_to_come(cloud, one_thread):
     assert kept_free == [MAX_FREEZES] * 3 + [*range(MAX_FREEZES - 1, -1, -1), 0]
 
 
-@pytest.mark.parametrize("policy", ["P", "H"])
-def test_our_own_fault_with_one_create_costs_no_other_snapshot(cloud, monkeypatch, policy):
-    def burst(*_):
-        raise ZeroDivisionError("ours")
+@pytest.mark.parametrize(("broken", "failed"), [("create_frozen.FrozenCreator", 1), ("create.Creator", 2)])
+def test_a_fault_of_our_own_with_one_create_costs_no_other(cloud, monkeypatch, broken, failed):
+    whole = operator.attrgetter(f"{broken}.create")(lambda_function.run)
+
+    def burst(creator, job, *begin_by):
+        if [plan.volume.id for plan in job.plans] == [f"vol-0000000{failed}"]:
+            raise ZeroDivisionError("ours")
+        return whole(creator, job, *begin_by)
 
     for number in (1, 2):
         cloud.volume(number, "H" if number == 1 else "P", instance=f"i-{number}")
-    room = "HookedCreator" if policy == "H" else "Creator"
-    monkeypatch.setattr(f"lambda_function.run.runner.{room}.create", burst)
+    monkeypatch.setattr(f"lambda_function.run.{broken}.create", burst)
     report, _ = observed(cloud)
     outcomes = [result.outcome for result in report.volumes]
-    assert outcomes == [Outcome.FAILED, Outcome.CREATED] if policy == "H" else [Outcome.CREATED, Outcome.FAILED]
+    assert outcomes == ([Outcome.FAILED, Outcome.CREATED] if failed == 1 else [Outcome.CREATED, Outcome.FAILED])
     assert len(report.failures) == 1
     assert "unexpected ZeroDivisionError: ours" in report.failures[0]
 
