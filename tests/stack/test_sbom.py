@@ -23,9 +23,9 @@ def test_the_sbom_lists_exactly_the_locked_packages(sbom):
     lock = (ROOT / "lambda_function" / "requirements.txt").read_text()
     locked = re.findall(r"(?m)^([a-z0-9-]+)==(\S+)", lock)
     assert len(locked) >= 10
-    assert sorted(each["purl"] for each in sbom["components"]) == [
+    assert sorted(each["purl"] for each in sbom["components"]) == sorted(
         f"pkg:pypi/{name}@{version}" for name, version in locked
-    ]
+    )
 
 
 def test_it_is_about_this_project(sbom):

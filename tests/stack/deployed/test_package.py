@@ -18,16 +18,19 @@ from tests.support.endpoint import Account, endpoint
 from tests.support.template import load
 
 PACKAGES = {
+    "annotated_types",
     "aws_lambda_powertools",
     "boto3",
     "botocore",
     "dateutil",
     "jmespath",
     "lambda_function",
+    "pydantic",
     "pydantic_core",
     "s3transfer",
     "six.py",
     "typing_extensions.py",
+    "typing_inspection",
     "urllib3",
 }
 SBOM = "sbom.cdx.json"
