@@ -136,7 +136,7 @@ def test_every_consistency_word_is_explained():
 
 
 def test_the_numbers_are_those_of_the_code():
-    default = Policy().hook_timeout_seconds
+    default = Policy(name="P", hour=1).hook_timeout_seconds
     reserve = CREATE_SECONDS + 2 * CANCEL_SECONDS
     words = " ".join(PAGE.split())
     assert f"`2 x hook_timeout_seconds + {CREATE_SECONDS:.0f} + {2 * CANCEL_SECONDS:.0f}` seconds" in words

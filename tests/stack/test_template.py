@@ -41,8 +41,8 @@ def test_the_rules_start_ten_minutes_apart_shortest_first():
 
 
 @pytest.mark.parametrize(("resource", "expected"), [
-    ("CriticalPolicy", Policy(hour=2, day=5, week=52, month=0, only_attached_vols=True)),
-    ("MehPolicy", Policy(hour=0, day=0, week=0, month=1, only_attached_vols=True)),
+    ("CriticalPolicy", Policy(name="X", hour=2, day=5, week=52, month=0, only_attached_vols=True)),
+    ("MehPolicy", Policy(name="X", hour=0, day=0, week=0, month=1, only_attached_vols=True)),
 ])  # fmt: skip
 def test_an_example_policy_is_the_seed_s_and_outlives_the_stack(resource, expected):
     policy = RESOURCES[resource]

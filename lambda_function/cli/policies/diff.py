@@ -50,8 +50,9 @@ def compare(files: Mapping[str, Policy], stored: Iterable[Parameter], *, prune: 
         if name not in files:
             changes.append(PolicyChange(name, Standing.REMOVED if prune else Standing.STAYS))
         elif name not in parameters:
-            given = tuple(f"{field}: {_shown(files[name], field)}" for field in FIELDS if _differ(files[name], field))
-            changes.append(PolicyChange(name, Standing.NEW, given))
+            given = files[name].model_dump(exclude={"name"}, exclude_defaults=True)
+            details = tuple(f"{field}: {_shown(files[name], field)}" for field in given)
+            changes.append(PolicyChange(name, Standing.NEW, details))
         else:
             changes.append(_compared(name, files[name], parameters[name]))
     return changes
@@ -64,7 +65,7 @@ def _compared(name: str, policy: Policy, parameter: Parameter) -> PolicyChange:
     if not isinstance(present, Policy):
         faults = tuple(f"replaces a faulty value: {fault}" for fault in present)
         return PolicyChange(name, Standing.CHANGED, faults)
-    different = [field for field in FIELDS if _differ(policy, field, present)]
+    different = [field for field in FIELDS if getattr(policy, field) != getattr(present, field)]
     if not different:
         return PolicyChange(name, Standing.UNCHANGED)
     return PolicyChange(
@@ -76,11 +77,6 @@ def _compared(name: str, policy: Policy, parameter: Parameter) -> PolicyChange:
             for field in different
         ),
     )
-
-
-def _differ(policy: Policy, field: str, other: Policy | None = None) -> bool:
-    same: bool = getattr(policy, field) == getattr(other or Policy(), field)
-    return not same
 
 
 def _shown(policy: Policy, field: str) -> str:

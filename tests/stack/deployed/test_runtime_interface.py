@@ -186,6 +186,7 @@ def test_the_package_loads_only_itself_and_the_standard_library(start, account, 
         "boto3",
         "botocore",
         "dateutil",
+        "pydantic",
         "pydantic_core",
         "aws_lambda_powertools",
     ):

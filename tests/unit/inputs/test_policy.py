@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lambda_function.inputs.policy import FIELDS, Fault, Parameter, Policy, parse_policies, parse_policy
+from lambda_function.inputs.policy import FIELDS, Parameter, Policy, parse_policies, parse_policy
+from lambda_function.inputs.validation import Fault
 from lambda_function.model.period import Period
 
 NAME = "/auto-snapshots/policies/P"
@@ -32,7 +33,7 @@ def test_the_seed_s_example_is_a_policy_once_it_is_json():
 
 
 def test_what_a_policy_leaves_out_has_the_documented_default():
-    policy = Policy(day=1)
+    policy = Policy(name="P", day=1)
     assert (policy.only_attached_vols, policy.hook_parameters, policy.hook_timeout_seconds, policy.hook_on_failure) == (
         False, {}, 60, "skip",
     )  # fmt: skip
@@ -103,7 +104,7 @@ def test_an_unreadable_parameter_is_the_fault_of_its_policy_only():
         [Parameter("/p/A", error="could not be decrypted", secure=True), Parameter("/p/B", '{"day": 1}')]
     )
     assert policies.faulty == {"A": (Fault("/p/A", None, None, "could not be decrypted"),)}
-    assert policies.valid == {"B": Policy(day=1)}
+    assert policies.valid == {"B": Policy(name="B", day=1)}
     assert policies.names == {"A", "B"}
 
 

@@ -160,7 +160,12 @@ def standings(files, stored, **options):
 
 def test_policies_are_compared_by_field_with_their_defaults():
     found = standings(
-        {"A": Policy(hour=2, day=5), "B": Policy(day=1), "C": Policy(week=1, hook_document="doc"), "D": Policy(hour=1)},
+        {
+            "A": Policy(name="A", hour=2, day=5),
+            "B": Policy(name="B", day=1),
+            "C": Policy(name="C", week=1, hook_document="doc"),
+            "D": Policy(name="D", hour=1),
+        },
         {
             "A": '{"hour": 3, "only_attached_vols": true, "day": 5}',
             "B": '{"hour": null, "day": 1, "hook_timeout_seconds": 60, "hook_parameters": {}}',
@@ -186,12 +191,12 @@ def test_a_secure_value_is_compared_but_not_shown():
         Parameter("/p/A", '{"hour": 77}', secure=True),
         Parameter("/p/B", error="could not be read and decrypted", secure=True),
     ]
-    first, second = compare({"A": Policy(hour=1), "B": Policy(hour=1)}, stored, prune=False)
+    first, second = compare({name: Policy(name=name, hour=1) for name in "AB"}, stored, prune=False)
     assert first.details == ("hour: (SecureString, not shown) -> 1",)
     assert (second.standing, second.details) == (Standing.UNREADABLE, ("could not be read and decrypted",))
 
 
 def test_faulty_policies_that_no_file_holds_survive_a_push():
     stored = parse_policies([Parameter("A", "{}"), Parameter("B", "{}"), Parameter("C", '{"hour": 1}')])
-    policies = merged(stored, {"A": Policy(hour=1)}, {"C"})
+    policies = merged(stored, {"A": Policy(name="A", hour=1)}, {"C"})
     assert (set(policies.valid), set(policies.faulty)) == ({"A"}, {"B"})

@@ -45,8 +45,8 @@ def test_the_cron_script_s_shape_is_all_policies_by_name(read):
     found, faults = read("policies.json", SEED)
     assert faults == []
     assert found.valid == {
-        "CRITICAL": Policy(hour=2, day=5, month=0, only_attached_vols=True),
-        "MEH": Policy(month=1),
+        "CRITICAL": Policy(name="CRITICAL", hour=2, day=5, month=0, only_attached_vols=True),
+        "MEH": Policy(name="MEH", month=1),
     }
     assert not found.is_one
 
@@ -73,7 +73,11 @@ def test_a_directory_has_a_file_per_policy(tmp_path):
     (tmp_path / ".hidden.json").write_text("x")
     (tmp_path / "deeper").mkdir()
     found = read_files(tmp_path)
-    assert found.valid == {"A": Policy(hour=1), "B": Policy(day=2), "c.d": Policy(week=3)}
+    assert found.valid == {
+        "A": Policy(name="A", hour=1),
+        "B": Policy(name="B", day=2),
+        "c.d": Policy(name="c.d", week=3),
+    }
     assert found.faults == []
     assert [warning.split(": ")[0] for warning in found.warnings] == [
         str(tmp_path / "README.md"), str(tmp_path / "deeper"),
@@ -82,7 +86,7 @@ def test_a_directory_has_a_file_per_policy(tmp_path):
 
 def test_one_file_of_such_a_directory_can_be_named_alone(read):
     found, faults = read("CRITICAL.json", '{"hour": 1, "hook_parameters": {}}')
-    assert (found.valid, found.is_one, faults) == ({"CRITICAL": Policy(hour=1)}, True, [])
+    assert (found.valid, found.is_one, faults) == ({"CRITICAL": Policy(name="CRITICAL", hour=1)}, True, [])
 
 
 def test_a_policy_may_be_called_like_a_field(read):
@@ -108,9 +112,9 @@ def test_a_schema_at_the_top_is_no_policy_and_no_field(read, name):
     """It is there for editors."""
     found, faults = read(name, '{"$schema": "policies.schema.json", "A": {"hour": 1}}')
     assert (faults, list(found.policies)) == ([], ["A"])
-    found, faults = read(name, '{"$schema": "policy.schema.json", "hour": 1}')
+    found, faults = read(name, '{"$schema": "policies.schema.json", "hour": 1}')
     assert (faults, found.policies["p"].content) == ([], {"hour": 1})
-    _, faults = read(name, '{"A": {"$schema": "policy.schema.json", "hour": 1}}')
+    _, faults = read(name, '{"A": {"$schema": "policies.schema.json", "hour": 1}}')
     assert "unknown field" in faults[0]
 
 
@@ -227,7 +231,7 @@ def test_every_fault_is_named_with_its_line(read, name, text, expected):
 
 
 def test_a_byte_order_mark_is_tolerated(read):
-    assert read("p.json", b'\xef\xbb\xbf{"A": {"hour": 1}}')[0].valid == {"A": Policy(hour=1)}
+    assert read("p.json", b'\xef\xbb\xbf{"A": {"hour": 1}}')[0].valid == {"A": Policy(name="A", hour=1)}
 
 
 def test_a_fault_that_only_files_can_have_invalidates_a_policy(read):
