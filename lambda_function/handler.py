@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -42,6 +43,7 @@ def utc_now() -> datetime:
 @cache
 def clients() -> Clients:
     """Built at the first invocation and kept for the next ones."""
+    gc.freeze()  # building clients makes so many objects that the collector would walk through all modules, repeatedly
     return build_clients(os.environ.get("AWS_REGION"))
 
 
