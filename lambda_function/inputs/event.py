@@ -12,15 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from lambda_function.errors import ConfigurationError, quoted
 from lambda_function.inputs.policy import NAME
-from lambda_function.inputs.validation import (
-    ACCOUNT,
-    REGION,
-    Allowed,
-    InputModel,
-    Model,
-    NotNull,
-    check,
-)
+from lambda_function.inputs.validation import ACCOUNT, REGION, Allowed, InputModel, Model, NotNull, check
 from lambda_function.model.period import Period, in_slot
 from lambda_function.model.request import HookCheckRequest, RunRequest
 
@@ -60,20 +52,14 @@ LIST = Field(strict=False)
 Policies = Annotated[
     tuple[Annotated[str, Field(pattern=f"^{NAME}$")], ...],
     LIST,
-    Field(
-        min_length=1,
-        description="Only volumes of these policies; absent: of all. A name that does not exist is an error.",
-    ),
+    Field(min_length=1, description="Only volumes of these policies; absent: of all. An unknown name is an error."),
     AfterValidator(_unique),
     Allowed("a list of policy names, at least one, or leave it out"),
 ]
 Volumes = Annotated[
     tuple[Annotated[str, Field(pattern=r"^vol-[0-9a-f]{8,17}$")], ...],
     LIST,
-    Field(
-        min_length=1,
-        description="Only these volumes; absent: all. One that is not found is a failure of the run.",
-    ),
+    Field(min_length=1, description="Only these volumes; absent: all. One that is not found is a failure of the run."),
     AfterValidator(_unique),
     Allowed('a list of volume ids such as "vol-0123456789abcdef0", at least one, or leave it out'),
 ]
@@ -132,9 +118,7 @@ class HookCheckEvent(InputModel):
 
     check_hooks: Annotated[
         Literal[True],
-        Field(
-            description="A check, no run: each hook is dry-run where it would run, nothing is frozen or snapshotted."
-        ),
+        Field(description="A check, no run: each hook is dry-run where it would run, nothing is frozen or created."),
         Allowed("true, and then only policies, volumes and target beside it"),
     ]
     policies: Policies = ()

@@ -14,16 +14,7 @@ from pydantic import ConfigDict, Field
 
 from lambda_function.errors import ConfigurationError
 from lambda_function.inputs.policy import Parameter
-from lambda_function.inputs.validation import (
-    ACCOUNT,
-    REGION,
-    Allowed,
-    InputModel,
-    NotNull,
-    check,
-    read_json,
-    shown,
-)
+from lambda_function.inputs.validation import ACCOUNT, REGION, Allowed, InputModel, NotNull, check, read_json, shown
 from lambda_function.model.request import Target
 
 DEFAULT_ROLE = "auto-snapshots-member"
