@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.documents.agent import checked, document_content, substituted
-from tests.support.campaign import at_night
+from tests.support.campaign import sized
 from tests.support.template import resources
 
 SHELL_READS = set("'\"$`\\;&|<>(){}[]*?~#! \t\r\n\x00")
@@ -90,9 +90,10 @@ def test_hostile_values_are_refused(document, name, pattern):
         assert not accepts(pattern, option), option
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize(("document", "name", "pattern"), list(every_parameter()))
 def test_a_value_with_anything_that_a_shell_reads_is_refused_wherever_it_stands(document, name, pattern):
-    @settings(max_examples=at_night(1_000, 20), deadline=None)
+    @settings(max_examples=sized(1_000, 20, 20))
     @given(st.from_regex(pattern, fullmatch=True), st.data())
     def holds(good, data):
         at = data.draw(st.integers(0, len(good)))
@@ -103,6 +104,7 @@ def test_a_value_with_anything_that_a_shell_reads_is_refused_wherever_it_stands(
     holds()
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("document", documents())
 def test_what_is_accepted_reaches_the_script_s_variables_as_it_is(document):
     """Under a plain shell, with a line end behind it where an engine may allow one."""
@@ -124,7 +126,7 @@ def accepted_values(rule):
         return rule["allowedValues"]
     found = []
 
-    @settings(max_examples=at_night(1_000, 20), deadline=None, database=None)
+    @settings(max_examples=sized(1_000, 20, 20), database=None)
     @given(st.from_regex(rule["allowedPattern"]))
     def collect(value):
         found.append(value)

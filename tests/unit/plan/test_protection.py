@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -22,6 +22,7 @@ from lambda_function.model.ec2 import Consistency, Snapshot, SnapshotState, Volu
 from lambda_function.model.period import Period, slot
 from lambda_function.model.tags import TagKeys
 from lambda_function.plan.protection import GRACE, Status, judge_volumes, summary
+from tests.support.campaign import examples
 from tests.support.cloud import FakeCloud
 from tests.support.endpoint import Account, Rules, endpoint
 
@@ -271,7 +272,7 @@ def test_a_good_snapshot_started_now_for_all_periods_ends_every_overdue(fleet, s
         assert each.status is not Status.UNPROTECTED or each.policy in (None, "NOPE", "FAULTY")
 
 
-@settings(max_examples=20, deadline=None)
+@examples(100, 20, 10)
 @given(st.integers(0, 60 * 24 * 700).map(lambda number: NOW + minutes(number)))
 def test_after_a_successful_run_of_all_periods_nothing_is_overdue(moment):
     cloud = FakeCloud(policies={"P": '{"hour": 1, "day": 1, "week": 1, "month": 1, "year": 1}'})
