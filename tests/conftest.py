@@ -9,11 +9,13 @@ from hypothesis import HealthCheck, settings
 from lambda_function import handler
 from lambda_function.output.log import logger
 from tests.campaigns.crashes.schedule import in_one_thread
+from tests.support import botocore_models
 from tests.support.clock import Now
 
 # How long an input takes is the machine's doing, and no promise.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+botocore_models.share()
 
 
 @pytest.fixture
