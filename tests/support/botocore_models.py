@@ -17,7 +17,7 @@ def share() -> None:
     load, list_services, make_class = (
         JSONFileLoader.load_file,
         Loader.list_available_services,
-        ClientCreator._create_client_class,
+        ClientCreator._create_client_class,  # type: ignore[attr-defined]
     )
     classes: dict[object, Any] = {}
     services: dict[object, list[str]] = {}
