@@ -353,8 +353,8 @@ def test_the_documentation_shows_what_is_printed():
 
 
 @pytest.fixture
-def rules():
-    with endpoint(Rules()) as (_, rules):
+def rules(now):
+    with endpoint(Rules(clock=now)) as (_, rules):
         yield rules
 
 
@@ -385,9 +385,9 @@ def test_the_command_lists_every_volume_by_period_and_exits_zero_when_all_are_pr
     assert out.splitlines()[-1] == "status: 1 volumes: 1 protected, 0 overdue, 0 unprotected"
 
 
-def test_the_command_exits_one_and_names_what_is_overdue_unprotected_or_left_over(account, capsys):
+def test_the_command_exits_one_and_names_what_is_overdue_unprotected_or_left_over(account, now, capsys):
     late, typo = account.volume({"AUTO-SNAPSHOT": "P"}), account.volume({"AUTO-SNAPSHOT": "Q"})
-    account.snapshot(late, {"AUTO-SNAPSHOT-PERIOD": "hour day"}, datetime.now(UTC) - timedelta(hours=5))
+    account.snapshot(late, {"AUTO-SNAPSHOT-PERIOD": "hour day"}, now() - timedelta(hours=5))
     account.snapshot(account.volume(), {"AUTO-SNAPSHOT-PERIOD": "hour"})
     assert shell.main(["status"]) == 1
     out = capsys.readouterr().out

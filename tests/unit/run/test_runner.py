@@ -320,7 +320,7 @@ def test_changes_that_need_no_create_are_applied_before_the_creates_are_over(clo
 
     def wait_for_the_deletion(called, target):
         if called == "CreateSnapshot":
-            for _ in range(500):
+            for _ in range(12_000):
                 if old[1].id not in cloud.snapshots:
                     gone.append(old[1].id)
                     return

@@ -34,7 +34,6 @@ def test_the_demonstration_keeps_every_promise_and_shows_what_a_user_came_to_see
         cwd=REPOSITORY,
         capture_output=True,
         encoding="utf-8",
-        timeout=120,
         check=False,
     )
     assert demo.returncode == 0, demo.stdout[-4000:] + demo.stderr[-4000:]
