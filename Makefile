@@ -9,14 +9,16 @@ AUDIT_VENV := .venv-audit
 SBOM_VENV := .venv-sbom
 MUTATION_VENV := .venv-mutation
 SAM := $(SAM_VENV)/bin/sam
+# What needs neither root nor environments of its own.
+PYTEST := $(BIN)/python -m pytest -n auto --ignore=tests/documents --ignore=tests/stack/deployed
 export SAM_CLI_TELEMETRY := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-deployed test-system test-long test-nightly mutation system-packages check audit scan format schema template bench lock sbom clean build-AutoSnapshotsFunction
+.PHONY: help install run test test-campaigns test-deployed test-system test-long test-nightly mutation system-packages check audit scan format schema template bench lock sbom clean build-AutoSnapshotsFunction
 
 help: ## list what can be made
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 20
 
 install: $(VENV)/.installed ## prepare .venv in this checkout
 
@@ -34,8 +36,11 @@ $(SAM_VENV)/.installed: requirements/sam.txt
 run: install ## three simulated days against an embedded AWS endpoint
 	$(BIN)/python -m tools.demo
 
-test: install ## the test suite
-	$(BIN)/python -m pytest -n auto --ignore=tests/documents --ignore=tests/stack/deployed
+test: install ## the test suite, with a sample of each campaign: two minutes on two cores
+	$(PYTEST)
+
+test-campaigns: install ## the campaigns at the size of every day: made-up inputs, dying runs, two runs at once, a simulated month
+	CAMPAIGN=day $(PYTEST) -m campaign
 
 $(DEPLOYED_VENV)/.installed: requirements/deployed.txt
 	$(PYTHON) -m venv $(DEPLOYED_VENV)
@@ -63,8 +68,8 @@ test-system: install system-packages ## the shipped documents on real file syste
 test-long: install system-packages ## the same copies and restarts twenty times (root, apt)
 	ROUNDS=20 $(BIN)/python -m pytest tests/documents -k adds_up
 
-test-nightly: install ## the long campaigns whole: 100,000 inputs made up, every way to die, two simulated years with faults
-	CAMPAIGN=nightly $(BIN)/python -m pytest -n auto tests/campaigns
+test-nightly: install ## the campaigns whole: 100,000 inputs made up, every way to die, two simulated years with faults
+	CAMPAIGN=nightly $(PYTEST) -m campaign
 
 check: install $(SAM_VENV)/.installed $(AUDIT_VENV)/.installed ## lint, format, layers, types, templates, documents and known vulnerabilities; changes nothing
 	$(BIN)/ruff check .

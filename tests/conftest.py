@@ -2,13 +2,22 @@ from __future__ import annotations
 
 import io
 import json
+from types import SimpleNamespace
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from lambda_function import handler
+from lambda_function.cli import main as shell
 from lambda_function.output.log import logger
 from tests.campaigns.crashes.schedule import in_one_thread
+from tests.support import botocore_models
 from tests.support.clock import Now
+
+# How long an input takes is the machine's doing, and no promise.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
+botocore_models.share()
 
 
 @pytest.fixture
@@ -20,9 +29,10 @@ def one_thread():
 
 @pytest.fixture
 def now(monkeypatch):
-    """The handler's clock, at a time of its own."""
+    """The clock of handler and command line, at a time of its own: no slot ends because a test took long."""
     clock = Now()
     monkeypatch.setattr(handler, "utc_now", clock)
+    monkeypatch.setattr(shell, "datetime", SimpleNamespace(now=lambda _: clock()))
     return clock
 
 

@@ -5,29 +5,28 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from lambda_function import app, handler
 from lambda_function.errors import AutoSnapshotsError
 from lambda_function.output.log import logger
-from tests.support.campaign import at_night
+from tests.support.campaign import examples
 from tests.support.cloud import FakeCloud
 from tests.support.ssm import FakeSsm
 
 MAX_TEXT = 8_000
 
 
-def cases(whole: int) -> settings:
-    """So many cases at night, a fortieth of them by day."""
-    return settings(max_examples=at_night(whole, whole // 40), deadline=None)
+def cases(whole: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """So many cases at night, a fortieth of them by day, and a fifth of those as a sample."""
+    return examples(whole, whole // 40, whole // 200)
 
 
 any_text = st.text(st.characters(), max_size=40)

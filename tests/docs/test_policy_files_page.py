@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from lambda_function.cli import main as shell
@@ -22,24 +22,24 @@ def without_ids(text):
     return [line.rstrip() for line in text.splitlines()]
 
 
-def as_the_page_assumes():
+def as_the_page_assumes(now):
     account = Account()
     for name, value in {"CRITICAL": '{"hour": 24, "day": 7}', "MEH": '{"month": 1}', "OLD": '{"week": 4}'}.items():
         account.policy(name, value)
     attached = account.volume({"AUTO-SNAPSHOT": "CRITICAL"}, account.instance())
     account.volume({"AUTO-SNAPSHOT": "OLD"})
     for days in range(7):
-        started = datetime.now(UTC) - timedelta(days=days)
+        started = now() - timedelta(days=days)
         account.snapshot(attached, {"AUTO-SNAPSHOT-PERIOD": "day"}, started)
 
 
-def test_the_page_s_commands_print_what_it_shows(tmp_path, monkeypatch, capsys):
+def test_the_page_s_commands_print_what_it_shows(tmp_path, now, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys.stdin, "isatty", lambda: False)
     steps = STEP.findall(TEXT)
     assert len(steps) == 8
-    with endpoint(Rules()):
-        as_the_page_assumes()
+    with endpoint(Rules(clock=now)):
+        as_the_page_assumes(now)
         for kind, detail, block in steps:
             if kind == "file":
                 Path(detail).write_text(block)

@@ -8,23 +8,23 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import boto3
 import pytest
 
 from lambda_function.cli import main as shell
+from tests.support.clock import START
 from tests.support.endpoint import Account, Rules, ec2_backend, endpoint
 from tests.support.page_commands import Page, run_at_desk
 
 RESTORE, UNINSTALL = Page("restore.md"), Page("uninstall.md")
-NOW = datetime.now(UTC).replace(microsecond=0)
 
 
 @pytest.fixture
-def account():
-    with endpoint(Rules()):
+def account(now):
+    with endpoint(Rules(clock=now)):
         yield Account()
 
 
@@ -57,7 +57,7 @@ def fleet(account):
     # The newest set is of a crash, the one before it was proved, but for the root volume, as it is in life.
     for hours, consistency in ((1, "crash"), (2, "application"), (3, "application")):
         tags = {"AUTO-SNAPSHOT-PERIOD": "hour", "AUTO-SNAPSHOT-INSTANCE": instance}
-        started = NOW - timedelta(hours=hours)
+        started = START - timedelta(hours=hours)
         root_tags = {**tags, "AUTO-SNAPSHOT-CONSISTENCY": "crash"}
         data_tags = {**tags, "AUTO-SNAPSHOT-CONSISTENCY": consistency, "Name": "data"}
         made.sets.append(
@@ -65,7 +65,7 @@ def fleet(account):
         )
     other = account.instance()
     elsewhere = {"AUTO-SNAPSHOT-PERIOD": "hour", "AUTO-SNAPSHOT-INSTANCE": other}
-    account.snapshot(account.root_of(other), {**elsewhere, "AUTO-SNAPSHOT-CONSISTENCY": "application"}, NOW)
+    account.snapshot(account.root_of(other), {**elsewhere, "AUTO-SNAPSHOT-CONSISTENCY": "application"}, START)
     return made
 
 
@@ -110,7 +110,7 @@ def test_the_newest_set_is_the_newest_proved_one_with_its_root(fleet):
 
 
 def test_a_set_with_a_failed_member_is_refused_before_a_restore(account):
-    instance, started = account.instance(), NOW - timedelta(minutes=1)
+    instance, started = account.instance(), START - timedelta(minutes=1)
     tags = {"AUTO-SNAPSHOT-PERIOD": "hour", "AUTO-SNAPSHOT-INSTANCE": instance}
     account.snapshot(account.volume(), {**tags, "AUTO-SNAPSHOT-CONSISTENCY": "application"}, started)
     broken = account.snapshot(account.volume(), {**tags, "AUTO-SNAPSHOT-CONSISTENCY": "crash"}, started)

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.documents.agent import checked, document_content, substituted
-from tests.support.campaign import at_night
+from tests.support.campaign import sized
 from tests.support.template import resources
 
 SHELL_READS = set("'\"$`\\;&|<>(){}[]*?~#! \t\r\n\x00")
@@ -91,11 +91,12 @@ def test_hostile_values_are_refused(document, name, pattern):
         assert not accepts(pattern, option), option
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize(("document", "name", "pattern"), list(every_parameter()))
 def test_a_value_with_shell_syntax_is_refused(document, name, pattern):
     """Its place in the value does not matter."""
 
-    @settings(max_examples=at_night(1_000, 20), deadline=None)
+    @settings(max_examples=sized(1_000, 20, 20))
     @given(st.from_regex(pattern, fullmatch=True), st.data())
     def holds(good, data):
         at = data.draw(st.integers(0, len(good)))
@@ -106,6 +107,7 @@ def test_a_value_with_shell_syntax_is_refused(document, name, pattern):
     holds()
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("document", documents())
 def test_an_accepted_value_reaches_the_script_unchanged(document):
     """Under a plain shell, with a line end behind it where an engine may allow one."""
@@ -127,7 +129,7 @@ def accepted_values(rule):
         return rule["allowedValues"]
     found = []
 
-    @settings(max_examples=at_night(1_000, 20), deadline=None, database=None)
+    @settings(max_examples=sized(1_000, 20, 20), database=None)
     @given(st.from_regex(rule["allowedPattern"]))
     def collect(value):
         found.append(value)

@@ -15,6 +15,7 @@ import fnmatch
 import functools
 import itertools
 import json
+import logging
 import os
 import threading
 from collections import defaultdict
@@ -33,6 +34,7 @@ from moto.core.responses import ActionResult
 from moto.core.serialize import XFormedAttributePicker
 from moto.core.utils import method_names_from_class
 from moto.ec2.exceptions import EC2ClientError
+from moto.ec2.models.amis import AMIS
 from moto.ec2.models.core import TaggedEC2Resource
 from moto.ec2.models.elastic_block_store import EBSBackend, Snapshot
 from moto.ec2.responses.elastic_block_store import ElasticBlockStore
@@ -233,6 +235,16 @@ def _method(function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda backend, *args, **kwargs: function(backend, *args, **kwargs)  # noqa: PLW0108
 
 
+@functools.cache
+def _address() -> str:
+    """The server, which stays for as long as this process: to start it makes routes, to stop it takes half a second."""
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    return f"http://{host}:{port}"
+
+
 @contextmanager
 def endpoint(rules: Rules | None = None) -> Iterator[tuple[str, Rules]]:
     """Run the endpoint and point boto3 at it by environment; yields its address and its rules."""
@@ -245,7 +257,6 @@ def endpoint(rules: Rules | None = None) -> Iterator[tuple[str, Rules]]:
     responses["describe_snapshots"] = extension.paged(responses["describe_snapshots"], "Snapshots")
     responses["describe_volumes"] = extension.paged(responses["describe_volumes"], "Volumes")
     counted: dict[str, Any] = {name: extension.counted(method, name) for name, method in responses.items()}
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     with (
         mock.patch.multiple(
             EBSBackend,
@@ -277,12 +288,13 @@ def endpoint(rules: Rules | None = None) -> Iterator[tuple[str, Rules]]:
         mock.patch.object(XFormedAttributePicker, "get_possible_keys", _known_keys()),
         # moto lists a class's methods anew for every request.
         mock.patch("moto.core.responses.method_names_from_class", functools.cache(method_names_from_class)),
+        # Some 1,300 images of others for each Region that a test looks at.
+        mock.patch("moto.ec2.models.amis.AMIS", AMIS[:1]),
+        mock.patch("moto.ec2.models.amis.load_resource", side_effect=FileNotFoundError),
         run_command(rules.agents, rules.clock),
         restoring(),
     ):
-        server.start()
-        host, port = server.get_host_and_port()
-        address = f"http://{host}:{port}"
+        address = _address()
         variables = {
             "AWS_ENDPOINT_URL": address,
             "AWS_REGION": REGION,
@@ -292,11 +304,8 @@ def endpoint(rules: Rules | None = None) -> Iterator[tuple[str, Rules]]:
             "AWS_EC2_METADATA_DISABLED": "true",
         }
         with mock.patch.dict(os.environ, variables):
-            try:
-                _reset()
-                yield address, rules
-            finally:
-                server.stop()
+            _reset()
+            yield address, rules
 
 
 def _reset() -> None:

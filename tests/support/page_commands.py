@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support import aws_cli
+
 DOCS = Path(__file__).parents[2] / "docs"
 BLOCK = re.compile(r"^<!-- (run|run on the instance): ([^\n]+) -->\n```sh\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
@@ -34,7 +36,7 @@ class Page:
 
 def run_at_desk(script: str) -> str:
     """What the script prints, run by bash as a reader would, with this environment's AWS CLI."""
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    path = f"{aws_cli.folder()}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
         capture_output=True,

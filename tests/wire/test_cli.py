@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
@@ -15,8 +15,8 @@ from tests.support.endpoint import Account, Rules, endpoint
 
 
 @pytest.fixture
-def rules():
-    with endpoint(Rules()) as (_, rules):
+def rules(now):
+    with endpoint(Rules(clock=now)) as (_, rules):
         yield rules
 
 
@@ -37,12 +37,11 @@ def test_a_run_prints_a_table_with_reasons_and_exits_zero(account, capsys):
     assert out.splitlines()[-1] == "hour: 1 created, 0 shared, 0 already done, 0 deleted"
 
 
-def test_a_dry_run_shows_each_creation_and_deletion_with_reasons(account, rules, capsys):
+def test_a_dry_run_shows_each_creation_and_deletion_with_reasons(account, rules, now, capsys):
     """It also shows what would be kept."""
     volume = account.volume({"AUTO-SNAPSHOT": "P"})
     old = [
-        account.snapshot(volume, {"AUTO-SNAPSHOT-PERIOD": "hour"}, datetime.now(UTC) - timedelta(hours=hours))
-        for hours in (2, 3)
+        account.snapshot(volume, {"AUTO-SNAPSHOT-PERIOD": "hour"}, now() - timedelta(hours=hours)) for hours in (2, 3)
     ]
     rules.calls.clear()
     assert shell.main(["hour", "--dry-run"]) == 0
@@ -81,9 +80,11 @@ def test_only_the_named_policies_and_volumes_are_served(account):
     assert [len(account.snapshots(volume)) for volume in (first, second, third)] == [1, 0, 0]
 
 
-def test_force_adds_a_snapshot_to_a_slot_that_is_done(account):
+def test_force_adds_a_snapshot_to_a_slot_that_is_done(account, now):
     volume = account.volume({"AUTO-SNAPSHOT": "P"})
-    assert shell.main(["hour"]) == shell.main(["hour", "--force"]) == 0
+    assert shell.main(["hour"]) == 0
+    now.moment += timedelta(minutes=1)
+    assert shell.main(["hour", "--force"]) == 0
     assert len(account.snapshots(volume)) == 2
 
 

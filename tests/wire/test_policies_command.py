@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from moto.backends import get_backend
@@ -23,8 +23,8 @@ ALL = "hour day week month year"
 
 
 @pytest.fixture
-def rules():
-    with endpoint(Rules()) as (_, rules):
+def rules(now):
+    with endpoint(Rules(clock=now)) as (_, rules):
         yield rules
 
 
@@ -71,12 +71,12 @@ def names(account):
 
 
 @pytest.fixture
-def volume(account):
+def volume(account, now):
     """One of policy P: everything due is served, and two older snapshots are kept for the hour."""
     made = account.volume({"AUTO-SNAPSHOT": "P"})
     account.snapshot(made, {"AUTO-SNAPSHOT-PERIOD": ALL})
     for hours in (30, 40):
-        account.snapshot(made, {"AUTO-SNAPSHOT-PERIOD": "hour"}, datetime.now(UTC) - timedelta(hours=hours))
+        account.snapshot(made, {"AUTO-SNAPSHOT-PERIOD": "hour"}, now() - timedelta(hours=hours))
     return made
 
 
@@ -220,9 +220,9 @@ def test_push_writes_what_differs_and_only_that(account, run, policies):
     assert (code, said.splitlines()[-1]) == (0, "push: nothing to write")
 
 
-def test_runs_after_a_push_delete_exactly_what_was_predicted(account, volume, run, policies, capsys):
+def test_runs_after_a_push_delete_exactly_what_was_predicted(account, volume, run, policies, capsys, now):
     """All periods have run."""
-    shared = account.snapshot(volume, {"AUTO-SNAPSHOT-PERIOD": "hour another"}, datetime.now(UTC) - timedelta(hours=50))
+    shared = account.snapshot(volume, {"AUTO-SNAPSHOT-PERIOD": "hour another"}, now() - timedelta(hours=50))
     code, said = run("push", policies(P={"hour": 1, "day": 2, "week": 1, "month": 1, "year": 1}), "--yes")
     assert code == 0
     foretold = set(re.findall(r"^snap-\w+", said, re.MULTILINE))

@@ -11,7 +11,7 @@ import pytest
 from lambda_function.model.period import Period
 from tests.stack.role import DEFAULT, granted
 from tests.stack.test_permissions import USED_BY_AWS
-from tests.support.campaign import at_night
+from tests.support.campaign import sized
 from tests.support.faults import denied
 from tests.support.run_command_endpoint import Reply
 from tests.wire.unfriendly import WRITES, World, unfriendly_world
@@ -25,7 +25,7 @@ POLICIES = {
     "SLOW": {**EVERY, "hook_document": "DOC", "hook_timeout_seconds": 10, "hook_on_failure": "continue"},
 }
 
-PERIODS = list(Period)[: at_night(len(Period), 2)]
+PERIODS = list(Period)[: sized(len(Period), 2, 2)]
 """By day the hour, which creates, and the day, which shares; the longer ones do as the day does."""
 
 BEFORE_ALL_WRITES = {"GetParametersByPath", "DescribeVolumes", "DescribeSnapshots"}

@@ -13,6 +13,7 @@ from tests.campaigns.interleaving.invariants import check_later_runs, check_meet
 from tests.campaigns.interleaving.meeting import Meeting
 from tests.campaigns.interleaving.scheduler import Scheduler
 from tests.campaigns.interleaving.schedules import Schedule
+from tests.support.campaign import IS_SAMPLE
 
 LAMBDA_WAITS = timedelta(minutes=1)
 """Until a failed run's event is given to the function again."""
@@ -87,7 +88,9 @@ class Campaign:
             way(self._play, "first", "second", **options)
             if self.pair.both_ways:
                 way(self._play, "second", "first", **options)
-        assert bool(self.with_loss) is bool(self.pair.may_lose), f"{self.with_loss} schedules with a loss"
+        # A sample may pass over the few schedules that meet the loss.
+        if self.with_loss or not IS_SAMPLE:
+            assert bool(self.with_loss) is bool(self.pair.may_lose), f"{self.with_loss} schedules with a loss"
         return self
 
     def told(self) -> str:

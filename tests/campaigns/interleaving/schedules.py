@@ -3,6 +3,7 @@
 Two switches: the one makes i calls, the other j, the one ends, the other ends, for every i and j and with either of
 them first. A loss by a read and a write with another's write between them needs no more. Alternation has as many
 switches as there are calls: one each in turn, after the one has made i. Three switches (i, j, k) are for the night.
+A sample takes every third i, j and k.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tests.campaigns.interleaving.scheduler import Scheduler
+from tests.support.campaign import sized
 
 END = 1_000_000
+STEP = sized(1, 1, 3)
 
 
 @dataclass(frozen=True)
@@ -98,8 +101,8 @@ class _Turn:
 
 
 def _until_over(first: int) -> Iterator[_Turn]:
-    """So many calls, one more, two more ..., until the caller says that the run was over."""
+    """So many calls, STEP more ..., until the caller says that the run was over."""
     turn = _Turn(first)
     while not turn.is_over:
         yield turn
-        turn = _Turn(turn.calls + 1, turn.is_over)
+        turn = _Turn(turn.calls + STEP, turn.is_over)

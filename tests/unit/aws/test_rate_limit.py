@@ -135,7 +135,7 @@ def test_many_threads_together_take_no_more_than_the_bucket_has():
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join()
     assert len(taken) == 96
     assert pace._tokens == pytest.approx(BURST - 96)
 

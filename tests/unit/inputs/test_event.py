@@ -5,13 +5,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lambda_function.errors import ConfigurationError
 from lambda_function.inputs.event import parse_event
 from lambda_function.model.period import Period
 from lambda_function.model.request import HookCheckRequest, RunRequest
+from tests.support.campaign import examples
 
 NOW = datetime(2026, 3, 4, 10, 5, tzinfo=UTC)  # a Wednesday
 EVENTS = Path(__file__).parents[3] / "events"
@@ -153,7 +154,7 @@ names = st.sampled_from(
 )
 
 
-@settings(max_examples=1000)
+@examples(1000, 1000, 100)
 @given(json_values | st.dictionaries(names, json_values | st.sampled_from(["hour", "2026-03-04"]), max_size=5))
 def test_any_event_is_a_request_or_one_clear_error(event):
     try:

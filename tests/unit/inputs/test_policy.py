@@ -3,12 +3,13 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lambda_function.inputs.policy import FIELDS, Parameter, Policy, parse_policies, parse_policy
 from lambda_function.inputs.validation import Fault
 from lambda_function.model.period import Period
+from tests.support.campaign import examples
 
 NAME = "/auto-snapshots/policies/P"
 
@@ -128,7 +129,7 @@ json_values = st.recursive(
 fields = st.sampled_from([*FIELDS, "hook_module", "Hour", ""])
 
 
-@settings(max_examples=1000)
+@examples(1000, 1000, 100)
 @given(st.dictionaries(fields, json_values, max_size=6) | json_values)
 def test_any_json_is_a_policy_or_has_faults_that_can_be_printed(value):
     outcome = parse_policy(Parameter(NAME, json.dumps(value)))
@@ -138,7 +139,7 @@ def test_any_json_is_a_policy_or_has_faults_that_can_be_printed(value):
             str(fault).encode()
 
 
-@settings(max_examples=500)
+@examples(500, 500, 100)
 @given(st.text())
 def test_any_text_is_a_policy_or_has_faults_that_can_be_printed(text):
     outcome = parse_policy(Parameter(NAME, text))

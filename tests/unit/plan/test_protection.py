@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -22,6 +22,7 @@ from lambda_function.model.ec2 import Consistency, Snapshot, SnapshotState, Volu
 from lambda_function.model.period import Period, slot
 from lambda_function.model.tags import TagKeys
 from lambda_function.plan.protection import GRACE, Status, judge_volumes, summary
+from tests.support.campaign import examples
 from tests.support.cloud import FakeCloud
 from tests.support.endpoint import Account, Rules, endpoint
 
@@ -278,7 +279,7 @@ def test_a_good_snapshot_for_all_periods_ends_every_overdue(fleet, snapshots):
         assert each.status is not Status.UNPROTECTED or each.policy in (None, "NOPE", "FAULTY")
 
 
-@settings(max_examples=20, deadline=None)
+@examples(100, 20, 10)
 @given(st.integers(0, 60 * 24 * 700).map(lambda number: NOW + minutes(number)))
 def test_nothing_is_overdue_after_a_run_of_all_periods(moment):
     """The run was successful."""
@@ -360,8 +361,8 @@ def test_the_documentation_shows_what_is_printed():
 
 
 @pytest.fixture
-def rules():
-    with endpoint(Rules()) as (_, rules):
+def rules(now):
+    with endpoint(Rules(clock=now)) as (_, rules):
         yield rules
 
 
@@ -393,10 +394,10 @@ def test_the_command_lists_every_volume_by_period(account, capsys):
     assert out.splitlines()[-1] == "status: 1 volumes: 1 protected, 0 overdue, 0 unprotected"
 
 
-def test_the_command_exits_1_and_names_what_is_wrong(account, capsys):
+def test_the_command_exits_1_and_names_what_is_wrong(account, now, capsys):
     """Something is overdue, unprotected or left over."""
     late, typo = account.volume({"AUTO-SNAPSHOT": "P"}), account.volume({"AUTO-SNAPSHOT": "Q"})
-    account.snapshot(late, {"AUTO-SNAPSHOT-PERIOD": "hour day"}, datetime.now(UTC) - timedelta(hours=5))
+    account.snapshot(late, {"AUTO-SNAPSHOT-PERIOD": "hour day"}, now() - timedelta(hours=5))
     account.snapshot(account.volume(), {"AUTO-SNAPSHOT-PERIOD": "hour"})
     assert shell.main(["status"]) == 1
     out = capsys.readouterr().out

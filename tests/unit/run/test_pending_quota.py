@@ -139,16 +139,16 @@ def test_a_refusal_is_known_at_once_while_others_wait():
     def sleep(seconds: float) -> None:
         if threading.current_thread() is waiter:
             waits.set()
-            assert told.wait(10)
+            assert told.wait(120)
             account.pending = 0
 
     account.room._deadline = Deadline(deadline.time_left, sleep, deadline.elapsed, deadline.now)
     waiter = threading.Thread(target=account.create)
     waiter.start()
-    assert waits.wait(10)
+    assert waits.wait(120)
     account.room.refused(0)
     told.set()
-    waiter.join(10)
+    waiter.join(120)
     assert not waiter.is_alive()
 
 

@@ -335,7 +335,7 @@ def test_changes_that_need_no_create_do_not_wait_for_creates(cloud):
 
     def wait_for_the_deletion(called, target):
         if called == "CreateSnapshot":
-            for _ in range(500):
+            for _ in range(12_000):
                 if old[1].id not in cloud.snapshots:
                     gone.append(old[1].id)
                     return

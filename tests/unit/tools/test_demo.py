@@ -35,7 +35,6 @@ def test_the_demonstration_keeps_every_promise():
         cwd=REPOSITORY,
         capture_output=True,
         encoding="utf-8",
-        timeout=120,
         check=False,
     )
     assert demo.returncode == 0, demo.stdout[-4000:] + demo.stderr[-4000:]

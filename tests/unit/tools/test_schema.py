@@ -6,11 +6,12 @@ import json
 
 import jsonschema
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lambda_function.cli.policies.files import read_files
 from lambda_function.inputs.policy import FIELDS, Parameter, Policy, parse_policy
+from tests.support.campaign import examples
 from tools import schema
 from tools.schema import TABLES, files, json_schema, table
 
@@ -96,7 +97,7 @@ values = scalars | lists | st.dictionaries(st.text(max_size=3), lists, max_size=
 mostly_right = st.fixed_dictionaries({}, optional={name: values | st.integers(0, 700) for name in (*FIELDS, "x")})
 
 
-@settings(max_examples=1000, deadline=None)
+@examples(1000, 1000, 100)
 @given(mostly_right)
 def test_of_any_object_editor_and_function_think_the_same(content):
     # Python's `$` also stands before a last line break, an editor's does not.

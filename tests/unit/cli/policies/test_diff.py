@@ -139,6 +139,7 @@ def random_fleet(seed):
     return cloud, random_policies(rng, [None, 0, 1, 2, 4])
 
 
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("seed", range(150))
 def test_exactly_the_predicted_snapshots_are_deleted(seed):
     cloud, new = random_fleet(seed)
@@ -146,6 +147,7 @@ def test_exactly_the_predicted_snapshots_are_deleted(seed):
     assert deleted_by_the_next_runs(cloud, new) == said
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_such_fleets_do_lose_snapshots():
     assert sum(len(foretold(*random_fleet(seed)).deletions) for seed in range(20)) > 50
 

@@ -6,13 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lambda_function.cli.policies.files import read_files, same_policy
 from lambda_function.cli.policies.source import file_text, read_document, stored_text
 from lambda_function.errors import ConfigurationError
 from lambda_function.inputs.policy import FIELDS, Parameter, Policy, parse_policy
+from tests.support.campaign import examples
 
 
 @pytest.fixture
@@ -278,7 +279,7 @@ names = st.from_regex(r"[A-Za-z0-9_.-]{1,8}", fullmatch=True) | st.sampled_from(
 
 
 @pytest.mark.parametrize("is_json", [True, False], ids=["JSON", "YAML"])
-@settings(max_examples=300, deadline=None)
+@examples(300, 300, 50)
 @given(st.dictionaries(names, valid_policies, min_size=1, max_size=3))
 def test_what_is_written_to_a_file_is_read_from_it(is_json, policies):
     text = file_text(policies, is_json=is_json)
@@ -289,7 +290,7 @@ def test_what_is_written_to_a_file_is_read_from_it(is_json, policies):
     assert file_text(document.value, is_json=is_json) == text
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300, 300, 50)
 @given(valid_policies)
 def test_a_stored_policy_is_one_line_and_the_same_policy(content):
     """As the function reads it."""
@@ -307,7 +308,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300, 300, 50)
 @given(st.text(max_size=60) | json_values.map(json.dumps) | st.binary(max_size=30))
 def test_any_file_has_policies_or_faults_that_can_be_printed(tmp_path_factory, content):
     folder = tmp_path_factory.mktemp("any")
@@ -321,7 +322,7 @@ def test_any_file_has_policies_or_faults_that_can_be_printed(tmp_path_factory, c
             str(fault).encode()
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300, 300, 50)
 @given(
     st.dictionaries(names, st.dictionaries(st.sampled_from([*FIELDS, "hours"]), json_values, max_size=3), min_size=1)
 )
