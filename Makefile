@@ -85,8 +85,8 @@ schema: install ## write the JSON Schema and the tables of fields in docs/ from 
 template: install ## write the documents of documents/ into template.yaml
 	$(BIN)/python -m tools.documents
 
-bench: install ## what it takes and how fast it is, measured; ONLY="names", RECORD=yes for docs/performance.md
-	$(BIN)/python -m tools.bench $(if $(ONLY),--only $(ONLY)) $(if $(RECORD),--record)
+bench: install ## what it takes and how fast it is, measured; ONLY="names" for some
+	$(BIN)/python -m tools.bench $(if $(ONLY),--only $(ONLY))
 
 COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes
 
