@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema
 
 from lambda_function.cli.policies.files import SCHEMA_KEY
-from lambda_function.inputs.event import HookCheckEvent, RunEvent
+from lambda_function.inputs.event import INTERNAL, HookCheckEvent, RunEvent
 from lambda_function.inputs.policy import NAME, PolicyFields
 from lambda_function.inputs.targets import TargetFields
 from lambda_function.inputs.validation import InputModel, allowed
@@ -66,8 +66,8 @@ def json_schema() -> dict[str, Any]:
 
 
 def table(*models: type[InputModel]) -> str:
-    """The fields of these models, in Markdown. Neighbours of which the same is to be said share a row."""
-    fields = {name: field for model in models for name, field in model.model_fields.items()}
+    """The fields that users may give, in Markdown. Neighbours of which the same is to be said share a row."""
+    fields = {name: field for model in models for name, field in model.model_fields.items() if name not in INTERNAL}
     rows = groupby(fields, key=lambda name: _cells(fields[name]))
     lines = [f"| {' '.join(f'`{name}`' for name in names)} | {' | '.join(cells)} |" for cells, names in rows]
     return "\n".join(("| field | allowed | default | meaning |", "|---|---|---|---|", *lines)) + "\n"

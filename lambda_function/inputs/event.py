@@ -126,7 +126,10 @@ class HookCheckEvent(InputModel):
     target: TargetName = None
 
 
-FIELDS = tuple(dict.fromkeys((*RunEvent.model_fields, *HookCheckEvent.model_fields)))
+INTERNAL = ("continuation", "target_faults")
+"""What the function alone says, in events that it sends itself."""
+
+FIELDS = tuple(name for name in RunEvent.model_fields | HookCheckEvent.model_fields if name not in INTERNAL)
 
 _HINTS = dict.fromkeys(
     RunEvent.model_fields, "is not for a check of hooks, which takes only policies, volumes and target"

@@ -1,64 +1,20 @@
+"""The commands on the performance page."""
+
 from __future__ import annotations
 
-import json
-from typing import Any
+import re
+from pathlib import Path
 
-import pytest
+from tools.bench.__main__ import SECTIONS
+from tools.bench.scenarios import SCENARIOS
 
-from tools.bench.record import PAGE, PLOT, STORED, plot, verdict, with_measured
-from tools.bench.throughput import misses
-
-STORED_FIGURES: dict[str, Any] = json.loads(STORED.read_text("utf-8"))
-
-GOOD: dict[str, Any] = {
-    "name": "turnover-1000",
-    "volumes": 1000,
-    "created": 1000,
-    "exactly_once": True,
-    "failed": 0,
-    "ratio": 1.04,
-    "most": 1.05,
-    "calls_ratio": 1.01,
-    "most_calls": 1.02,
-    "throttled": 0.02,
-    "most_throttled": 0.1,
-    "megabytes": 90,
-    "frozen_beyond": 0.3,
-    "valid": True,
-}
+PAGE = Path(__file__).parents[2] / "docs/performance.md"
+COMMAND = re.compile(r"`make bench ONLY=(?:\"([a-z0-9 -]+)\"|([a-z0-9-]+))`")
 
 
-def test_the_pages_tables_are_made_from_the_stored_figures():
-    page = PAGE.read_text("utf-8")
-    assert with_measured(page, STORED_FIGURES) == page
-
-
-def test_the_plot_is_made_from_the_stored_figures():
-    assert plot(STORED_FIGURES) == PLOT.read_text("utf-8")
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"failed": 3}, "3 failed"),
-        ({"exactly_once": False, "created": 1001}, "1001 created for 1000 volumes"),
-        ({"ratio": 1.06}, "more than 1.05 times the floor"),
-        ({"calls_ratio": 1.03}, "more than 1.02 times the calls"),
-        ({"throttled": 0.11}, "more than 10% throttled"),
-        ({"megabytes": 513}, "more than 512 MB"),
-        ({"frozen_beyond": 0.6}, "frozen 0.6 s beyond the least"),
-    ],
-)
-def test_every_missed_target_is_named(change, said):
-    assert misses({**GOOD, **change}) == [said]
-    assert verdict({**GOOD, **change}) == f"MISSED: {said}"
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [({}, "met"), ({"valid": False}, "invalid"), ({"most": None, "most_calls": None}, "")],
-    ids=["valid", "invalid", "nothing asked"],
-)
-def test_a_target_is_met_only_by_a_valid_figure(change, said):
-    """Nothing is said where there is no target."""
-    assert verdict({**GOOD, **change}) == said
+def test_each_row_has_a_command_that_exists():
+    rows = [line for line in PAGE.read_text("utf-8").partition("## ")[0].splitlines() if line.startswith("| ")][1:]
+    assert rows
+    assert all(COMMAND.search(row) for row in rows)
+    asked = {name for some, one in COMMAND.findall(PAGE.read_text("utf-8")) for name in (some or one).split()}
+    assert asked <= {*SECTIONS, *(scenario.name for scenario in SCENARIOS)}

@@ -78,8 +78,9 @@ def test_a_period_without_a_completed_run_raises_an_alarm(period):
     assert alarm["Period"] * alarm["EvaluationPeriods"] <= WEEK
     assert (alarm["Statistic"], alarm["ComparisonOperator"], alarm["Threshold"]) == ("Sum", "LessThanThreshold", 1)
     assert alarm["TreatMissingData"] == "breaching"
-    assert TEMPLATE["Conditions"][resource["Condition"]] == {"Fn::Equals": [{"Ref": f"{word}Rule"}, "ENABLED"]}
-    assert FUNCTION["Events"][word]["Properties"]["State"] == {"Ref": f"{word}Rule"}
+    is_on = resource["Condition"]
+    assert TEMPLATE["Conditions"][is_on] == {"Fn::Not": [{"Fn::Equals": [{"Ref": f"{word}Schedule"}, ""]}]}
+    assert FUNCTION["Events"][word]["Properties"]["State"] == {"Fn::If": [is_on, "ENABLED", "DISABLED"]}
 
 
 def test_a_run_at_80_per_cent_of_its_time_raises_an_alarm():

@@ -40,6 +40,16 @@ def test_the_rules_start_ten_minutes_apart_shortest_first():
     ]
 
 
+@pytest.mark.parametrize("period", Period)
+def test_an_empty_schedule_is_allowed_and_replaced(period):
+    word = period.name.title()
+    parameter = TEMPLATE["Parameters"][f"{word}Schedule"]
+    assert re.fullmatch(parameter["AllowedPattern"], "")
+    _, given, placeholder = FUNCTION["Events"][word]["Properties"]["Schedule"]["Fn::If"]
+    assert given == {"Ref": f"{word}Schedule"}
+    assert re.fullmatch(parameter["AllowedPattern"], placeholder)
+
+
 @pytest.mark.parametrize(("resource", "expected"), [
     ("CriticalPolicy", Policy(name="X", hour=2, day=5, week=52, month=0, only_attached_vols=True)),
     ("MehPolicy", Policy(name="X", hour=0, day=0, week=0, month=1, only_attached_vols=True)),

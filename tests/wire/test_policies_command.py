@@ -378,7 +378,7 @@ def test_a_file_that_says_the_same_keeps_its_comments(account, run, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["P.yaml", "Q.yaml"]
     assert run("pull", tmp_path, "--force")[0] == 0
     assert (tmp_path / "P.yaml").read_text() == "# three\nhour: 3\nday:\n"
-    assert (tmp_path / "Q.yaml").read_text() == "$schema: x\nday: 1\n"
+    assert (tmp_path / "Q.yaml").read_text() == '# mine\n"$schema": x\nday: 1\n'
     assert (tmp_path / "R.yaml").read_text() == "day: 1\n"
 
 

@@ -19,9 +19,8 @@ from rich.text import Text
 
 from tools.bench.cold_start import PAIRS, environment, measure
 from tools.bench.memory_sizes import measured_sizes
-from tools.bench.record import COLUMNS, Row, cells, record
 from tools.bench.scenarios import SCENARIOS
-from tools.bench.throughput import misses, run
+from tools.bench.throughput import misses, run, verdict
 
 ROUNDS = 5
 CPU_SECONDS = 1.0
@@ -29,6 +28,22 @@ MEGABYTES = 256
 RATIO = 1.6
 EXCESS_SECONDS = 0.5
 FREEZE_ROUNDS = 3
+
+COLUMNS = (
+    "whole runs",
+    "factor",
+    "floor",
+    "measured",
+    "ratio",
+    "calls (least)",
+    "throttled",
+    "memory",
+    "CPU client, endpoint",
+    "all",
+    "verdict",
+)
+
+Row = tuple[str, str, str, bool]
 
 
 def planning() -> Iterator[Row]:
@@ -107,14 +122,13 @@ def main() -> int:
     parser.add_argument(
         "--only", nargs="+", metavar="NAME", choices=[*SECTIONS, *runs], help=", ".join([*SECTIONS, *runs])
     )
-    parser.add_argument("--record", action="store_true", help="write the figures into docs/performance.*")
     asked = parser.parse_args()
     console = Console() if sys.stdout.isatty() else Console(width=160)
-    rows: list[tuple[str, list[Row]]] = []
+    rows: list[Row] = []
     for name, section in SECTIONS.items():
         if name in (asked.only or SECTIONS):
             console.print(f"{name} ...", highlight=False)
-            rows.append((name, list(section())))
+            rows += section()
     results = []
     for name, chosen in runs.items():
         if name in (asked.only or runs):
@@ -126,28 +140,44 @@ def main() -> int:
             _table(
                 title,
                 ("what", "measured", "target", "verdict"),
-                [
-                    (what, measured, target, "met" if met else "MISSED")
-                    for _, each in rows
-                    for what, measured, target, met in each
-                ],
+                [(what, measured, target, "met" if met else "MISSED") for what, measured, target, met in rows],
             )
         )
     if results:
         console.print(_table(title, COLUMNS, [cells(each) for each in results]))
-    if asked.record:
-        record(rows, results)
     bad = [each for each in results if misses(each) or not each["valid"]]
-    return 1 if bad or not all(met for _, each in rows for *_, met in each) else 0
+    return 1 if bad or not all(met for *_, met in rows) else 0
+
+
+def cells(result: dict[str, Any]) -> tuple[str, ...]:
+    """A run's line in the table."""
+    what = result["what"]
+    if result["frozen_beyond"] is not None:
+        what += f" (frozen {result['window_median']:.1f} s, longest {result['window_longest']:.1f} s)"
+    if result["invoked"] > 1:
+        what += f" ({result['invoked']} used)"
+    return (
+        what,
+        f"{result['factor']:g}",
+        f"{result['floor']:.0f} s",
+        f"{result['measured']:.1f} s",
+        f"{result['ratio']:.2f}" if result["ratio"] else "",
+        f"{result['calls']:,}" + (f" ({result['least_calls']:,})" if result["least_calls"] else ""),
+        f"{result['throttled']:.1%}",
+        f"{result['megabytes']} MB",
+        f"{result['client_cpu']:.0%}, {result['endpoint_cpu']:.0%}",
+        f"{result['machine_cpu']:.0%}",
+        verdict(result),
+    )
 
 
 def _table(title: str, columns: Sequence[str], lines: Sequence[Sequence[str]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, title=title)
     for name in columns:
         table.add_column(name)
-    for *others, verdict in lines:
-        colour = {"": "", "met": "green", "invalid": "yellow"}.get(verdict, "bold red")
-        table.add_row(*map(Text, others), Text(verdict, colour))
+    for *others, word in lines:
+        colour = {"": "", "met": "green", "invalid": "yellow"}.get(word, "bold red")
+        table.add_row(*map(Text, others), Text(word, colour))
     return table
 
 

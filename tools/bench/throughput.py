@@ -129,6 +129,16 @@ def misses(result: dict[str, Any]) -> list[str]:
     return found
 
 
+def verdict(result: dict[str, Any]) -> str:
+    """What `make bench` prints about a run; nothing where nothing is asked of it."""
+    missed = "; ".join(misses(result))
+    if missed:
+        return f"MISSED: {missed}"
+    if not result["valid"]:
+        return "invalid"
+    return "met" if result["most"] or result["most_calls"] else ""
+
+
 def main() -> None:
     factor = float(sys.argv[2]) if len(sys.argv) > 2 else None
     print(json.dumps(run(scenario(sys.argv[1]), factor), indent=1))

@@ -59,7 +59,8 @@ def read_template() -> Template:
 
 
 def _rule(name: str, properties: dict[str, Any], defaults: dict[str, str]) -> Rule:
-    schedule = _resolved(properties["Schedule"], defaults)
+    _, given, _ = properties["Schedule"]["Fn::If"]  # with the defaults every rule is on
+    schedule = _resolved(given, defaults)
     match = _CRON.fullmatch(schedule)
     if match is None:
         raise ValueError(f"rule {name}: the demonstration knows hourly and daily schedules only, not {schedule}")

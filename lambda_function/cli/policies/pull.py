@@ -15,9 +15,10 @@ from lambda_function.cli.policies.files import (
     read_files,
     same_policy,
 )
-from lambda_function.cli.policies.source import file_text, read_document
+from lambda_function.cli.policies.source import file_text
 from lambda_function.errors import ConfigurationError
 from lambda_function.inputs.policy import Parameter, Policy, parse_policy
+from lambda_function.inputs.validation import read_json
 
 Content = Mapping[str, Any]
 
@@ -61,17 +62,23 @@ def _contents(stored: Iterable[Parameter], pull: Pull) -> dict[str, Content]:
     """The stored policies as plain values, faulty ones as they are where they are an object at all."""
     contents: dict[str, Content] = {}
     for parameter in sorted(stored, key=lambda each: each.name):
-        outcome = parse_policy(parameter)
-        document = read_document(parameter.value.encode("utf-8", "surrogatepass"), is_json=True)
-        usable = parameter.error is None and not document.faults and isinstance(document.value, dict)
+        outcome, content = parse_policy(parameter), _content(parameter)
         if not isinstance(outcome, Policy):
-            found = pull.warnings if usable else pull.failures
-            found += [f"{fault} (pulled as it is)" if usable else f"{fault} (not pulled)" for fault in outcome]
-        if usable:
-            contents[parameter.policy_name] = document.value
+            found, end = (pull.failures, "not pulled") if content is None else (pull.warnings, "pulled as it is")
+            found += [f"{fault} ({end})" for fault in outcome]
+        if content is not None:
+            contents[parameter.policy_name] = content
             if parameter.secure:
                 pull.warnings.append(f"{parameter.name}: is a SecureString; the file holds its value in the clear")
     return contents
+
+
+def _content(parameter: Parameter) -> Content | None:
+    try:
+        content = None if parameter.error else read_json(parameter.value)
+    except (ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None
 
 
 def _plan_file(path: Path, policies: Mapping[str, Content], pull: Pull) -> None:
@@ -101,11 +108,12 @@ def _plan_directory(directory: Path, policies: Mapping[str, Content], pull: Pull
 
 def _plan_write(path: Path, content: Content, known: Content | None, present: PolicyFiles, pull: Pull) -> None:
     schema = {SCHEMA_KEY: present.schemas[path]} if path in present.schemas else {}
-    text = file_text({**schema, **content}, is_json=path.suffix.lower() == JSON_SUFFIX)
+    old = path.read_bytes() if path.is_file() else b""
+    text = file_text({**schema, **content}, is_json=path.suffix.lower() == JSON_SUFFIX, old=old)
     if path.exists():
         faulty = any(fault.path == path for fault in present.faults)
         says_the_same = known is not None and not faulty and _is_same(content, known)
-        if says_the_same or (path.is_file() and path.read_bytes() == text.encode()):
+        if says_the_same or (path.is_file() and old == text.encode()):
             pull.unchanged.append(path)
             return
         pull.differing.append(path)

@@ -1,19 +1,28 @@
-"""Policy files as text: JSON or YAML to plain values, with the line on which each of them stands.
+"""Policy files as text: JSON or YAML to plain values, with the line on which each of them stands, and back.
 
-JSON is read as Parameter Store's values are. YAML is read so that what is seen is what is stored: numbers, true,
-false and null as JSON writes them, everything else text; what YAML's versions read differently is a fault.
+Parameter Store holds JSON. YAML is read so that what is seen is what is stored: numbers, true, false and null as JSON
+writes them, everything else text; what YAML's versions read differently is a fault.
 """
 
 from __future__ import annotations
 
-import bisect
+import io
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.composer import Composer, ComposerError
+from ruamel.yaml.error import CommentMark, MarkedYAMLError
+from ruamel.yaml.events import AliasEvent
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
+from ruamel.yaml.reader import ReaderError
+from ruamel.yaml.representer import RoundTripRepresenter
+from ruamel.yaml.resolver import implicit_resolvers
+from ruamel.yaml.tokens import CommentToken
 
 from lambda_function.errors import quoted
 
@@ -66,122 +75,65 @@ class Document:
 
 def read_document(raw: bytes, *, is_json: bool) -> Document:
     """The document in a file's bytes; what is wrong with it is in its faults."""
+    kind = "JSON" if is_json else "YAML"
     try:
         text = raw.decode("utf-8-sig")
+        return _read(text, is_json=is_json)
     except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        return Document(faults=[DocumentFault(line, "is not text in UTF-8: save it as UTF-8")])
-    try:
-        return _read_json(text) if is_json else _read_yaml(text)
-    except RecursionError:
-        return Document(faults=[DocumentFault(1, "is nested too deeply")])
-
-
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
-
-
-def _read_json(text: str) -> Document:
-    if not text.strip():
-        return Document(faults=[DocumentFault(1, "is empty")])
-    try:
-        value = json.loads(text)
+        line, problem = raw[: error.start].count(b"\n") + 1, "is not text in UTF-8: save it as UTF-8"
     except json.JSONDecodeError as error:
-        return Document(faults=[DocumentFault(error.lineno, f"is not JSON: {error.msg} (column {error.colno})")])
-    except ValueError as error:
-        return Document(faults=[DocumentFault(1, f"is not JSON: {error}")])
-    places = _JsonPlaces(text)
-    places.walk(next(places.tokens), ())
-    places.document.value = value
-    return places.document
-
-
-class _JsonPlaces:
-    """Finds the lines in a text that is known to be JSON, and the keys that `json` silently takes twice."""
-
-    def __init__(self, text: str) -> None:
-        self.document = Document()
-        self.tokens: Iterator[re.Match[str]] = _TOKEN.finditer(text)
-        self._ends = [match.start() for match in re.finditer("\n", text)]
-
-    def walk(self, token: re.Match[str], location: Location) -> None:
-        self.document.lines.setdefault(location, self._line(token))
-        if token[0] == "{":
-            self._walk_object(location)
-        elif token[0] == "[":
-            self._walk_list(location)
-
-    def _walk_object(self, location: Location) -> None:
-        seen: dict[str, None] = {}
-        for token in self.tokens:
-            if token[0] == "}":
-                return
-            if token[0] == ",":
-                continue
-            key: str = json.loads(token[0])
-            inner = self.document.note_key(location, key, self._line(token), seen)
-            seen[key] = None
-            next(self.tokens)  # the colon
-            self.walk(next(self.tokens), inner)
-
-    def _walk_list(self, location: Location) -> None:
-        position = 0
-        for token in self.tokens:
-            if token[0] == "]":
-                return
-            if token[0] != ",":
-                self.walk(token, (*location, str(position)))
-                position += 1
-
-    def _line(self, token: re.Match[str]) -> int:
-        return bisect.bisect(self._ends, token.start()) + 1
-
-
-JSON_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
-NEW_OCTAL = re.compile(r"0o[0-7]+")
-"""A number in YAML 1.2, text in 1.1, which PyYAML reads."""
-
-_TEXT_TAG = "tag:yaml.org,2002:str"
-_WORDS = {"": None, "null": None, "true": True, "false": False}
-
-
-class _Loader(yaml.SafeLoader):
-    """Composes nodes with their lines; refuses what would make the stored value differ from what is seen."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
-        problem = None
-        if isinstance(event, yaml.AliasEvent):
-            problem = f"the alias *{event.anchor} is not followed: write its value out"
-        elif getattr(event, "tag", None) is not None:
-            problem = f"the tag {event.tag} is not read: leave it out"
-        if problem:
-            raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
-        return super().compose_node(parent, index)
-
-
-def _read_yaml(text: str) -> Document:
-    document = Document()
-    try:
-        loader = _Loader(text)
-        node = loader.get_single_node()
-    except yaml.MarkedYAMLError as error:
+        line, problem = error.lineno, f"is not JSON: {error.msg} (column {error.colno})"
+    except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        problem = error.problem or "cannot be read"
+        line, problem = mark.line + 1 if mark else 1, error.problem or "cannot be read"
         if problem == "but found another document":
             problem = "holds several YAML documents: put all policies into one"
-        return Document(faults=[DocumentFault(mark.line + 1 if mark else 1, f"is not YAML to be used: {problem}")])
-    except yaml.reader.ReaderError as error:
+        problem = f"is not {kind} to be used: {problem}"
+    except ReaderError as error:
         line = text[: error.position].count("\n") + 1
-        return Document(faults=[DocumentFault(line, f"is not YAML: U+{error.character:04X} is not allowed in it")])
+        problem = f"is not YAML: U+{error.character:04X} is not allowed in it"
+    except (ValueError, OverflowError) as error:  # thousands of digits, an escape beyond Unicode
+        line, problem = 1, f"is not {kind}: {error}"
+    except RecursionError:
+        line, problem = 1, "is nested too deeply"
+    return Document(faults=[DocumentFault(line, problem)])
+
+
+def _read(text: str, *, is_json: bool) -> Document:
+    content = None
+    if is_json and text.strip():
+        # As YAML it has lines. Some characters are none of YAML's, and some of its line breaks are none of JSON's.
+        content = json.loads(text)
+        text = text.encode("ascii", "backslashreplace").decode().replace("\x7f", "\\x7f")
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Composer = _Composer
+    node = yaml.compose(text)
     if node is None:
         return Document(faults=[DocumentFault(1, "is empty")])
-    document.value = _value(node, (), document)
+    document = Document()
+    value = _value(node, (), document)
+    document.value = content if is_json else value
     return document
 
 
-def _value(node: yaml.Node, location: Location, document: Document) -> Any:
+class _Composer(Composer):
+    """Refuses what would make the stored value differ from what is seen."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.parser.peek_event()
+        if isinstance(event, AliasEvent):
+            problem = f"the alias *{event.anchor} is not followed: write its value out"
+        elif event.tag is not None:
+            problem = f"the tag {event.tag} is not read: leave it out"
+        else:
+            self.warn_double_anchors = False
+            return super().compose_node(parent, index)
+        raise ComposerError(None, None, problem, event.start_mark)
+
+
+def _value(node: Node, location: Location, document: Document) -> Any:
     document.lines.setdefault(location, node.start_mark.line + 1)
-    if isinstance(node, yaml.MappingNode):
+    if isinstance(node, MappingNode):
         content: dict[str, Any] = {}
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
@@ -191,13 +143,13 @@ def _value(node: yaml.Node, location: Location, document: Document) -> Any:
             inner = document.note_key(location, key, line, content)
             content[key] = _value(value_node, inner, document)
         return content
-    if isinstance(node, yaml.ScalarNode):
+    if isinstance(node, ScalarNode):
         return _scalar(node, location, document)
     return [_value(each, (*location, str(position)), document) for position, each in enumerate(node.value)]
 
 
-def _key(node: yaml.Node, line: int, parent: Location, document: Document) -> str | None:
-    if not isinstance(node, yaml.ScalarNode):
+def _key(node: Node, line: int, parent: Location, document: Document) -> str | None:
+    if not isinstance(node, ScalarNode):
         document.faults.append(DocumentFault(line, "a key must be text", parent))
         return None
     if not isinstance(_scalar(node, (*parent, node.value), document), str):
@@ -206,22 +158,28 @@ def _key(node: yaml.Node, line: int, parent: Location, document: Document) -> st
     return str(node.value)
 
 
-def _scalar(node: yaml.ScalarNode, location: Location, document: Document) -> Any:
+_WORDS = {"": None, "null": None, "true": True, "false": False}
+_NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,99})(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
+_NOT_TEXT = [pattern for _, _, pattern, _ in implicit_resolvers]
+"""What YAML 1.1 or 1.2 reads as something else than text where it stands without quotes."""
+
+
+def _scalar(node: ScalarNode, location: Location, document: Document) -> Any:
     text: str = node.value
     if node.style is not None:  # quoted, or a block of text
         return text
     if text in _WORDS:
         return _WORDS[text]
-    try:
-        if JSON_NUMBER.fullmatch(text):
-            return json.loads(text)
-        agreed = node.tag == _TEXT_TAG and not NEW_OCTAL.fullmatch(text)
-    except ValueError:  # thousands of digits
-        agreed = False
-    if not agreed:
+    if _NUMBER.fullmatch(text):
+        return json.loads(text)
+    if not _is_text(text):
         what = f"{text[:40]}: YAML readers differ about it; write numbers, true, false, null as in JSON, text in quotes"
         document.faults.append(DocumentFault(node.start_mark.line + 1, what, location, is_unclear=True))
     return text
+
+
+def _is_text(text: str) -> bool:
+    return not any(pattern.match(text) for pattern in _NOT_TEXT)
 
 
 def stored_text(content: object) -> str:
@@ -232,36 +190,84 @@ def stored_text(content: object) -> str:
     return _json(content, None).replace("{{", "{\\u007b")
 
 
-def file_text(content: object, *, is_json: bool) -> str:
-    """What a file is to hold: JSON or YAML, one field per line."""
+def file_text(content: Mapping[str, Any], *, is_json: bool, old: bytes = b"") -> str:
+    """What a file is to hold: JSON or YAML, one field per line. The comments of an `old` file in YAML stay."""
     if is_json:
         return _json(content, 2) + "\n"
-    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=100)
+    present = read_document(old, is_json=False)
+    if isinstance(present.value, dict) and not present.faults:
+        text = _updated(old.decode("utf-8-sig"), content)
+        if read_document(text.encode(), is_json=False).value == content:
+            return text
+    return _dumped(content)
 
 
 def _json(content: object, indent: int | None) -> str:
     text = json.dumps(content, ensure_ascii=False, indent=indent)
-    # Half a surrogate pair can be written in JSON, but not in UTF-8.
-    return text if _is_encodable(text) else json.dumps(content, indent=indent)
-
-
-def _is_encodable(text: str) -> bool:
     try:
         text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    except UnicodeEncodeError:  # half a surrogate pair, which can be written in JSON, but not in UTF-8
+        return json.dumps(content, indent=indent)
+    return text
 
 
-class _Dumper(yaml.SafeDumper):
-    """Quotes also the text that this reader, or one of YAML 1.2, would take for a number."""
+def _represent_text(representer: RoundTripRepresenter, text: str) -> ScalarNode:
+    # What another version of YAML reads otherwise is quoted, and line breaks, which are folded in other styles.
+    style = None if text.isprintable() and _is_text(text) else '"'
+    return representer.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
-def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    # In other styles PyYAML folds line breaks that it does not write back as they were, U+0085 among them.
-    return dumper.represent_scalar(_TEXT_TAG, text, style=None if text.isprintable() else '"')
+def _round_trip() -> YAML:
+    yaml = YAML()
+    yaml.representer.add_representer(str, _represent_text)
+    yaml.preserve_quotes = True
+    yaml.width = 100_000  # no value is folded
+    return yaml
 
 
-_Dumper.add_representer(str, _represent_text)
-for _pattern, _first in ((JSON_NUMBER, "-0123456789"), (NEW_OCTAL, "0")):
-    _Dumper.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(f"^(?:{_pattern.pattern})$"), list(_first))
+def _dumped(content: object) -> str:
+    stream = io.StringIO()
+    _round_trip().dump(content, stream)
+    return stream.getvalue()
+
+
+_START = re.compile(r"\A(?:[ \t]*(?:#.*)?\n)*---[ \t]*\n")
+"""The line `---` and the comments before it, which ruamel.yaml drops."""
+
+
+def _updated(text: str, content: Mapping[str, Any]) -> str:
+    """YAML with these values in place of its own, and its comments."""
+    body = _START.sub("", text, count=1)
+    present = _round_trip().load(body)
+    end = _comments_to_next(present)
+    _update(present, content)
+    return text.removesuffix(body) + _dumped(present) + end
+
+
+def _update(present: CommentedMap, content: Mapping[str, Any]) -> None:
+    for key in present.keys() - content.keys():
+        del present[key]
+    for key, value in content.items():
+        if isinstance(value, dict) and isinstance(present.get(key), CommentedMap):
+            _update(present[key], value)
+        elif key not in present or _json(present[key], None) != _json(value, None):
+            present[key] = value
+
+
+def _comments_to_next(collection: CommentedMap | CommentedSeq, above: str = "") -> str:
+    """Attach the comment above each entry to that entry, and return the one below the last.
+
+    ruamel.yaml attaches it to the entry before, with which it would be moved or deleted.
+    """
+    is_map = isinstance(collection, CommentedMap)
+    for key in collection if is_map else range(len(collection)):
+        comments = collection.ca.items.setdefault(key, [None, None, None, None])
+        if above:
+            comments[1] = [CommentToken(above, CommentMark(0))]
+        above, beside, value = "", 2 if is_map else 0, collection[key]
+        if token := comments[beside]:
+            token.value, _, above = token.value.partition("\n")
+            comments[beside] = token if token.value else None
+        if isinstance(value, CommentedMap | CommentedSeq) and not value.fa.flow_style():
+            above = _comments_to_next(value, above)
+    return above

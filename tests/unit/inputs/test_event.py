@@ -113,6 +113,7 @@ def test_a_time_in_the_current_slot_needs_no_dry_run(period, time):
         ({"period": "hour", "time": "2026-03-04T09:59:59Z"}, "must be within the current hour"),
         ({"period": "hour", "time": "2026-03-04T11:00:00Z"}, "or set dry_run"),
         ({"period": "week", "time": "2026-03-01"}, "must be within the current week"),
+        ({"period": "hour", "x": 1}, "known are period, dry_run, force, policies, volumes, target, time, check_hooks"),
         ({"period": "hour", "dryrun": True}, 'event field "dryrun": unknown field; did you mean "dry_run"?'),
         ({"period": "hour", "x" * 500: True}, "unknown field"),
         ({"detail-type": "Scheduled Event", "source": "aws.events", "detail": {}}, "set the rule's input"),
