@@ -131,7 +131,7 @@ def test_a_json_file_holds_json_and_nothing_more(text):
 ODD_TEXT = '{\r\n\t"a\x7f":\t"\x85\u2028\ufffe",\n\t"\U0001f600": {"\\ud83d\\ude00": "\\/"},\n\n"b": [-0, 1E5,\n1e999]}'
 
 
-def test_json_that_yaml_reads_otherwise_is_read_as_json_with_its_lines():
+def test_json_is_read_as_json_where_yaml_reads_it_otherwise():
     document = read_document(ODD_TEXT.encode(), is_json=True)
     assert (document.faults, document.value) == ([], json.loads(ODD_TEXT))
     places = [("a\x7f",), ("\U0001f600",), ("b",), ("b", "1"), ("b", "2")]
