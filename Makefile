@@ -111,8 +111,8 @@ format: install ## rewrite the code in the house's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-schema: install ## write docs/*.schema.json from the policies' rules
-	$(BIN)/python -m lambda_function.cli.policies.json_schema
+schema: install ## write the JSON Schema and the tables of fields in docs/ from the models of inputs/
+	$(BIN)/python -m tools.schema
 
 template: install ## write the documents of documents/ into template.yaml
 	$(BIN)/python -m tools.documents

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from lambda_function.accounts.targets import SelfInvoker, Targets
-from lambda_function.app import run_event
+from lambda_function.app import App
 from lambda_function.aws.clients import (
     Clients,
     build_clients,
@@ -18,9 +20,10 @@ from lambda_function.aws.clients import (
 )
 from lambda_function.aws.lambda_invoke import invoke_self
 from lambda_function.errors import RunFailedError
+from lambda_function.inputs.event import parse_event
 from lambda_function.inputs.settings import Settings
-from lambda_function.model.request import place_name
-from lambda_function.model.result import Dispatch, RunReport
+from lambda_function.model.request import HookCheckRequest, RunRequest, place_name
+from lambda_function.model.result import HookCheckReport, RunReport
 from lambda_function.output.answer import console_answer
 from lambda_function.output.log import LogObserver, log_summary, logger
 from lambda_function.output.metrics import publish_metrics
@@ -40,6 +43,7 @@ def utc_now() -> datetime:
 @cache
 def clients() -> Clients:
     """Built at the first invocation and kept for the next ones."""
+    gc.freeze()  # building clients makes so many objects that the collector would walk through all modules, repeatedly
     return build_clients(os.environ.get("AWS_REGION"))
 
 
@@ -56,38 +60,65 @@ def lambda_handler(event: object, context: LambdaContext) -> dict[str, Any]:
     Returns the report in short. Raises ConfigurationError before anything is written, RunFailedError after
     everything was attempted, so that alarms, retries and the console all see a failure.
     """
-
-    region = os.environ.get("AWS_REGION")
-
-    def invoke_again(next_event: dict[str, Any]) -> None:
-        invoke_self(build_lambda_client(region), context.invoked_function_arn, next_event)
-
-    def start(event_of_target: dict[str, Any]) -> None:
-        invoke_self(starting_client(), context.invoked_function_arn, event_of_target)
-
-    def home() -> str:
-        _, _, _, its_region, account, *_ = context.invoked_function_arn.split(":")
-        return place_name(account, its_region)
-
     target = event.get("target") if isinstance(event, dict) else None
     logger.append_keys(request_id=context.aws_request_id, target=target)
-    report = run_event(
-        event,
-        environ=os.environ,
-        clients=clients,
-        targets=Targets(build_clients_for, lambda: SelfInvoker(home(), start)),
+    settings = Settings.from_env(os.environ)
+    request = parse_event(event, utc_now())
+    given = cast("dict[str, Any]", event)  # as every event is that could be parsed
+    app = App.build(
+        settings,
+        clients(),
+        Targets(build_clients_for, lambda: SelfInvoker(_home(context), _starter(context))),
         clock=utc_now,
         time_left=lambda: context.get_remaining_time_in_millis() / 1000,
         observer=LogObserver(),
     )
-    if isinstance(report, Dispatch):
-        logger.info(str(dispatch_answer(report)["message"]))
-        return dispatch_answer(report)
-    if isinstance(report, RunReport):
-        report = continue_or_conclude(report, cast("dict[str, Any]", event), utc_now(), invoke_again)
-        log_summary(report)
-        settings = Settings.from_env(os.environ)
-        publish_metrics(report, settings.metrics_namespace, home() if settings.targets_path else None)
-    if report.failures and not (isinstance(report, RunReport) and report.is_continued):
+    match request:
+        case HookCheckRequest():
+            return _answer_to_check(app.check_hooks(request))
+        case RunRequest() if app.is_for_targets(request):
+            answer = dispatch_answer(app.dispatch(request, given))
+            logger.info(str(answer["message"]))
+            return answer
+        case RunRequest():
+            report = continue_or_conclude(app.run(request), given, utc_now(), _invoker(context))
+            home = _home(context) if settings.targets_path else None
+            return _answer_to_run(report, settings.metrics_namespace, home)
+
+
+def _answer_to_run(report: RunReport, metrics_namespace: str, home: str | None) -> dict[str, Any]:
+    log_summary(report)
+    publish_metrics(report, metrics_namespace, home)
+    if report.failures and not report.is_continued:
         raise RunFailedError(failure_message(report))
-    return console_answer(report) if isinstance(report, RunReport) else check_answer(report)
+    return console_answer(report)
+
+
+def _answer_to_check(report: HookCheckReport) -> dict[str, Any]:
+    if report.failures:
+        raise RunFailedError(failure_message(report))
+    return check_answer(report)
+
+
+def _home(context: LambdaContext) -> str:
+    """The function's own account and Region, which its ARN names."""
+    _, _, _, region, account, *_ = context.invoked_function_arn.split(":")
+    return place_name(account, region)
+
+
+def _invoker(context: LambdaContext) -> Callable[[dict[str, Any]], None]:
+    """Continues a run: gives the function its next event."""
+
+    def invoke(event: dict[str, Any]) -> None:
+        invoke_self(build_lambda_client(os.environ.get("AWS_REGION")), context.invoked_function_arn, event)
+
+    return invoke
+
+
+def _starter(context: LambdaContext) -> Callable[[dict[str, Any]], None]:
+    """Starts a target's run."""
+
+    def start(event: dict[str, Any]) -> None:
+        invoke_self(starting_client(), context.invoked_function_arn, event)
+
+    return start

@@ -17,15 +17,18 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from lambda_function.accounts.targets import Targets
-from lambda_function.app import run_event
+from lambda_function.accounts.targets import HOME_ONLY, Targets
+from lambda_function.app import App
 from lambda_function.aws.clients import build_clients, build_clients_for
 from lambda_function.cli.arguments import HOOKS, POLICIES, STATUS, parse_arguments
 from lambda_function.cli.policies.command import Desk, run_policies
 from lambda_function.cli.run import ProgressObserver, print_check, print_report
 from lambda_function.cli.status import print_status, read_status, status_json
 from lambda_function.errors import AutoSnapshotsError, ConfigurationError
-from lambda_function.model.result import Dispatch, RunReport
+from lambda_function.inputs.event import parse_event
+from lambda_function.inputs.settings import Settings
+from lambda_function.model.request import HookCheckRequest
+from lambda_function.model.result import HookCheckReport, RunReport
 from lambda_function.output.summary import check_answer, whole_report
 from lambda_function.run.continuation import continue_or_conclude
 
@@ -38,33 +41,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_arguments(arguments)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     errors = Console(stderr=True, soft_wrap=True)
-    began = time.monotonic()
     try:
         if options.command == STATUS:
             return _status(options, errors)
         if options.command == POLICIES:
             return _policies(options)
-        with ProgressObserver(errors) as observer:
-            report = run_event(
-                _event(options),
-                environ=os.environ,
-                clients=lambda: build_clients(os.environ.get("AWS_REGION")),
-                targets=Targets(build_clients_for),
-                clock=lambda: datetime.now(UTC),
-                time_left=lambda: began + PATIENCE_SECONDS - time.monotonic(),
-                observer=observer,
-            )
+        return _run(options, errors)
     except AutoSnapshotsError as error:
         errors.print(f"error: {error}", style="bold red", markup=False, highlight=False)
         return 2 if isinstance(error, ConfigurationError) else 1
-    assert not isinstance(report, Dispatch)  # noqa: S101  # a shell has no queue
-    if isinstance(report, RunReport):
-        report = continue_or_conclude(report, {}, datetime.now(UTC), None)
+
+
+def _run(options: argparse.Namespace, errors: Console) -> int:
+    """A run, or a check of hooks, here and now: a shell starts no runs elsewhere."""
+    began = time.monotonic()
+    settings = Settings.from_env(os.environ)
+    request = parse_event(_event(options), datetime.now(UTC))
+    with ProgressObserver(errors) as observer:
+        app = App.build(
+            settings,
+            build_clients(os.environ.get("AWS_REGION")),
+            Targets(build_clients_for),
+            clock=lambda: datetime.now(UTC),
+            time_left=lambda: began + PATIENCE_SECONDS - time.monotonic(),
+            observer=observer,
+        )
+        if isinstance(request, HookCheckRequest):
+            report: RunReport | HookCheckReport = app.check_hooks(request)
+        else:
+            if app.is_for_targets(request):
+                errors.print(f"warning: {HOME_ONLY}", style="yellow", markup=False, highlight=False)
+            report = continue_or_conclude(app.run(request), {}, datetime.now(UTC), None)
     # Redirected, a table is read by grep and mail: its lines are as long as they need to be.
     console = Console() if sys.stdout.isatty() else Console(width=240)
     if options.json:
-        whole = whole_report(report) if isinstance(report, RunReport) else check_answer(report)
-        print(json.dumps(whole, indent=2))
+        print(json.dumps(whole_report(report) if isinstance(report, RunReport) else check_answer(report), indent=2))
     elif isinstance(report, RunReport):
         print_report(report, console)
     else:

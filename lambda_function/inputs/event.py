@@ -5,78 +5,132 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from dateutil.parser import isoparse
-from pydantic_core import SchemaValidator, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from lambda_function.errors import ConfigurationError, quoted
-from lambda_function.inputs.validation import ACCOUNT, REGION, closed_object
+from lambda_function.inputs.policy import NAME
+from lambda_function.inputs.validation import ACCOUNT, REGION, Allowed, InputModel, Model, NotNull, check
 from lambda_function.model.period import Period, in_slot
 from lambda_function.model.request import HookCheckRequest, RunRequest
-
-PERIODS_ALLOWED = ", ".join(f'"{period}"' for period in Period)
-
-_ALLOWED = {
-    "period": f"one of {PERIODS_ALLOWED}",
-    "dry_run": "true or false",
-    "force": "true or false",
-    "policies": "a list of policy names, at least one, or leave it out",
-    "volumes": 'a list of volume ids such as "vol-0123456789abcdef0", at least one, or leave it out',
-    "continuation": "a whole number, set by the function itself when it runs out of time",
-    "check_hooks": "true, and then only policies, volumes and target beside it",
-    "target": 'an account and its Region such as "111122223333/eu-west-1", one of the targets under TARGETS_PATH',
-    "target_faults": "a list of texts, set by the function itself when it starts the runs of all targets",
-    "time": 'an ISO 8601 time such as "2026-01-31T00:15:00Z" (UTC where no offset is given)',
-}
-
-
-_POLICIES = {
-    "type": "list",
-    "min_length": 1,
-    "items_schema": {"type": "str", "pattern": r"^[A-Za-z0-9_.-]+$"},
-}
-_VOLUMES = {
-    "type": "list",
-    "min_length": 1,
-    "items_schema": {"type": "str", "pattern": r"^vol-[0-9a-f]{8,17}$"},
-}
-_TARGET = {"type": "str", "pattern": f"^{ACCOUNT}/{REGION}$"}
-
-_SCHEMA = SchemaValidator(
-    closed_object(
-        {
-            "period": {"type": "str", "pattern": f"^({'|'.join(Period)})$"},
-            "dry_run": {"type": "bool"},
-            "force": {"type": "bool"},
-            "policies": _POLICIES,
-            "volumes": _VOLUMES,
-            "time": {"type": "str"},
-            "continuation": {"type": "int", "ge": 1, "le": 100},
-            "target": _TARGET,
-            "target_faults": {"type": "list", "items_schema": {"type": "str"}, "max_length": 50},
-        },
-        required=("period",),
-    )
-)
-
-
-_CHECK_SCHEMA = SchemaValidator(
-    closed_object(
-        {
-            "check_hooks": {"type": "literal", "expected": [True]},
-            "policies": _POLICIES,
-            "volumes": _VOLUMES,
-            "target": _TARGET,
-        },
-    )
-)
-
 
 FIRST_YEAR, LAST_YEAR = 1970, 9000
 
 MAX_FAULTS = 20
 """Faults named of one event; the rest are counted."""
+
+
+def _period(value: object) -> Period:
+    # In its error the enumeration prints what it was given, however deep that is.
+    return Period(value if isinstance(value, str) else "")
+
+
+def _moment(value: object) -> datetime:
+    # isoparse reads a bare number as a year; a time without a date part is surely a mistake.
+    if not isinstance(value, str) or not re.match(r"^\d{4}-?\d{2}-?\d{2}", value):
+        raise ValueError
+    try:
+        moment = isoparse(value)
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError from None
+    if not FIRST_YEAR <= moment.year <= LAST_YEAR:
+        raise ValueError
+    return moment
+
+
+def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
+
+
+LIST = Field(strict=False)
+"""Lets a list be a tuple. The items are checked strictly all the same."""
+
+
+Policies = Annotated[
+    tuple[Annotated[str, Field(pattern=f"^{NAME}$")], ...],
+    LIST,
+    Field(min_length=1, description="Only volumes of these policies; absent: of all. An unknown name is an error."),
+    AfterValidator(_unique),
+    Allowed("a list of policy names, at least one, or leave it out"),
+]
+Volumes = Annotated[
+    tuple[Annotated[str, Field(pattern=r"^vol-[0-9a-f]{8,17}$")], ...],
+    LIST,
+    Field(min_length=1, description="Only these volumes; absent: all. One that is not found is a failure of the run."),
+    AfterValidator(_unique),
+    Allowed('a list of volume ids such as "vol-0123456789abcdef0", at least one, or leave it out'),
+]
+TargetName = Annotated[
+    str | None,
+    Field(
+        pattern=f"^{ACCOUNT}/{REGION}$",
+        description="Serve only this account and Region, a listed target or the function's own; absent: all.",
+    ),
+    NotNull,
+    Allowed('an account and its Region such as "111122223333/eu-west-1", one of the targets under TARGETS_PATH'),
+]
+
+
+class RunEvent(InputModel):
+    """What an event that asks for a run may say."""
+
+    period: Annotated[
+        Period,
+        BeforeValidator(_period),
+        Field(description="The period that is due: a run."),
+        Allowed("one of " + ", ".join(f'"{period}"' for period in Period)),
+    ]
+    dry_run: Annotated[
+        bool, Field(description="Make every read, report the whole plan, write nothing."), Allowed("true or false")
+    ] = False
+    force: Annotated[
+        bool, Field(description="Create even where the slot is already done; never share."), Allowed("true or false")
+    ] = False
+    policies: Policies = ()
+    volumes: Volumes = ()
+    target: TargetName = None
+    time: Annotated[
+        datetime | None,
+        BeforeValidator(_moment),
+        Field(description="The moment to plan for; absent: now. Without `dry_run` it must lie in the current slot."),
+        Allowed('an ISO 8601 time such as "2026-01-31T00:15:00Z" (UTC where no offset is given)'),
+    ] = None
+    continuation: Annotated[
+        int,
+        Field(ge=1, le=100, description="How many runs before this one ran out of time in the same slot."),
+        Allowed("a whole number, set by the function itself when it runs out of time"),
+    ] = 0
+    target_faults: Annotated[
+        tuple[str, ...],
+        LIST,
+        Field(max_length=50, description="Targets that could not be started, for the own account's run to report."),
+        Allowed("a list of texts, set by the function itself when it starts the runs of all targets"),
+    ] = ()
+
+
+class HookCheckEvent(InputModel):
+    """What an event that asks for a check of hooks may say."""
+
+    model_config = ConfigDict(defer_build=True)
+
+    check_hooks: Annotated[
+        Literal[True],
+        Field(description="A check, no run: each hook is dry-run where it would run, nothing is frozen or created."),
+        Allowed("true, and then only policies, volumes and target beside it"),
+    ]
+    policies: Policies = ()
+    volumes: Volumes = ()
+    target: TargetName = None
+
+
+FIELDS = tuple(dict.fromkeys((*RunEvent.model_fields, *HookCheckEvent.model_fields)))
+
+_HINTS = dict.fromkeys(
+    RunEvent.model_fields, "is not for a check of hooks, which takes only policies, volumes and target"
+)
 
 
 def parse_event(event: object, now: datetime) -> RunRequest | HookCheckRequest:
@@ -92,73 +146,34 @@ def parse_event(event: object, now: datetime) -> RunRequest | HookCheckRequest:
             'for instance {"period": "hour"}'
         )
     if "check_hooks" in event:
-        asked = _validated(_CHECK_SCHEMA, event)
-        return HookCheckRequest(_names(asked, "policies"), _names(asked, "volumes"), asked.get("target"))
-    parsed = _validated(_SCHEMA, event)
-    period, dry_run = Period(parsed["period"]), parsed.get("dry_run", False)
-    return RunRequest(
-        period=period,
-        continuation=parsed.get("continuation", 0),
-        time=_moment(parsed, period, now) if "time" in parsed else now.astimezone(UTC),
-        dry_run=dry_run,
-        force=parsed.get("force", False),
-        policies=_names(parsed, "policies"),
-        volumes=_names(parsed, "volumes"),
-        target=parsed.get("target"),
-        target_faults=tuple(parsed.get("target_faults", ())),
-    )
+        asked = _checked(HookCheckEvent, event)
+        return HookCheckRequest(asked.policies, asked.volumes, asked.target)
+    run = _checked(RunEvent, event)
+    if run.time is None:
+        return RunRequest(**{**dict(run), "time": now.astimezone(UTC)})
+    if not run.dry_run and not in_slot(run.period, now, run.time):
+        raise ConfigurationError(_outside_slot(run, run.time, event["time"], now))
+    return RunRequest(**dict(run))
 
 
-def _validated(schema: SchemaValidator, event: Mapping[str, Any]) -> dict[str, Any]:
-    try:
-        validated: dict[str, Any] = schema.validate_python(dict(event), strict=True)
-    except ValidationError as error:
-        faults = list(dict.fromkeys(_fault(detail) for detail in error.errors(include_url=False)))
-        more = [f"and {len(faults) - MAX_FAULTS} faults more"] if len(faults) > MAX_FAULTS else []
-        raise ConfigurationError("; ".join(faults[:MAX_FAULTS] + more)) from None
-    return validated
+def _checked(model: type[Model], event: Mapping[str, Any]) -> Model:
+    outcome = check(model, dict(event), "", known=FIELDS, hints=_HINTS)
+    if not isinstance(outcome, tuple):
+        return outcome
+    faults = [f"event {fault}" for fault in outcome[:MAX_FAULTS]]
+    more = [f"and {len(outcome) - MAX_FAULTS} faults more"] if len(outcome) > MAX_FAULTS else []
+    raise ConfigurationError("; ".join(faults + more))
 
 
-def _names(parsed: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(parsed.get(name, ())))
-
-
-def _moment(parsed: Mapping[str, Any], period: Period, now: datetime) -> datetime:
-    text = parsed["time"]
-    fault = f'event field "time": {quoted(text)}: must be '
-    # isoparse reads a bare number as a year; a time without a date part is surely a mistake.
-    if not re.match(r"^\d{4}-?\d{2}-?\d{2}", text):
-        raise ConfigurationError(fault + _ALLOWED["time"])
-    try:
-        moment = isoparse(text)
-        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-        in_range = FIRST_YEAR <= moment.year <= LAST_YEAR
-    except (ValueError, OverflowError):
-        in_range = False
-    if not in_range:
-        raise ConfigurationError(fault + _ALLOWED["time"]) from None
-    if parsed.get("dry_run") or in_slot(period, now, moment):
-        return moment
-    queued = [f"{name} {parsed[name]}" for name in ("continuation", "target") if name in parsed]
+def _outside_slot(run: RunEvent, moment: datetime, text: str, now: datetime) -> str:
+    period = run.period
+    queued = [f"{name} {value}" for name in ("continuation", "target") if (value := getattr(run, name))]
     if queued:
-        raise ConfigurationError(
+        return (
             f"{', '.join(queued)}: the {period} of {moment.isoformat(timespec='minutes')} is over, and not all "
             f"that was due in it was done; what is due in the present {period} is for its own rule"
         )
-    raise ConfigurationError(
-        fault + f"within the current {period} (now is {now.astimezone(UTC).isoformat(timespec='seconds')}), "
-        "or set dry_run"
+    return (
+        f'event field "time": {quoted(text)}: must be within the current {period} '
+        f"(now is {now.astimezone(UTC).isoformat(timespec='seconds')}), or set dry_run"
     )
-
-
-def _fault(detail: Any) -> str:
-    # A key that no UTF-8 can write, such as half a surrogate pair, is told without its place.
-    location = [str(part) for part in detail["loc"]] or [str(detail["input"])]
-    field = location[0]
-    if detail["type"] == "missing":
-        return f'event field "{field}": is missing; must be {_ALLOWED[field]}'
-    if detail["type"] == "extra_forbidden" and field in _ALLOWED:
-        return f'event field "{field}": is not for a check of hooks; {_ALLOWED["check_hooks"]}'
-    if field not in _ALLOWED:
-        return f"event field {quoted(field)}: unknown field; known are {', '.join(_ALLOWED)}"
-    return f'event field "{".".join(location)}": {quoted(detail["input"])}: must be {_ALLOWED[field]}'

@@ -8,37 +8,58 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
 
-from pydantic_core import SchemaValidator, ValidationError
+from pydantic import ConfigDict, Field
 
-from lambda_function.errors import ConfigurationError, quoted
+from lambda_function.errors import ConfigurationError
 from lambda_function.inputs.policy import Parameter
-from lambda_function.inputs.validation import ACCOUNT, REGION, closed_object, read_json
+from lambda_function.inputs.validation import ACCOUNT, REGION, Allowed, InputModel, NotNull, check, read_json, shown
 from lambda_function.model.request import Target
 
 DEFAULT_ROLE = "auto-snapshots-member"
 """The name that the member template gives its role."""
 
-_ALLOWED = {
-    "account": "an account id of 12 digits, as text",
-    "role": "the name of a role in that account, with its path where it has one",
-    "external_id": "2 to 1,224 letters, digits or + = , . @ : / - _, as the role's trust policy asks for",
-    "regions": 'a list of Regions such as "eu-west-1", at least one',
-}
 
-_SCHEMA = SchemaValidator(
-    closed_object(
-        {
-            "account": {"type": "str", "pattern": f"^{ACCOUNT}$"},
-            # IAM's characters for a role's name and path, and STS's for an external id.
-            "role": {"type": "str", "pattern": r"^/?[A-Za-z0-9+=,.@_-]+(?:/[A-Za-z0-9+=,.@_-]+)*$", "max_length": 512},
-            "external_id": {"type": "str", "pattern": r"^[A-Za-z0-9+=,.@:/_-]{2,1224}$"},
-            "regions": {"type": "list", "min_length": 1, "items_schema": {"type": "str", "pattern": f"^{REGION}$"}},
-        },
-        required=("account", "regions"),
-    )
-)
+class TargetFields(InputModel):
+    """What a target's JSON may say. The patterns are IAM's for a role's name and path, and STS's for an external id."""
+
+    model_config = ConfigDict(defer_build=True)
+
+    account: Annotated[
+        str,
+        Field(
+            pattern=f"^{ACCOUNT}$",
+            description="The account to serve; the function's own for another Region of it, with the member role there "
+            "too.",
+        ),
+        Allowed("an account id of 12 digits, as text"),
+    ]
+    role: Annotated[
+        str,
+        Field(
+            pattern=r"^/?[A-Za-z0-9+=,.@_-]+(?:/[A-Za-z0-9+=,.@_-]+)*$",
+            max_length=512,
+            description="The member role; `MemberRoles` of the function's stack must allow it.",
+        ),
+        Allowed("the name of a role in that account, with its path where it has one"),
+    ] = DEFAULT_ROLE
+    external_id: Annotated[
+        str | None,
+        # It is no secret to AWS, but neither is it for every reader of the log.
+        Field(
+            pattern=r"^[A-Za-z0-9+=,.@:/_-]{2,1224}$",
+            repr=False,
+            description="What the member role asks for; the member template always asks.",
+        ),
+        NotNull,
+        Allowed("2 to 1,224 letters, digits or + = , . @ : / - _, as the role's trust policy asks for"),
+    ] = None
+    regions: Annotated[
+        list[Annotated[str, Field(pattern=f"^{REGION}$")]],
+        Field(min_length=1, description="The Regions to serve in that account."),
+        Allowed('a list of Regions such as "eu-west-1", at least one'),
+    ]
 
 
 @dataclass(frozen=True)
@@ -81,39 +102,24 @@ def _parse(parameter: Parameter) -> tuple[list[Target], list[str]]:
     except (ValueError, RecursionError) as error:
         return [], [f"{parameter.name}: must be a target or a list of targets in JSON: {error}"]
     if not isinstance(content, list):
-        return _parse_one(content, parameter, "")
+        return _parse_one(content, parameter.name, parameter.secure)
     targets: list[Target] = []
     faults: list[str] = []
     for position, each in enumerate(content, start=1):
-        found, wrong = _parse_one(each, parameter, f"target {position}: ")
+        found, wrong = _parse_one(each, f"{parameter.name}: target {position}", parameter.secure)
         targets += found
         faults += wrong
     return targets, faults
 
 
-def _parse_one(content: object, parameter: Parameter, place: str) -> tuple[list[Target], list[str]]:
-    where = f"{parameter.name}: {place}"
+def _parse_one(content: object, source: str, secure: bool) -> tuple[list[Target], list[str]]:
     if not isinstance(content, dict):
-        said = "(not shown)" if parameter.secure or isinstance(content, list) else quoted(content)
-        return [], [f'{where}{said}: must be an object such as {{"account": "111122223333", "regions": ["eu-west-1"]}}']
-    try:
-        parsed: dict[str, Any] = _SCHEMA.validate_python(content, strict=True)
-    except ValidationError as error:
-        details = error.errors(include_url=False)
-        return [], list(dict.fromkeys(where + _fault(detail, parameter) for detail in details))
-    role = parsed.get("role", DEFAULT_ROLE).strip("/")
-    regions = dict.fromkeys(parsed["regions"])
-    return [Target(parsed["account"], region, role, parsed.get("external_id")) for region in regions], []
-
-
-def _fault(detail: Any, parameter: Parameter) -> str:
-    location = [str(part) for part in detail["loc"]] or [str(detail["input"])]
-    name = location[0]
-    if name not in _ALLOWED:
-        return f"field {quoted(name)}: unknown field; known are {', '.join(_ALLOWED)}"
-    if detail["type"] == "missing":
-        return f'field "{name}": is missing; must be {_ALLOWED[name]}'
-    # An external id is no secret to AWS, but neither is it for every reader of the log.
-    hidden = parameter.secure or name == "external_id"
-    said = "(not shown)" if hidden else quoted(detail["input"])
-    return f'field "{".".join(location)}": {said}: must be {_ALLOWED[name]}'
+        value = shown(content, secure=secure, hidden=isinstance(content, list))
+        return [], [
+            f'{source}: {value}: must be an object such as {{"account": "111122223333", "regions": ["eu-west-1"]}}'
+        ]
+    outcome = check(TargetFields, content, source, secure=secure)
+    if isinstance(outcome, tuple):
+        return [], [str(fault) for fault in outcome]
+    role = outcome.role.strip("/")
+    return [Target(outcome.account, region, role, outcome.external_id) for region in dict.fromkeys(outcome.regions)], []

@@ -1,7 +1,9 @@
-"""Periods, and their calendar slots in UTC: the stretch of time in which one snapshot per volume and period is due."""
+"""Periods, their calendar slots in UTC, and rules of retention: how many slots of a period are kept."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
@@ -26,38 +28,49 @@ class Period(StrEnum):
     @property
     def adjective(self) -> str:
         """As in "the hourly run"."""
-        return "daily" if self is Period.DAY else f"{self}ly"
+        return _SLOTS[self].adjective
 
     def up_to(self) -> tuple[Period, ...]:
         """This period and all shorter ones, shortest first."""
         return tuple(Period)[: self.rank + 1]
 
 
+@dataclass(frozen=True, slots=True)
+class RetentionRule:
+    """Keep the newest `retain_count` snapshots of a period; 0: create none, and delete those that exist."""
+
+    period: Period
+    retain_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    """A period's row: `start` takes the beginning of an hour to that of its slot."""
+
+    adjective: str
+    start: Callable[[datetime], datetime]
+    length: relativedelta
+
+
 _RANKS = {period: rank for rank, period in enumerate(Period)}
 
-
-_LENGTH = {
-    Period.HOUR: relativedelta(hours=1),
-    Period.DAY: relativedelta(days=1),
-    Period.WEEK: relativedelta(weeks=1),
-    Period.MONTH: relativedelta(months=1),
-    Period.YEAR: relativedelta(years=1),
+_SLOTS = {
+    Period.HOUR: _Slot("hourly", lambda hour: hour, relativedelta(hours=1)),
+    Period.DAY: _Slot("daily", lambda hour: hour.replace(hour=0), relativedelta(days=1)),
+    Period.WEEK: _Slot(
+        "weekly", lambda hour: hour.replace(hour=0) - timedelta(days=hour.weekday()), relativedelta(weeks=1)
+    ),
+    Period.MONTH: _Slot("monthly", lambda hour: hour.replace(day=1, hour=0), relativedelta(months=1)),
+    Period.YEAR: _Slot("yearly", lambda hour: hour.replace(month=1, day=1, hour=0), relativedelta(years=1)),
 }
 
 
 @lru_cache(maxsize=64)
 def slot(period: Period, moment: datetime) -> tuple[datetime, datetime]:
     """Start (inclusive) and end (exclusive) of the calendar hour, day, ISO week, month or year around `moment`."""
-    start = moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-    if period is not Period.HOUR:
-        start = start.replace(hour=0)
-    if period is Period.WEEK:
-        start -= timedelta(days=start.weekday())
-    elif period is Period.MONTH:
-        start = start.replace(day=1)
-    elif period is Period.YEAR:
-        start = start.replace(month=1, day=1)
-    return start, start + _LENGTH[period]
+    row = _SLOTS[period]
+    start = row.start(moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0))
+    return start, start + row.length
 
 
 def in_slot(period: Period, moment: datetime, start_time: datetime) -> bool:

@@ -31,7 +31,8 @@ class CreateCall:
     """One create call: a single volume, or the set of an instance's due volumes.
 
     `tags` go into the call: for a single volume all of them, for a set only ours, since EC2 copies each
-    volume's own. `left_out` are the volume's tag keys that do not fit on a single snapshot.
+    volume's own. `left_out` are the volume's tag keys that do not fit on a single snapshot. `notes` say why
+    a volume is taken singly that was meant to be part of a set.
     """
 
     plans: tuple[VolumePlan, ...]
@@ -42,6 +43,7 @@ class CreateCall:
     exclude_boot: bool = False
     exclude_data: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def is_set(self) -> bool:
@@ -50,6 +52,10 @@ class CreateCall:
     @property
     def volume_ids(self) -> tuple[str, ...]:
         return tuple(plan.volume.id for plan in self.plans)
+
+    @property
+    def tag_warnings(self) -> tuple[str, ...]:
+        return (f"tags left out, no room: {', '.join(self.left_out)}",) if self.left_out else ()
 
 
 @dataclass(frozen=True)
@@ -62,12 +68,12 @@ class FreezeGroup:
     policy_name: str
     policy: Policy
     instance_ids: tuple[str, ...]
-    units: tuple[CreateCall, ...]
+    calls: tuple[CreateCall, ...]
     devices: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def plans(self) -> tuple[VolumePlan, ...]:
-        return tuple(plan for unit in self.units for plan in unit.plans)
+        return tuple(plan for call in self.calls for plan in call.plans)
 
 
 def plan_freezes(
@@ -110,8 +116,8 @@ class _Freeze:
             each: {volume: device for volume, device in instances[each].devices.items() if volume in volume_ids}
             for each in self.instance_ids & instances.keys()
         }
-        units = tuple(plan_creates(self.members, instances, keys, period))
-        return FreezeGroup(self.policy_name, self.policy, tuple(sorted(self.instance_ids)), units, devices)
+        calls = tuple(plan_creates(self.members, instances, keys, period))
+        return FreezeGroup(self.policy_name, self.policy, tuple(sorted(self.instance_ids)), calls, devices)
 
 
 def _is_stopped(instance_id: str, instances: Mapping[str, Instance]) -> bool:
@@ -124,29 +130,32 @@ def plan_creates(
     """The create calls for the volumes due, in the order of their first volume's id.
 
     `instances` are those that could be described; a volume whose instance is not among them is taken
-    singly. Every volume stands in exactly one unit.
+    singly. Every volume stands in exactly one call.
     """
     of_instance: dict[str, list[VolumePlan]] = defaultdict(list)
-    units: list[CreateCall] = []
+    calls: list[CreateCall] = []
     for plan in due:
         attached_to = plan.volume.instance_ids
         if len(attached_to) == 1 and attached_to[0] in instances:
             of_instance[attached_to[0]].append(plan)
         else:
-            units.append(single(plan, instances, keys, period))
+            calls.append(single(plan, instances, keys, period))
     for instance_id, members in of_instance.items():
         together = _set(members, instances[instance_id], keys, period) if len(members) > 1 else None
-        units.extend([together] if together else [single(plan, instances, keys, period) for plan in members])
-    return sorted(units, key=lambda unit: unit.volume_ids)
+        calls.extend([together] if together else [single(plan, instances, keys, period) for plan in members])
+    return sorted(calls, key=lambda call: call.volume_ids)
 
 
-def single(plan: VolumePlan, instances: Mapping[str, Instance], keys: TagKeys, period: Period) -> CreateCall:
-    """The create call for one volume alone."""
+def single(
+    plan: VolumePlan, instances: Mapping[str, Instance], keys: TagKeys, period: Period, note: str | None = None
+) -> CreateCall:
+    """The create call for one volume alone, with a note where it was meant to be part of a set."""
     consistency = _consistency(plan.volume, instances)
     own = own_tags(keys, period, consistency, plan.volume.instance_ids)
+    notes = (note,) if note else ()
     tags, left_out = snapshot_tags(plan.volume.tags, own, keys)
     description = f"{period.adjective.capitalize()} snapshot of volume {plan.volume.id}, policy {plan.policy_name}"
-    return CreateCall((plan,), consistency, description[:MAX_DESCRIPTION], tags, left_out=left_out)
+    return CreateCall((plan,), consistency, description[:MAX_DESCRIPTION], tags, left_out=left_out, notes=notes)
 
 
 def _set(members: list[VolumePlan], instance: Instance, keys: TagKeys, period: Period) -> CreateCall | None:

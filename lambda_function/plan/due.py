@@ -11,18 +11,22 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from lambda_function.errors import quoted
 from lambda_function.inputs.policy import Policy, PolicySet
 from lambda_function.model.ec2 import Snapshot, SnapshotState, Volume
-from lambda_function.model.period import Period, in_slot
+from lambda_function.model.period import Period, RetentionRule, in_slot
 from lambda_function.model.request import RunRequest
 from lambda_function.model.result import Outcome
-from lambda_function.model.tags import TagKeys, has_room_for_periods, near_miss, policy_named_by
+from lambda_function.model.tags import TagKeys, has_room_for_periods
+from lambda_function.plan.selection import Obstacle, Selection, select
 
 SHARING_AGE = timedelta(hours=1)
 """A longer period joins a shorter one's snapshot no older than this."""
 
-USABLE_STATES = ("in-use", "available")
+_PASSED_OVER = {
+    Obstacle.UNKNOWN_POLICY: Outcome.UNKNOWN_POLICY,
+    Obstacle.FAULTY_POLICY: Outcome.FAULTY_POLICY,
+    Obstacle.OUTSIDE_POLICY: Outcome.OUTSIDE,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class VolumePlan:
     reason: str
     slot_snapshot: Snapshot | None = None
     joining: tuple[Period, ...] = ()
-    retain_count: int | None = None
+    rule: RetentionRule | None = None
     snapshots: tuple[Snapshot, ...] = ()
 
 
@@ -77,16 +81,15 @@ def plan_run(
     warnings: list[str] = []
     selected: set[str] = set()
     for volume in sorted(volumes, key=lambda volume: volume.id):
-        misspelt = near_miss(volume.tags, keys)
-        if misspelt is not None:
-            warnings.append(f"{volume.id}: its tag {misspelt} selects nothing; the key is {keys.selection}")
+        selection = select(volume, policies, keys)
+        if selection is None:
             continue
-        name = policy_named_by(volume.tags, keys)
-        if name is None:
+        if selection.policy_name is None:
+            warnings.append(f"{volume.id}: {selection.reason}")
             continue
         selected.add(volume.id)
-        if _is_asked_for(volume, name, request, policies):
-            plans.append(_plan_volume(volume, name, request, policies, by_volume.get(volume.id, [])))
+        if _is_asked_for(volume, selection.policy_name, request, policies):
+            plans.append(_plan_volume(volume, selection, request, by_volume.get(volume.id, [])))
     return RunPlan(
         volumes=tuple(plans),
         warnings=tuple(warnings),
@@ -111,7 +114,7 @@ def greatest_newest_age(
     """
     ages = []
     for plan in plans:
-        if not plan.retain_count:
+        if plan.rule is None or plan.rule.retain_count == 0:
             continue
         known = (*plan.snapshots, *((slot_snapshots[plan.volume.id],) if plan.volume.id in slot_snapshots else ()))
         good = [each.start_time for each in known if each.state.is_good]
@@ -147,46 +150,30 @@ def _failed(period: Period, by_volume: Mapping[str, list[Snapshot]]) -> tuple[st
     )
 
 
-def _plan_volume(
-    volume: Volume,
-    name: str,
-    request: RunRequest,
-    policies: PolicySet,
-    snapshots: list[Snapshot],
-) -> VolumePlan:
-    def without_snapshot(outcome: Outcome, reason: str, policy: Policy | None = None) -> VolumePlan:
-        return VolumePlan(volume, name, policy, outcome, reason)
-
-    policy = policies.valid.get(name)
-    if policy is None:
-        if name in policies.faulty:
-            return without_snapshot(Outcome.FAULTY_POLICY, f"policy {name} is faulty: nothing created, nothing deleted")
-        reason = f"its tag names {quoted(name)}, which is no policy{policies.suggestion(name)}"
-        return without_snapshot(Outcome.UNKNOWN_POLICY, reason)
-    if volume.state not in USABLE_STATES:
-        return without_snapshot(Outcome.OUTSIDE, f"the volume is {volume.state}, not in-use or available", policy)
-    if policy.only_attached_vols and not volume.instance_ids:
-        return without_snapshot(Outcome.OUTSIDE, "the policy wants attached volumes only; this one is detached", policy)
-    retain_count = policy.retain_count(request.period)
-    if retain_count is None:
-        return without_snapshot(
-            Outcome.NOT_DUE, f"policy {name} does not manage {request.period.adjective} snapshots", policy
-        )
+def _plan_volume(volume: Volume, selection: Selection, request: RunRequest, snapshots: list[Snapshot]) -> VolumePlan:
+    name, policy = selection.policy_name or "", selection.policy
+    if policy is None or selection.obstacle is not None:
+        outcome = _PASSED_OVER[selection.obstacle or Obstacle.UNKNOWN_POLICY]
+        return VolumePlan(volume, name, policy, outcome, selection.reason)
+    rule = policy.rule(request.period)
+    if rule is None:
+        reason = f"policy {name} does not manage {request.period.adjective} snapshots"
+        return VolumePlan(volume, name, policy, Outcome.NOT_DUE, reason)
     word = request.period.value
     ours = tuple(snapshot for snapshot in snapshots if word in snapshot.periods)
-    outcome, reason, slot_snapshot = _decide(name, retain_count, request, snapshots, ours)
+    outcome, reason, slot_snapshot = _decide(name, rule, request, snapshots, ours)
     joining: tuple[Period, ...] = ()
     if outcome is Outcome.WOULD_SHARE and slot_snapshot is not None:
         joining = joined_periods(request, policy, snapshots, slot_snapshot)
         reason += "".join(f"; the {period} was due as well" for period in joining[:-1])
-    return VolumePlan(volume, name, policy, outcome, reason, slot_snapshot, joining, retain_count, ours)
+    return VolumePlan(volume, name, policy, outcome, reason, slot_snapshot, joining, rule, ours)
 
 
 def _decide(
-    policy_name: str, retain_count: int, request: RunRequest, snapshots: list[Snapshot], ours: tuple[Snapshot, ...]
+    policy_name: str, rule: RetentionRule, request: RunRequest, snapshots: list[Snapshot], ours: tuple[Snapshot, ...]
 ) -> tuple[Outcome, str, Snapshot | None]:
     period = request.period
-    if retain_count == 0:
+    if rule.retain_count == 0:
         return Outcome.NOT_DUE, f"policy {policy_name} keeps no {period.adjective} snapshots", None
     slot_snapshot = find_slot_snapshot(request, ours)
     if slot_snapshot is not None:
@@ -256,7 +243,8 @@ def joined_periods(
     for period in request.period.up_to()[:-1]:
         shorter = replace(request, period=period)
         kept_for_it = [s for s in known if period.value in s.periods]
-        if (policy.retain_count(period) or 0) > 0 and find_slot_snapshot(shorter, kept_for_it) is None:
+        rule = policy.rule(period)
+        if rule is not None and rule.retain_count > 0 and find_slot_snapshot(shorter, kept_for_it) is None:
             own_candidate = sharing_candidate(shorter, candidate.policy or "", [candidate])
             due += [period] if own_candidate is not None else []
     return (*due, request.period)

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from lambda_function.errors import quoted
 from lambda_function.inputs.policy import Policy, PolicySet
 from lambda_function.model.ec2 import Consistency, Snapshot, SnapshotState, Volume
 from lambda_function.model.period import Period, slot
-from lambda_function.model.tags import TagKeys, near_miss, policy_named_by
-from lambda_function.plan.due import USABLE_STATES
+from lambda_function.model.tags import TagKeys
+from lambda_function.plan.selection import Selection, select
 
 GRACE = {period: timedelta(hours=3) if period is Period.HOUR else timedelta(days=2) for period in Period}
 """As long as the alarms on runs that do not come wait: the hourly rule fires hourly, the other four daily."""
@@ -113,53 +112,36 @@ def judge_volumes(
     judged: list[VolumeStatus] = []
     selected: set[str] = set()
     for volume in sorted(volumes, key=lambda volume: volume.id):
-        name = policy_named_by(volume.tags, keys)
+        selection = select(volume, policies, keys)
+        if selection is None:
+            continue
+        name = selection.policy_name
         if name is not None:
             selected.add(volume.id)
         if only_policies and name in policies.names and name not in only_policies:
             continue
         if not only_volumes or volume.id in only_volumes:
-            judged.append(_judge(now, volume, name, policies, by_volume.get(volume.id, []), keys))
+            judged.append(_judge(now, volume, selection, by_volume.get(volume.id, [])))
     found = {each.volume_id for each in judged}
     missing = tuple(f"{each}: asked for, but not found" for each in only_volumes if each not in found)
     orphaned = sum(len(of_volume) for volume_id, of_volume in by_volume.items() if volume_id not in selected)
     return StatusReport(now, tuple(judged), (*faults, *missing), orphaned)
 
 
-def _judge(
-    now: datetime, volume: Volume, name: str | None, policies: PolicySet, snapshots: list[Snapshot], keys: TagKeys
-) -> VolumeStatus:
-    if name is None:
-        misspelt = near_miss(volume.tags, keys)
-        reason = f"its tag {misspelt} selects nothing; the key is {keys.selection}"
-        return VolumeStatus(volume.id, None, Status.UNPROTECTED, reason)
-    policy = policies.valid.get(name)
-    if policy is None:
-        reason = (
-            f"policy {name} is faulty"
-            if name in policies.faulty
-            else f"its tag names {quoted(name)}, which is no policy{policies.suggestion(name)}"
-        )
-        return VolumeStatus(volume.id, name, Status.UNPROTECTED, reason)
-    outside = _outside(volume, policy)
+def _judge(now: datetime, volume: Volume, selection: Selection, snapshots: list[Snapshot]) -> VolumeStatus:
+    name, policy = selection.policy_name, selection.policy
+    if name is None or policy is None:
+        return VolumeStatus(volume.id, name, Status.UNPROTECTED, selection.reason)
+    outside = selection.reason if selection.obstacle else None
     periods = tuple(
         _judge_period(now, volume, period, snapshots, watched=outside is None)
         for period in Period
-        if policy.retain_count(period)
+        if (rule := policy.rule(period)) and rule.retain_count
     )
     newest = max((p.newest for p in periods if p.newest is not None), key=_age_order, default=None)
     status, reason = _whole(name, periods, outside)
     consistency = newest.consistency if newest else None
     return VolumeStatus(volume.id, name, status, reason, periods, consistency, _warnings(now, policy, periods, newest))
-
-
-def _outside(volume: Volume, policy: Policy) -> str | None:
-    """Why the policy passes over this volume; None where it does not."""
-    if volume.state not in USABLE_STATES:
-        return f"the volume is {volume.state}, not in-use or available"
-    if policy.only_attached_vols and not volume.instance_ids:
-        return "the policy wants attached volumes only; this one is detached"
-    return None
 
 
 def _judge_period(

@@ -1,88 +1,89 @@
-"""What became of volumes that were to get a snapshot: a unit's outcome, with or without a freeze around it."""
+"""What came of one volume's create, as facts, and the one function in which they become words."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from lambda_function.errors import AutoSnapshotsError, OutOfTimeError, VolumeNotFoundError
-from lambda_function.model.ec2 import Snapshot, UnrequestedSnapshot
+from lambda_function.errors import AutoSnapshotsError, HookError, OutOfTimeError, VolumeNotFoundError
+from lambda_function.model.ec2 import Consistency, Snapshot
 from lambda_function.model.period import slot
 from lambda_function.model.request import RunRequest
-from lambda_function.model.result import HookResult, Outcome, VolumeResult
-from lambda_function.plan.create_calls import CreateCall
+from lambda_function.model.result import Outcome, VolumeResult
 from lambda_function.plan.due import VolumePlan
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Creation:
-    """What became of one volume; `snapshot` serves its slot, unless the result is a failure."""
+class CreateResult:
+    """One volume's create, plain or under a freeze.
 
-    plan: VolumePlan
-    result: VolumeResult
-    snapshot: Snapshot | None = None
-
-
-@dataclass(frozen=True)
-class UnitOutcome:
-    """What became of a unit. `unrequested` are snapshots that nobody asked for, made by a set."""
-
-    creations: tuple[Creation, ...]
-    unrequested: tuple[UnrequestedSnapshot, ...] = ()
-    hooks: tuple[HookResult, ...] = ()
-
-
-@dataclass(frozen=True)
-class FrozenOutcome:
-    """What a create under a freeze has made so far.
-
-    `too_soon` are the units that EC2's 15 seconds refused, to be seen to after the thaw; `no_room` says
-    that the cap on pending snapshots refused it.
+    `snapshot` is the new one; where `is_adopted`, the one that a lost answer or a run beside this one had just made, as
+    it was listed. `error` is why there is none, or a HookError beside one that was made. `set_of` is the instance of
+    whose set the snapshot is part.
     """
 
-    creations: tuple[Creation, ...]
-    unrequested: tuple[UnrequestedSnapshot, ...] = ()
-    too_soon: tuple[tuple[CreateCall, str], ...] = ()
-    no_room: bool = False
+    plan: VolumePlan
+    snapshot: Snapshot | None = None
+    error: Exception | None = None
+    consistency: Consistency | None = None
+    warnings: tuple[str, ...] = ()
+    set_of: str | None = None
+    is_adopted: bool = False
+
+    @property
+    def slot_snapshot(self) -> Snapshot | None:
+        """The snapshot, if it is one that a restore can use."""
+        return self.snapshot if self.snapshot is not None and self.snapshot.state.is_good else None
+
+    @property
+    def is_new(self) -> bool:
+        """Whether this run made a good snapshot, and nothing went wrong."""
+        return self.slot_snapshot is not None and self.error is None and not self.is_adopted
 
 
-def without_snapshot(plan: VolumePlan, outcome: Outcome, reason: str) -> Creation:
-    """A volume that got none, and why."""
-    return Creation(plan, VolumeResult(plan.volume.id, plan.policy_name, outcome, reason))
+def volume_result(result: CreateResult, request: RunRequest) -> VolumeResult:
+    """What the create means for the volume, in words."""
+    snapshot = result.slot_snapshot
+    outcome, reason = _without_snapshot(result) if result.error or snapshot is None else _served(result, request)
+    is_made = snapshot is not None and not request.dry_run
+    return VolumeResult(
+        result.plan.volume.id,
+        result.plan.policy_name,
+        outcome,
+        reason,
+        snapshot.id if snapshot is not None and is_made else None,
+        result.consistency if snapshot is not None else None,
+        result.warnings,
+    )
 
 
-def with_warning(creation: Creation, warning: str) -> Creation:
-    """The same with one more warning."""
-    result = replace(creation.result, warnings=(*creation.result.warnings, warning))
-    return replace(creation, result=result)
+def _without_snapshot(result: CreateResult) -> tuple[Outcome, str]:
+    match result.error:
+        case HookError() as error:
+            made = f"{result.slot_snapshot.id} was made, but " if result.slot_snapshot else ""
+            return Outcome.FAILED, f"{made}hook failed: {error}"
+        case VolumeNotFoundError() as error:
+            return Outcome.VOLUME_GONE, f"gone between listing and create ({error.code})"
+        case OutOfTimeError() as error:
+            return Outcome.DEFERRED, str(error)
+        case AutoSnapshotsError() as error:
+            return Outcome.FAILED, str(error)
+        case Exception() as error:
+            return Outcome.FAILED, f"unexpected {type(error).__name__}: {error}"
+    if result.snapshot is None:  # pragma: no cover - a create that neither made nor refused anything
+        raise AssertionError(f"{result.plan.volume.id}: neither snapshot nor error")
+    return Outcome.FAILED, f"{result.snapshot.id} was created in state {result.snapshot.state}"
 
 
-def judged_by_slot(creation: Creation, request: RunRequest) -> Creation:
-    """A failure where the snapshot was started when the slot was over: it serves the next one, this one has none."""
-    made = creation.snapshot
-    if request.force or made is None or creation.result.outcome is not Outcome.CREATED:
-        return creation
+def _served(result: CreateResult, request: RunRequest) -> tuple[Outcome, str]:
+    snapshot = result.snapshot
+    assert snapshot is not None  # noqa: S101  # the caller looked
+    if result.is_adopted:
+        outcome = Outcome.ALREADY_DONE if request.period.value in snapshot.periods else Outcome.SHARED
+        return outcome, f"{snapshot.id} had just been started, by a lost answer or a run beside this one"
     _, end = slot(request.period, request.time)
-    if made.start_time < end:
-        return creation
-    reason = f"{made.id} was started when the {request.period} was over: it is the next one's, and this one has none"
-    return replace(creation, result=replace(creation.result, outcome=Outcome.FAILED, reason=reason))
-
-
-def failures(plans: Sequence[VolumePlan], error: Exception) -> tuple[Creation, ...]:
-    """These volumes without a snapshot, because of this error of the call for them."""
-    outcome, reason = Outcome.FAILED, str(error)
-    if isinstance(error, VolumeNotFoundError) and len(plans) == 1:
-        outcome, reason = Outcome.VOLUME_GONE, f"gone between listing and create ({error.code})"
-    elif isinstance(error, OutOfTimeError):
-        outcome = Outcome.DEFERRED
-    elif not isinstance(error, AutoSnapshotsError):
-        # A fault of our own in one unit must not cost the others their snapshots.
-        logger.error(
-            "unexpected while creating snapshots of %s", ", ".join(plan.volume.id for plan in plans), exc_info=error
+    if not request.force and snapshot.start_time >= end:
+        return Outcome.FAILED, (
+            f"{snapshot.id} was started when the {request.period} was over: it is the next one's, and this one has none"
         )
-        reason = f"unexpected {type(error).__name__}: {error}"
-    return tuple(without_snapshot(plan, outcome, reason) for plan in plans)
+    together = f"; one instant with the others of {result.set_of}" if result.set_of else ""
+    return Outcome.WOULD_CREATE if request.dry_run else Outcome.CREATED, result.plan.reason + together

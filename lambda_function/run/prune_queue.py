@@ -13,7 +13,8 @@ from types import TracebackType
 from typing import Self
 
 from lambda_function.model.result import ChangeResult
-from lambda_function.run.prune import BATCH, PlannedChange
+from lambda_function.plan.retention import PlannedChange
+from lambda_function.run.prune import BATCH
 
 BATCH_WORTH_CHECKING = 100
 MOST_SECONDS = 10.0
@@ -21,7 +22,7 @@ MOST_SECONDS = 10.0
 waits at the end is then deleted within EC2's burst of 100, or within half of it where other tools use the rest."""
 
 
-class ChangeStream:
+class PruneQueue:
     """Applies what is added, at most BATCH at once, in the order in which it was added, in one thread of its own.
 
     Within a `with`: `add` as changes become known, `flush` those that need not wait for others, take `results` now and

@@ -17,7 +17,7 @@ from lambda_function.model.result import (
 )
 from lambda_function.plan.due import RunPlan, VolumePlan, greatest_newest_age
 from lambda_function.ports import Observer
-from lambda_function.run.create_result import Creation
+from lambda_function.run.create_result import CreateResult, volume_result
 
 _WITHOUT_SNAPSHOT = (Outcome.FAILED, Outcome.DEFERRED, Outcome.VOLUME_GONE)
 
@@ -52,22 +52,17 @@ class RunRecord:
         self._fail(text)
         self._unrepeatable_failures.append(text)
 
-    def take(self, creation: Creation) -> None:
-        """What became of a volume that was to get a snapshot."""
-        self.volume(creation.result)
-        if creation.snapshot is not None:
-            self._slot_snapshots[creation.plan.volume.id] = creation.snapshot
+    def created(self, result: CreateResult) -> None:
+        """What came of a volume's create; in a dry run, as if it had been made."""
+        if result.slot_snapshot is not None:
+            self._slot_snapshots[result.plan.volume.id] = result.slot_snapshot
+        self.volume(volume_result(result, self._request))
 
     def settle(self, plan: VolumePlan, outcome: Outcome, reason: str, slot_snapshot: Snapshot | None = None) -> None:
         """What became of a volume that needed none of its own, or got none."""
         self.volume(
             VolumeResult(plan.volume.id, plan.policy_name, outcome, reason, slot_snapshot.id if slot_snapshot else None)
         )
-
-    def assume(self, result: VolumeResult, snapshot: Snapshot) -> None:
-        """In a dry run: as if this snapshot had been made."""
-        self._slot_snapshots[result.volume_id] = snapshot
-        self.volume(result)
 
     def volume(self, result: VolumeResult) -> None:
         """A volume's outcome, in place of an earlier one."""
@@ -97,13 +92,9 @@ class RunRecord:
             self._deferred.append(line)
 
     def hook(self, result: HookResult) -> None:
-        """A freeze that is over."""
-        self.predicted_hook(result)
-        self._observer.hook(result)
-
-    def predicted_hook(self, result: HookResult) -> None:
-        """In a dry run: a freeze that is known to fail."""
+        """A freeze that is over, or that could not be begun."""
         self._hooks.append(result)
+        self._observer.hook(result)
 
     def is_without_snapshot(self, volume_id: str) -> bool:
         """Whether the volume has no snapshot of this slot, or none that counts."""

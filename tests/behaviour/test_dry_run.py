@@ -15,7 +15,8 @@ def cloud():
     return FakeCloud(policies=dict(POLICIES))
 
 
-def test_a_dry_run_tells_of_each_volume_what_a_run_would_do_and_of_each_snapshot_what_becomes_of_it(cloud):
+def test_a_dry_run_reports_each_volume_and_each_snapshot(cloud):
+    """A dry run says what a run would do for each volume, and what would become of each snapshot."""
     volume, shared, old = half_past(cloud)
     pair = [cloud.volume(number, "D", instance="i-1") for number in (2, 3)]
     done = cloud.volume(4, "D")
@@ -24,7 +25,7 @@ def test_a_dry_run_tells_of_each_volume_what_a_run_would_do_and_of_each_snapshot
     report, heard = observed(cloud, "day", dry_run=True)
     sharing = f"{shared.id} was taken for the hour at 2026-03-02 00:25"
     due = "none started in this day yet"
-    together = f"{due}; in one instant with the others of i-1"
+    together = f"{due}; one instant with the others of i-1"
     assert report.volumes == (
         VolumeResult(volume.id, "D", Outcome.WOULD_SHARE, sharing, shared.id),
         *(VolumeResult(each.id, "D", Outcome.WOULD_CREATE, together, consistency=Consistency.CRASH) for each in pair),
@@ -42,17 +43,19 @@ def test_a_dry_run_tells_of_each_volume_what_a_run_would_do_and_of_each_snapshot
         ChangeResult(snapshot_id, volume_id, change, ChangeOutcome.PLANNED, reason)
         for snapshot_id, volume_id, change, reason in [
             (shared.id, volume.id, Change.KEEP, kept),
+            (shared.id, volume.id, Change.JOIN, sharing),
             (old.id, volume.id, Change.DELETE, "2nd newest daily snapshot; the policy keeps 1"),
             *(("(new)", each.id, Change.KEEP, kept) for each in pair),
             (serving.id, done.id, Change.KEEP, kept),
             ("(new)", "vol-00000005", Change.KEEP, kept),
         ]
     )
-    assert {entry[0] for entry in heard} == {"stage", "volume", "change"}
+    assert {entry[0] for entry in heard} == {"stage", "volume", "change", "advance"}
     assert cloud.writes() == []
 
 
-def test_a_dry_run_does_not_let_go_the_newest_completed_one_for_one_that_would_only_be_pending(cloud):
+def test_a_dry_run_keeps_the_newest_completed_snapshot(cloud):
+    """The snapshot that it would create would only be pending, and replaces no completed one."""
     volume = cloud.volume(1)
     old = cloud.snapshot(volume, "hour", HOUR)
     report, _ = observed(cloud, dry_run=True)
@@ -63,7 +66,8 @@ def test_a_dry_run_does_not_let_go_the_newest_completed_one_for_one_that_would_o
 
 
 @pytest.mark.parametrize("lenient", [False, True])
-def test_a_dry_run_foretells_each_hook_that_would_fail_and_deletes_nothing_where_it_costs_the_snapshot(cloud, lenient):
+def test_a_dry_run_predicts_each_failing_hook(cloud, lenient):
+    """Where the failure would cost the snapshot, nothing would be deleted."""
     cloud.policies["H"] = HOOKED.replace("}", ', "hook_on_failure": "continue"}') if lenient else HOOKED
     failing = [cloud.volume(number, "H", instance=f"i-{1 + number // 2}") for number in (0, 1, 2)]
     well = cloud.volume(3, "H", instance="i-9")
@@ -77,7 +81,7 @@ def test_a_dry_run_foretells_each_hook_that_would_fail_and_deletes_nothing_where
         assert [result.outcome for result in report.volumes] == [Outcome.WOULD_CREATE] * 4
         return
     assert report.volumes[:3] == tuple(
-        VolumeResult(volume.id, "H", Outcome.FAILED, f"its hook would fail: {problems[volume.instance_ids[0]]}")
+        VolumeResult(volume.id, "H", Outcome.FAILED, f"hook failed: {problems[volume.instance_ids[0]]}")
         for volume in failing
     )
     assert (report.volumes[3].volume_id, report.volumes[3].outcome) == (well.id, Outcome.WOULD_CREATE)

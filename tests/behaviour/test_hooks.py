@@ -77,7 +77,8 @@ def check_undone(cloud, report, volume, on_failure, *, sent=True):
         assert any("hook failed" in warning for warning in report.warnings)
 
 
-def test_all_volumes_of_an_instance_are_frozen_once_taken_at_one_instant_and_thawed_once(cloud):
+def test_an_instance_is_frozen_once_for_all_its_volumes(cloud):
+    """They are taken at one instant, and the instance is thawed once."""
     volumes = [cloud.volume(n, instance="i-1") for n in (1, 2, 3)]
     report = cloud.run("hour")
     assert cloud.ssm.stages() == [(PRE, "i-1"), (POST, "i-1")]
@@ -97,7 +98,8 @@ def test_all_volumes_of_an_instance_are_frozen_once_taken_at_one_instant_and_tha
     assert report.failures == report.warnings == ()
 
 
-def test_both_stages_get_one_execution_id_the_checked_version_and_what_the_document_declares(cloud):
+def test_both_stages_get_the_parameters_the_document_declares(cloud):
+    """They share one execution id and run the version that was checked."""
     cloud.volume(1, instance="i-1")
     cloud.policies["P"] = policy(hook_parameters='{"flavour": ["a", "b"]}')
     cloud.ssm.documents["DOC"] = FULL | {"flavour"}
@@ -118,7 +120,8 @@ def test_both_stages_get_one_execution_id_the_checked_version_and_what_the_docum
     assert "notAfter" not in post.parameters
 
 
-def test_a_document_written_for_data_lifecycle_manager_works_unchanged_and_raises_the_whole_set(cloud):
+def test_a_document_written_for_dlm_works_unchanged(cloud):
+    """Written for Data Lifecycle Manager; the whole set becomes application-consistent."""
     volumes = [cloud.volume(n, instance="i-1") for n in (1, 2)]
     cloud.ssm.documents["DOC"] = CONTRACT
     scripted(cloud, pre=Reply(output="frozen, I dare say"), post=Reply())
@@ -144,7 +147,8 @@ def test_each_instance_gets_its_own_command_and_execution_id(cloud):
     assert sorted(cloud.ssm.stages()) == sorted([(stage, f"i-{n}") for n in range(5) for stage in (PRE, POST)])
 
 
-def test_a_volume_on_two_instances_freezes_both_and_is_raised_only_if_both_held(cloud):
+def test_a_volume_on_two_instances_freezes_both(cloud):
+    """Its snapshot becomes application-consistent only if both freezes held."""
     shared = cloud.volume(1, instance="i-1")
     cloud.volumes[shared.id] = shared = type(shared)(shared.id, "in-use", shared.tags, ("i-1", "i-2"))
     cloud.volume(2, instance="i-2")
@@ -154,7 +158,7 @@ def test_a_volume_on_two_instances_freezes_both_and_is_raised_only_if_both_held(
     assert consistency(cloud, shared) == consistency(cloud, "vol-00000002") == ["application"]
 
 
-def test_when_one_of_two_instances_cannot_be_frozen_the_other_is_thawed(cloud, on_failure):
+def test_one_instance_is_thawed_when_the_other_cannot_be_frozen(cloud, on_failure):
     lenient(cloud, on_failure)
     shared = cloud.volume(1, instance="i-1")
     cloud.instances["i-2"] = type(cloud.instances["i-1"])("i-2", "running", None, frozenset({shared.id}))
@@ -170,7 +174,7 @@ def test_when_one_of_two_instances_cannot_be_frozen_the_other_is_thawed(cloud, o
     check_undone(cloud, report, shared, on_failure)
 
 
-def test_a_volume_that_is_not_ours_is_excluded_from_the_set_within_the_freeze(cloud):
+def test_a_frozen_set_excludes_volumes_that_are_not_ours(cloud):
     ours = [cloud.volume(n, instance="i-1") for n in (1, 2)]
     cloud.volume(3, None, instance="i-1")
     cloud.run("hour")
@@ -208,7 +212,7 @@ def test_volumes_of_policies_without_a_hook_are_not_frozen(cloud):
         pytest.param(Reply(seconds=61), id="pre is a second too slow"),
     ],
 )
-def test_after_a_pre_that_did_not_succeed_post_runs_and_the_policy_decides(cloud, on_failure, pre):
+def test_post_runs_after_a_failed_pre_and_the_policy_decides(cloud, on_failure, pre):
     lenient(cloud, on_failure)
     volume = cloud.volume(1, instance="i-1")
     scripted(cloud, pre=pre)
@@ -231,7 +235,7 @@ def test_a_late_pre_is_cancelled_first_and_thawed_then(cloud, on_failure):
     ]
 
 
-def test_a_crash_consistent_snapshot_is_taken_only_after_the_thaw(cloud):
+def test_a_crash_consistent_snapshot_is_taken_after_the_thaw(cloud):
     lenient(cloud, "continue")
     cloud.volume(1, instance="i-1")
     scripted(cloud, pre=Reply(exit_code=201))
@@ -258,7 +262,7 @@ def test_a_crash_consistent_snapshot_is_taken_only_after_the_thaw(cloud):
     ],
     ids=["document missing", "document without the contract", "instance offline", "another platform"],
 )
-def test_what_is_known_beforehand_is_found_before_anything_is_sent(cloud, on_failure, prepare, expected):
+def test_known_faults_are_found_before_anything_is_sent(cloud, on_failure, prepare, expected):
     lenient(cloud, on_failure)
     volume = cloud.volume(1, instance="i-1")
     prepare(cloud)
@@ -275,9 +279,7 @@ def test_what_is_known_beforehand_is_found_before_anything_is_sent(cloud, on_fai
         ('{"volumeIds": ["vol-1"]}', "hook_parameters must not set volumeIds"),
     ],
 )
-def test_parameters_that_the_document_does_not_declare_are_named_before_anything_is_sent(
-    cloud, on_failure, parameters, expected
-):
+def test_undeclared_parameters_are_named_before_anything_is_sent(cloud, on_failure, parameters, expected):
     lenient(cloud, on_failure, hook_parameters=parameters)
     volume = cloud.volume(1, instance="i-1")
     report = cloud.run("hour")
@@ -320,7 +322,8 @@ def test_a_pre_that_ssm_refuses_outright_needs_no_post(cloud, on_failure, error)
     [refused("SendCommand", "ThrottlingException"), KeyError("Command")],
     ids=["throttled", "unreadable answer"],
 )
-def test_a_pre_that_an_earlier_attempt_may_have_delivered_is_followed_by_post(cloud, on_failure, error):
+def test_post_follows_a_pre_that_may_have_been_delivered(cloud, on_failure, error):
+    """An earlier attempt at sending it may have succeeded."""
     lenient(cloud, on_failure)
     volume = cloud.volume(1, instance="i-1")
 
@@ -333,7 +336,7 @@ def test_a_pre_that_an_earlier_attempt_may_have_delivered_is_followed_by_post(cl
     check_undone(cloud, report, volume, on_failure)
 
 
-def test_after_a_pre_whose_sending_got_no_answer_post_runs_all_the_same(cloud, on_failure):
+def test_post_follows_a_pre_whose_sending_got_no_answer(cloud, on_failure):
     lenient(cloud, on_failure)
     volume = cloud.volume(1, instance="i-1")
 
@@ -358,7 +361,7 @@ def test_after_a_pre_whose_sending_got_no_answer_post_runs_all_the_same(cloud, o
     ],
     ids=["refused", "throttled", "no answer", "too many pending", "unexpected"],
 )
-def test_when_the_create_fails_under_the_freeze_it_is_thawed_at_once_and_its_volume_failed(cloud, on_failure, error):
+def test_a_failed_create_is_thawed_at_once_and_fails_its_volume(cloud, on_failure, error):
     lenient(cloud, on_failure)
     volume = cloud.volume(1, instance="i-1")
     tried = []
@@ -379,7 +382,8 @@ def test_when_the_create_fails_under_the_freeze_it_is_thawed_at_once_and_its_vol
     assert cloud.of(volume) == []
 
 
-def test_a_create_refused_by_the_fifteen_seconds_is_adopted_after_the_thaw_and_stays_crash(cloud):
+def test_a_create_refused_while_frozen_adopts_after_the_thaw(cloud):
+    """EC2 refuses it within 15 seconds of another snapshot; the adopted one stays crash-consistent."""
     volume = cloud.volume(1, instance="i-1")
 
     def beside(operation, target):
@@ -410,7 +414,7 @@ def test_room_is_waited_for_before_the_freeze_not_within_it(cloud):
     assert max(hook.freeze_ms or 0 for hook in report.hooks) < 1000
 
 
-def test_policies_with_the_same_hook_on_one_instance_are_frozen_one_after_another(cloud):
+def test_policies_sharing_a_hook_freeze_an_instance_in_turn(cloud):
     cloud.policies["Q"] = policy()
     for n, name in enumerate("PQPQ"):
         cloud.volume(n, name, instance="i-1")
@@ -421,7 +425,7 @@ def test_policies_with_the_same_hook_on_one_instance_are_frozen_one_after_anothe
     assert [r.consistency for r in report.volumes] == ["application"] * 4
 
 
-def test_each_instance_is_told_of_its_own_volumes_only(cloud):
+def test_each_instance_gets_only_its_own_volumes(cloud):
     shared, own = cloud.volume(1, instance="i-1"), cloud.volume(2, instance="i-2")
     cloud.volumes[shared.id] = type(shared)(shared.id, "in-use", shared.tags, ("i-1", "i-2"))
     cloud.run("hour")
@@ -429,7 +433,7 @@ def test_each_instance_is_told_of_its_own_volumes_only(cloud):
     assert told == {"i-1": shared.id, "i-2": f"{shared.id},{own.id}"}
 
 
-def test_creates_are_not_begun_any_more_once_the_freeze_has_lasted_too_long(cloud):
+def test_no_create_begins_once_a_freeze_has_lasted_too_long(cloud):
     for n in range(4):
         cloud.volume(n, instance="i-1", **{f"k{i}": "v" for i in range(48)})
 
@@ -443,7 +447,8 @@ def test_creates_are_not_begun_any_more_once_the_freeze_has_lasted_too_long(clou
     assert all(hook.freeze_ms <= CREATE_SECONDS * 1000 for hook in report.hooks)
 
 
-def test_a_freeze_that_another_run_holds_is_no_failure_once_its_snapshot_is_there(cloud):
+def test_a_freeze_held_by_another_run_is_no_failure(cloud):
+    """The other run's snapshot must exist by then."""
     volume = cloud.volume(1, instance="i-1")
 
     def beside(instance_id, parameters):
@@ -484,7 +489,8 @@ def test_an_output_that_could_not_be_read_proves_nothing(cloud, stage):
         pytest.param(Reply(status="Undeliverable", exit_code=-1), id="post is undeliverable"),
     ],
 )
-def test_a_post_that_fails_fails_the_run_names_the_instance_and_the_snapshot_stays_crash(cloud, on_failure, post):
+def test_a_failed_post_fails_the_run_and_names_the_instance(cloud, on_failure, post):
+    """The snapshot stays crash-consistent."""
     lenient(cloud, on_failure)
     volume = cloud.volume(1, instance="i-1")
     for hours in (1, 2, 3):
@@ -497,7 +503,7 @@ def test_a_post_that_fails_fails_the_run_names_the_instance_and_the_snapshot_sta
     assert "it may still be frozen" in report.failures[0]
 
 
-def test_a_post_without_a_verdict_is_sent_again_and_one_with_a_verdict_is_not(cloud):
+def test_only_a_post_without_a_verdict_is_sent_again(cloud):
     cloud.volume(1, instance="i-1")
     replies = [Reply(status="Undeliverable", exit_code=-1), Reply(output="auto-snapshots: held yes\n")]
 
@@ -520,7 +526,8 @@ def test_a_post_without_a_verdict_is_sent_again_and_one_with_a_verdict_is_not(cl
         pytest.param(Reply(output="auto-snapshots: held no\n"), id="the lock was lost on the way"),
     ],
 )
-def test_a_freeze_that_was_not_held_leaves_the_snapshot_crash_and_the_policy_decides(cloud, on_failure, post):
+def test_a_freeze_that_did_not_hold_leaves_the_snapshot_crash(cloud, on_failure, post):
+    """The policy decides whether that is a failure."""
     lenient(cloud, on_failure)
     volume = cloud.volume(1, instance="i-1")
     scripted(cloud, post=post)
@@ -546,7 +553,8 @@ def test_no_stage_is_begun_that_no_run_s_time_could_also_undo(cloud, on_failure,
         assert "s left" in report.deferred[0]
 
 
-def test_a_freeze_that_only_this_run_has_no_time_for_is_left_to_the_next_unless_crash_will_do(cloud, on_failure):
+def test_a_freeze_without_time_is_deferred_unless_crash_will_do(cloud, on_failure):
+    """It is deferred only where the next run has the time."""
     lenient(cloud, on_failure)
     cloud.policies["Q"] = cloud.policies["P"]
     # Two policies on one instance: one freeze after the other.
@@ -571,7 +579,7 @@ def test_a_freeze_that_only_this_run_has_no_time_for_is_left_to_the_next_unless_
 
 
 @pytest.mark.parametrize("operation", [f"wait {PRE}", "CancelCommand", f"SendCommand {POST}", f"wait {POST}"])
-def test_when_ssm_throttles_in_the_middle_the_thaw_is_tried_again(cloud, operation):
+def test_a_thaw_is_retried_when_ssm_throttles(cloud, operation):
     cloud.volume(1, instance="i-1")
     if operation == "CancelCommand":
         scripted(cloud, pre=Reply(seconds=500))
@@ -589,7 +597,8 @@ def test_when_ssm_throttles_in_the_middle_the_thaw_is_tried_again(cloud, operati
 
 
 @pytest.mark.parametrize("error", [refused("CreateTags"), ZeroDivisionError("ours")], ids=["refused", "unexpected"])
-def test_when_the_tag_cannot_be_raised_it_stays_crash_and_says_so(cloud, error):
+def test_a_snapshot_whose_tag_cannot_be_raised_stays_crash(cloud, error):
+    """The report says so."""
     volume = cloud.volume(1, instance="i-1")
 
     def fail(operation, target):
@@ -604,7 +613,7 @@ def test_when_the_tag_cannot_be_raised_it_stays_crash_and_says_so(cloud, error):
     assert report.failures == ()
 
 
-def test_a_stray_of_the_set_is_deleted_only_after_the_thaw(cloud):
+def test_an_unrequested_snapshot_is_deleted_after_the_thaw(cloud):
     for n in (1, 2):
         cloud.volume(n, instance="i-1")
 
@@ -620,7 +629,7 @@ def test_a_stray_of_the_set_is_deleted_only_after_the_thaw(cloud):
     assert cloud.calls("DeleteSnapshot") == 1
 
 
-def test_singles_stand_in_for_a_rejected_set_within_the_one_freeze(cloud):
+def test_single_creates_replace_a_rejected_set_in_one_freeze(cloud):
     volumes = [cloud.volume(n, instance="i-1", **{f"k{i}": "v" for i in range(48)}) for n in (1, 2)]
     cloud.run("hour")
     assert cloud.ssm.stages() == [(PRE, "i-1"), (POST, "i-1")]
@@ -628,7 +637,7 @@ def test_singles_stand_in_for_a_rejected_set_within_the_one_freeze(cloud):
     assert [consistency(cloud, volume) for volume in volumes] == [["application"]] * 2
 
 
-def test_a_dry_run_sends_nothing_and_tells_which_hooks_would_fail(cloud):
+def test_a_dry_run_sends_nothing_and_reports_failing_hooks(cloud):
     cloud.volume(1, instance="i-1")
     cloud.volume(2, instance="i-2")
     cloud.ssm.offline["i-2"] = "is not managed by SSM"
@@ -645,7 +654,8 @@ def test_a_slot_that_is_done_freezes_nothing(cloud):
     assert cloud.ssm.sent == []
 
 
-def test_when_the_snapshot_to_be_shared_is_lost_its_own_is_taken_under_the_hook_too(cloud):
+def test_a_lost_shared_snapshot_is_replaced_under_the_hook(cloud):
+    """The volume gets a snapshot of its own, under its hook too."""
     cloud.policies["P"] = policy(day=1)
     volume = cloud.volume(1, instance="i-1")
     cloud.clock.now += timedelta(minutes=30)
@@ -662,7 +672,8 @@ def test_when_the_snapshot_to_be_shared_is_lost_its_own_is_taken_under_the_hook_
     assert report.failures == ()
 
 
-def test_an_unexpected_fault_in_one_freeze_is_its_failure_and_harms_no_other(cloud):
+def test_an_unexpected_fault_in_one_freeze_harms_no_other(cloud):
+    """It is the failure of that freeze."""
     for n in (1, 2):
         cloud.volume(n, instance=f"i-{n}")
 
@@ -677,7 +688,8 @@ def test_an_unexpected_fault_in_one_freeze_is_its_failure_and_harms_no_other(clo
     assert cloud.ssm.frozen == set()
 
 
-def test_a_volume_on_two_instances_is_proved_only_if_both_documents_claim_it(cloud):
+def test_a_volume_on_two_instances_is_proved_by_both_documents(cloud):
+    """One document's claim is not enough."""
     shared = cloud.volume(1, instance="i-1")
     cloud.volumes[shared.id] = type(shared)(shared.id, "in-use", shared.tags, ("i-1", "i-2"))
     own = cloud.volume(2, instance="i-2")
@@ -695,7 +707,7 @@ def test_a_volume_on_two_instances_is_proved_only_if_both_documents_claim_it(clo
     assert consistency(cloud, own) == ["application"]
 
 
-def test_one_instance_that_did_not_hold_is_named_and_the_other_is_not(cloud):
+def test_only_the_instance_that_did_not_hold_is_named(cloud):
     shared = cloud.volume(1, instance="i-1")
     cloud.volumes[shared.id] = type(shared)(shared.id, "in-use", shared.tags, ("i-1", "i-2"))
 
@@ -708,7 +720,7 @@ def test_one_instance_that_did_not_hold_is_named_and_the_other_is_not(cloud):
     assert report.hooks[0].problem == "post on i-2: it thawed by itself before post (exit 203)"
 
 
-def test_a_pre_of_which_nothing_is_known_is_cancelled_before_post(cloud):
+def test_a_pre_with_an_unknown_outcome_is_cancelled_before_post(cloud):
     cloud.volume(1, instance="i-1")
 
     def throttle(operation, target):
@@ -723,7 +735,7 @@ def test_a_pre_of_which_nothing_is_known_is_cancelled_before_post(cloud):
     ]  # fmt: skip
 
 
-def test_a_dry_run_foretells_a_snapshot_that_a_hook_will_cost(cloud, on_failure):
+def test_a_dry_run_predicts_a_snapshot_that_a_hook_will_cost(cloud, on_failure):
     lenient(cloud, on_failure)
     cloud.policies["P"] = cloud.policies["P"].replace("DOC", "nosuch")
     cloud.volume(1, instance="i-1")
@@ -731,7 +743,7 @@ def test_a_dry_run_foretells_a_snapshot_that_a_hook_will_cost(cloud, on_failure)
     (result,) = report.volumes
     if on_failure == "skip":
         assert result.outcome is Outcome.FAILED
-        assert "its hook would fail" in report.failures[0]
+        assert "hook failed: document nosuch" in report.failures[0]
     else:
         assert result.outcome is Outcome.WOULD_CREATE
     assert cloud.writes() == []

@@ -27,7 +27,7 @@ def at_last_look(cloud, action):
     cloud.before = hook
 
 
-def test_a_snapshot_that_another_run_joined_meanwhile_leaves_the_plan(cloud):
+def test_a_snapshot_another_run_joined_meanwhile_leaves_the_plan(cloud):
     volume = cloud.volume(1)
     old = cloud.snapshot(volume, "hour", 3 * HOUR)
     at_last_look(cloud, lambda: old.tags.update({KEYS.period: "hour day"}))
@@ -49,7 +49,7 @@ def test_a_snapshot_that_lost_our_key_meanwhile_is_not_touched(cloud):
     assert report.changes[0].outcome is ChangeOutcome.GONE
 
 
-def test_a_snapshot_that_changed_its_state_meanwhile_leaves_the_plan(cloud):
+def test_a_snapshot_whose_state_changed_leaves_the_plan(cloud):
     volume = cloud.volume(1)
     old = cloud.snapshot(volume, "hour", 3 * HOUR)
     at_last_look(cloud, lambda: setattr(old, "state", SnapshotState.RECOVERING))
@@ -67,7 +67,8 @@ def test_one_that_is_already_gone_is_reported_and_no_failure(cloud):
     assert report.failures == ()
 
 
-def test_one_that_vanishes_between_the_look_and_the_deletion_is_no_failure_either(cloud):
+def test_a_snapshot_gone_after_the_recheck_is_no_failure(cloud):
+    """It vanishes between the recheck and its deletion."""
     volume = cloud.volume(1)
     old = cloud.snapshot(volume, "hour", 3 * HOUR)
 
@@ -92,7 +93,7 @@ def test_a_join_keeps_the_words_that_others_added_meanwhile(cloud):
 
 
 @pytest.mark.parametrize("how", ["gone", "failed"])
-def test_when_the_snapshot_to_be_shared_is_lost_the_volume_gets_one_of_its_own(cloud, how):
+def test_a_volume_whose_shared_snapshot_is_lost_gets_its_own(cloud, how):
     volume = cloud.volume(1)
     cloud.clock.now += HOUR / 2
     lost = cloud.snapshot(volume, "hour", HOUR / 6)
@@ -112,7 +113,7 @@ def test_when_the_snapshot_to_be_shared_is_lost_the_volume_gets_one_of_its_own(c
     assert report.failures == ()
 
 
-def test_a_join_that_fails_fails_its_volume_and_nothing_of_it_is_pruned(cloud):
+def test_a_failed_join_fails_its_volume_and_prunes_none_of_it(cloud):
     volume = cloud.volume(1)
     cloud.clock.now += HOUR / 2
     cloud.snapshot(volume, "hour", HOUR / 6)
@@ -129,7 +130,7 @@ def test_a_join_that_fails_fails_its_volume_and_nothing_of_it_is_pruned(cloud):
     assert len(report.failures) == 1
 
 
-def test_without_the_last_look_nothing_is_deleted_and_the_run_fails(cloud):
+def test_a_run_without_the_recheck_deletes_nothing_and_fails(cloud):
     volume = cloud.volume(1)
     old = cloud.snapshot(volume, "hour", 3 * HOUR)
 
@@ -144,7 +145,8 @@ def test_without_the_last_look_nothing_is_deleted_and_the_run_fails(cloud):
     assert old.id in report.failures[0]
 
 
-def test_an_unexpected_fault_of_the_last_look_is_told_and_costs_the_run_no_report(cloud, caplog):
+def test_an_unexpected_fault_of_the_recheck_is_reported(cloud, caplog):
+    """The run still has a report."""
     old, volume = cloud.volume(1), cloud.volume(2)
     gone = cloud.snapshot(old, "hour", 3 * HOUR)
 

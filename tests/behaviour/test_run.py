@@ -25,7 +25,7 @@ def outcomes(report):
     return {result.volume_id: result.outcome.value for result in report.volumes}
 
 
-def test_a_tagged_volume_gets_its_snapshot_and_the_one_too_many_is_gone(cloud):
+def test_a_tagged_volume_gets_a_snapshot_and_loses_the_surplus(cloud):
     volume = cloud.volume(1, Name="db")
     for age in HOURS[1:4]:
         cloud.snapshot(volume, "hour", age)
@@ -99,7 +99,8 @@ def test_a_repeated_run_redoes_only_what_is_missing(cloud):
     assert bad.id in first.failures[0]
 
 
-def test_force_adds_one_although_the_slot_is_done_and_retention_still_holds(cloud):
+def test_force_adds_a_snapshot_to_a_slot_that_is_done(cloud):
+    """Retention still applies."""
     volume = cloud.volume(1)
     for _ in range(4):
         cloud.clock.now += timedelta(minutes=1)
@@ -107,7 +108,8 @@ def test_force_adds_one_although_the_slot_is_done_and_retention_still_holds(clou
     assert [s.start_time for s in cloud.of(volume)] == [cloud.clock.now - timedelta(minutes=1), cloud.clock.now]
 
 
-def test_the_first_night_of_a_month_needs_one_snapshot_for_all_periods():
+def test_the_first_night_of_a_month_needs_one_snapshot():
+    """All periods share it."""
     cloud = FakeCloud(policies={"P": '{"hour": 24, "day": 7, "week": 4, "month": 12, "year": 3}'})
     volume = cloud.volume(1)
     for period in Period:
@@ -118,7 +120,7 @@ def test_the_first_night_of_a_month_needs_one_snapshot_for_all_periods():
     assert cloud.calls("CreateSnapshot") == 1
 
 
-def test_a_shared_snapshot_lives_until_its_last_keeper_lets_go():
+def test_a_shared_snapshot_stays_until_its_last_period_releases():
     cloud = FakeCloud(policies={"P": '{"hour": 1, "day": 1}'})
     volume = cloud.volume(1)
     cloud.run("hour")
@@ -140,7 +142,8 @@ def test_any_number_of_policies_is_served():
     assert cloud.run("hour").count(Outcome.CREATED) == 300
 
 
-def test_nothing_without_our_key_is_touched_and_the_old_script_s_are_counted_in(cloud):
+def test_nothing_without_our_key_is_touched(cloud):
+    """The old script's snapshots have the key, and count."""
     volume = cloud.volume(1)
     old = [cloud.snapshot(volume, "hour", age, policy=None) for age in HOURS[1:4]]
     foreign = cloud.snapshot(volume, "hour", HOURS[5])
@@ -152,7 +155,7 @@ def test_nothing_without_our_key_is_touched_and_the_old_script_s_are_counted_in(
     assert len(cloud.of(volume)) == 3
 
 
-def test_a_keeper_that_is_no_period_of_ours_keeps_its_snapshot(cloud):
+def test_a_word_that_is_no_period_of_ours_keeps_its_snapshot(cloud):
     volume = cloud.volume(1)
     other = cloud.snapshot(volume, "hour fortnight", HOURS[9])
     for age in HOURS[1:3]:
@@ -164,7 +167,8 @@ def test_a_keeper_that_is_no_period_of_ours_keeps_its_snapshot(cloud):
     assert other.id in cloud.snapshots
 
 
-def test_volumes_of_one_instance_are_taken_at_one_instant_in_one_call(cloud):
+def test_volumes_of_one_instance_are_taken_in_one_call(cloud):
+    """So they are taken at one instant."""
     volumes = [cloud.volume(n, instance="i-1") for n in (1, 2, 3)]
     cloud.volume(4, None, instance="i-1")
     report = cloud.run("hour")
@@ -174,7 +178,7 @@ def test_volumes_of_one_instance_are_taken_at_one_instant_in_one_call(cloud):
     assert all(r.consistency == "crash" for r in report.volumes)
 
 
-def test_a_faulty_policy_harms_no_other_and_its_volumes_lose_nothing():
+def test_a_faulty_policy_harms_no_other_and_costs_no_snapshot():
     cloud = FakeCloud(policies={"P": '{"hour": 1}', "BAD": '{"hour": "1"}'})
     good, bad = cloud.volume(1), cloud.volume(2, "BAD")
     kept = [cloud.snapshot(bad, "hour", age, policy="BAD") for age in HOURS[1:5]]
@@ -202,7 +206,7 @@ def test_without_a_readable_policy_nothing_is_created_or_deleted(policies, expec
     assert cloud.writes() == []
 
 
-def test_a_snapshot_whose_period_tag_has_no_room_for_another_word_is_not_joined(cloud):
+def test_a_snapshot_with_a_full_period_tag_is_not_joined(cloud):
     cloud.policies["P"] = '{"hour": 1, "day": 1}'
     volume = cloud.volume(1)
     cloud.snapshot(volume, "hour " + "x" * 248, timedelta(minutes=2))
@@ -212,21 +216,22 @@ def test_a_snapshot_whose_period_tag_has_no_room_for_another_word_is_not_joined(
     assert [stored.tags[KEYS.period].split()[0] for stored in cloud.of(volume)] == ["hour", "day"]
 
 
-def test_asking_for_a_policy_that_does_not_exist_is_an_error_before_any_work(cloud):
+def test_a_request_for_an_unknown_policy_fails_before_any_work(cloud):
     cloud.volume(1)
     with pytest.raises(ConfigurationError, match='policy "PP" does not exist; did you mean "P"'):
         cloud.run("hour", policies=("PP",))
     assert cloud.calls("DescribeVolumes") == 0
 
 
-def test_of_a_hundred_unknown_policies_twenty_are_named_and_the_rest_counted(cloud):
+def test_twenty_unknown_policies_are_named_and_the_rest_counted(cloud):
+    """The request names a hundred."""
     with pytest.raises(ConfigurationError, match=r'policy "N19" does not exist.*; and 80 more do not') as raised:
         cloud.run("hour", policies=tuple(f"N{number}" for number in range(100)))
     assert "N20" not in str(raised.value)
 
 
 @pytest.mark.parametrize("operation", ["GetParametersByPath", "DescribeVolumes", "DescribeSnapshots"])
-def test_an_incomplete_listing_ends_the_run_before_anything_is_written(cloud, operation):
+def test_an_incomplete_listing_ends_the_run_before_any_write(cloud, operation):
     cloud.snapshot(cloud.volume(1), "hour", HOURS[9])
 
     def fail(called, target):
@@ -239,7 +244,8 @@ def test_an_incomplete_listing_ends_the_run_before_anything_is_written(cloud, op
     assert cloud.writes() == []
 
 
-def test_when_instances_cannot_be_described_snapshots_are_still_taken_and_the_run_fails(cloud):
+def test_snapshots_are_taken_if_instances_cannot_be_described(cloud):
+    """The run fails all the same."""
     volumes = [cloud.volume(n, instance="i-1") for n in (1, 2)]
 
     def fail(called, target):
@@ -268,7 +274,8 @@ def test_a_volume_with_a_failure_is_not_pruned_in_this_run(cloud):
     assert len(report.failures) == 1
 
 
-def test_refused_deletions_are_reported_with_their_reason_and_fail_nothing(cloud):
+def test_refused_deletions_are_reported_with_their_reason(cloud):
+    """They fail nothing."""
     volume = cloud.volume(1)
     cloud.snapshot(volume, "hour", HOURS[3], protected="currently in use by ami-1")
     cloud.snapshot(volume, "hour", HOURS[2])
@@ -279,7 +286,7 @@ def test_refused_deletions_are_reported_with_their_reason_and_fail_nothing(cloud
     assert report.failures == ()
 
 
-def test_a_deletion_that_fails_is_a_failure_and_the_others_go_on(cloud):
+def test_a_failed_deletion_is_a_failure_and_stops_no_other(cloud):
     volume = cloud.volume(1)
     stuck, gone = cloud.snapshot(volume, "hour", HOURS[4]), cloud.snapshot(volume, "hour", HOURS[3])
     cloud.snapshot(volume, "hour", HOURS[1])
@@ -296,7 +303,8 @@ def test_a_deletion_that_fails_is_a_failure_and_the_others_go_on(cloud):
     assert stuck.id in report.failures[0]
 
 
-def test_a_failed_snapshot_makes_the_slot_due_again_and_goes_once_a_newer_one_is_completed(cloud):
+def test_a_failed_snapshot_makes_its_slot_due_again(cloud):
+    """It is deleted once a newer one is completed."""
     volume = cloud.volume(1)
     failed = cloud.snapshot(volume, "hour", timedelta(minutes=2), failed=True)
     cloud.pending_for = timedelta(minutes=10)
@@ -355,7 +363,7 @@ def test_a_dry_run_predicts_what_the_run_then_does():
     assert len(decided(done)) == 12
 
 
-def test_snapshots_of_volumes_that_are_gone_are_left_alone_and_counted(cloud):
+def test_snapshots_of_deleted_volumes_are_kept_and_counted(cloud):
     cloud.volume(1)
     for age in HOURS[2:6]:
         cloud.snapshot("vol-gone", "hour", age)
@@ -365,7 +373,8 @@ def test_snapshots_of_volumes_that_are_gone_are_left_alone_and_counted(cloud):
 
 
 @pytest.mark.usefixtures("one_thread")  # how many a look takes depends on how far the creates are, else
-def test_a_large_run_looks_at_200_snapshots_a_call_and_makes_no_call_per_volume_besides(cloud):
+def test_a_large_run_rechecks_200_snapshots_a_call(cloud):
+    """It makes no further call per volume."""
     for n in range(450):
         volume = cloud.volume(n)
         for age in HOURS[2:5]:
@@ -379,7 +388,8 @@ def test_a_large_run_looks_at_200_snapshots_a_call_and_makes_no_call_per_volume_
     assert len(cloud.journal) == 3 + 450 + 900 + 5
 
 
-def test_a_snapshot_started_when_the_hour_is_over_is_told_since_its_hour_has_none(cloud):
+def test_a_snapshot_started_after_its_hour_is_reported(cloud):
+    """Its hour has none."""
     volume = cloud.volume(2)
     old = [cloud.snapshot(volume, "hour", timedelta(hours=age)) for age in (3, 2, 1)]
     cloud.clock.now = cloud.clock.now.replace(minute=59, second=58)
@@ -393,7 +403,7 @@ def test_a_snapshot_started_when_the_hour_is_over_is_told_since_its_hour_has_non
     assert [each for each in cloud.of(volume) if each in old] == old, "a volume with a failure is not pruned"
 
 
-def test_when_time_runs_out_nothing_is_begun_and_what_remains_is_named(cloud):
+def test_a_run_out_of_time_begins_nothing_and_names_the_rest(cloud):
     for n in range(5):
         cloud.volume(n)
     report = cloud.run("hour", seconds=30)

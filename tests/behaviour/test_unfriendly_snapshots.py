@@ -22,7 +22,8 @@ def cloud():
 
 
 @pytest.mark.parametrize("state", [SnapshotState.RECOVERABLE, SnapshotState.OTHER])
-def test_one_in_the_recycle_bin_or_in_an_unknown_state_neither_serves_nor_counts_nor_goes(cloud, state):
+def test_a_snapshot_in_the_recycle_bin_neither_counts_nor_goes(cloud, state):
+    """It does not serve its slot either. The same holds for one in an unknown state."""
     volume = cloud.volume(1)
     odd = cloud.snapshot(volume, "hour", 4 * MINUTE, state=state)
     older = [cloud.snapshot(volume, "hour", n * HOUR) for n in (1, 2)]
@@ -32,7 +33,8 @@ def test_one_in_the_recycle_bin_or_in_an_unknown_state_neither_serves_nor_counts
     assert [each.id in cloud.snapshots for each in older] == [True, False]
 
 
-def test_one_coming_back_from_the_recycle_bin_serves_its_slot_and_is_not_deleted(cloud):
+def test_a_snapshot_leaving_the_recycle_bin_serves_its_slot(cloud):
+    """It is not deleted."""
     volume = cloud.volume(1)
     coming = [cloud.snapshot(volume, "hour", n * HOUR, state=SnapshotState.RECOVERING) for n in (0, 1, 2, 3)]
     report = cloud.run("hour")
@@ -41,7 +43,8 @@ def test_one_coming_back_from_the_recycle_bin_serves_its_slot_and_is_not_deleted
 
 
 @pytest.mark.parametrize("word", ["hourly", "thour", "HOUR", "hour,day", "every-hour"])
-def test_a_word_that_only_contains_a_period_s_is_listed_but_is_not_that_period(cloud, word):
+def test_a_word_that_only_contains_a_period_is_not_that_period(cloud, word):
+    """EC2 lists its snapshot all the same."""
     volume = cloud.volume(1)
     others = [cloud.snapshot(volume, word, n * HOUR) for n in (0, 1, 2, 3)]
     report = cloud.run("hour")
@@ -50,7 +53,8 @@ def test_a_word_that_only_contains_a_period_s_is_listed_but_is_not_that_period(c
 
 
 @pytest.mark.parametrize("change", ["join", "release"])
-def test_one_that_vanishes_between_the_look_and_the_change_of_its_tag_is_no_failure(cloud, change):
+def test_a_snapshot_gone_before_its_tag_changes_is_no_failure(cloud, change):
+    """It vanishes after the recheck."""
     volume = cloud.volume(1)
     gone = cloud.snapshot(volume, "hour", MINUTE) if change == "join" else cloud.snapshot(volume, "hour day", 9 * HOUR)
     for n in (1, 2):
@@ -67,7 +71,7 @@ def test_one_that_vanishes_between_the_look_and_the_change_of_its_tag_is_no_fail
     assert [each.outcome for each in report.changes if each.snapshot_id == gone.id] == [ChangeOutcome.GONE]
 
 
-def test_one_that_was_made_but_is_not_listed_yet_is_found_by_the_create_that_ec2_refuses(cloud):
+def test_a_snapshot_not_listed_yet_is_found_by_a_refused_create(cloud):
     volume = cloud.volume(1)
     cloud.run("hour")
     cloud.hidden_for = 8 * SECOND
@@ -77,7 +81,8 @@ def test_one_that_was_made_but_is_not_listed_yet_is_found_by_the_create_that_ec2
     assert len(cloud.of(volume)) == 1
 
 
-def test_one_that_stays_hidden_for_longer_than_ec2_refuses_another_is_doubled_and_retention_removes_it(cloud):
+def test_a_snapshot_hidden_too_long_is_doubled(cloud):
+    """It stays hidden for longer than EC2 refuses another one. Retention removes the second."""
     volume = cloud.volume(1)
     cloud.run("hour")
     cloud.hidden_for = 50 * MINUTE
@@ -92,7 +97,8 @@ def test_one_that_stays_hidden_for_longer_than_ec2_refuses_another_is_doubled_an
     assert [each.start_time for each in cloud.of(volume)] == [cloud.clock.now - HOUR, cloud.clock.now]
 
 
-def test_one_that_is_deleted_but_still_listed_when_looked_at_again_is_no_failure_and_costs_no_other(cloud):
+def test_a_deleted_snapshot_that_is_still_listed_is_no_failure(cloud):
+    """The recheck lists it too; no other snapshot is deleted for it."""
     volume = cloud.volume(1)
     ghost = cloud.snapshot(volume, "hour", 5 * HOUR)
     kept = [cloud.snapshot(volume, "hour", n * HOUR) for n in (1,)]
@@ -108,7 +114,8 @@ def test_one_that_is_deleted_but_still_listed_when_looked_at_again_is_no_failure
     assert all(each.id in cloud.snapshots for each in kept)
 
 
-def test_one_of_the_newest_that_is_gone_but_still_listed_counts_once_more_and_the_next_run_makes_it_good(cloud):
+def test_one_of_the_newest_that_is_gone_but_listed_still_counts(cloud):
+    """The next run makes up for it."""
     volume = cloud.volume(1)
     ghost, second, third = (cloud.snapshot(volume, "hour", n * HOUR) for n in (1, 2, 3))
     whole = cloud.list_snapshots
@@ -167,7 +174,8 @@ SKEWS = [
 
 
 @pytest.mark.parametrize("ahead", SKEWS)
-def test_with_clocks_apart_every_hour_still_leaves_the_newest_two_and_none_too_many(ahead):
+def test_every_hour_leaves_the_newest_two_with_clocks_apart(ahead):
+    """No more than two remain."""
     cloud = skewed(ahead)
     volume = cloud.volume(1)
     created = 0
@@ -185,7 +193,8 @@ def test_with_clocks_apart_every_hour_still_leaves_the_newest_two_and_none_too_m
     assert created >= 3
 
 
-def test_a_clock_that_is_behind_over_a_slot_s_edge_costs_a_repetition_one_more_and_no_less():
+def test_a_clock_behind_at_a_slot_edge_costs_one_more_snapshot():
+    """A repetition makes it; nothing is lost."""
     cloud = skewed(-10 * MINUTE)
     volume = cloud.volume(1)
     cloud.run("hour")
@@ -196,7 +205,8 @@ def test_a_clock_that_is_behind_over_a_slot_s_edge_costs_a_repetition_one_more_a
 
 
 @pytest.mark.parametrize("ahead", [-4 * MINUTE, 4 * MINUTE])
-def test_clocks_apart_within_the_slot_share_and_repeat_as_if_they_agreed(ahead):
+def test_clocks_apart_within_the_slot_change_nothing(ahead):
+    """Snapshots are shared and runs repeated as if the clocks agreed."""
     cloud = skewed(ahead)
     volume = cloud.volume(1)
     cloud.run("hour")
@@ -207,7 +217,8 @@ def test_clocks_apart_within_the_slot_share_and_repeat_as_if_they_agreed(ahead):
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_a_start_time_in_the_far_future_serves_no_slot_and_never_makes_a_new_one_go(count):
+def test_a_start_time_in_the_future_serves_no_slot(count):
+    """It never causes a new snapshot to be deleted."""
     cloud = skewed(timedelta())
     cloud.policies["P"] = f'{{"hour": {count}}}'
     volume = cloud.volume(1)

@@ -65,7 +65,7 @@ def play(schedule, period, way, at):
 
 @pytest.mark.parametrize(("schedule", "period"), COMBINATIONS if NIGHTLY else COMBINATIONS[::3], indirect=["schedule"])
 @pytest.mark.parametrize("way", list(Way), ids=str)
-def test_a_run_that_dies_at_any_call_is_made_good_by_its_repetitions(schedule, period, way):
+def test_repetitions_complete_a_run_that_dies_at_any_call(schedule, period, way):
     calls, _ = undisturbed(schedule, period)
     last = len(calls) + 1 if way is Way.EXIT else len(calls)
     for at in sorted({last, *range(1 + list(Way).index(way) % STEP, last, STEP)}):

@@ -56,7 +56,7 @@ def die(night):
 
 # Before the next request is sent is after the last one was answered: for EC2 it is the same. At night both are tried.
 @pytest.mark.parametrize("side", ["before", "after"] if NIGHTLY else ["before"])
-def test_a_process_that_ends_at_any_request_is_made_good_by_the_next(night, die, side):
+def test_the_next_process_completes_one_that_ends_at_any_request(night, die, side):
     calls, expected = die(BEYOND_THE_LAST, side)
     for at in range(1, len(calls) + 1, sized(1, 1, 9)):
         made, left = die(at, side)

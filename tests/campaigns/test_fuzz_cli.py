@@ -35,7 +35,8 @@ variables = st.dictionaries(
 @cases(3_000)
 @given(variables)
 @example({"TAG_KEY\udcff": "x"})
-def test_any_environment_gives_settings_or_one_error_that_names_the_variable(environ):
+def test_any_environment_gives_settings_or_one_clear_error(environ):
+    """The error names the variable."""
     try:
         settings = Settings.from_env(environ)
     except ConfigurationError as error:
@@ -72,7 +73,7 @@ commands = st.sampled_from(
 
 @cases(3_000)
 @given(st.lists(commands | options | any_text, max_size=5))
-def test_any_arguments_are_a_command_or_an_exit_with_2_and_a_reason(arguments):
+def test_any_arguments_are_a_command_or_exit_2_with_a_reason(arguments):
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
@@ -137,7 +138,8 @@ def test_any_file_holds_policies_or_faults_with_their_lines(folder, raw, name):
 
 @cases(1_000)
 @given(st.sampled_from(["hour", "month"]), any_text | st.just("2026-13-01"), any_text)
-def test_a_run_from_a_shell_that_cannot_begin_exits_with_2_and_asks_aws_nothing(period, time, policy):
+def test_a_shell_run_that_cannot_begin_exits_with_2(period, time, policy):
+    """It calls nothing in AWS."""
     err = io.StringIO()
     with (
         contextlib.redirect_stderr(err),

@@ -82,7 +82,8 @@ def stage():
 @given(events)
 @example({"\ud800": 1})
 @example({"period": {"\ud800": 1}})
-def test_any_input_is_a_request_or_one_error_that_names_field_and_what_is_allowed(event):
+def test_any_input_is_a_request_or_one_clear_error(event):
+    """The error names the field and what is allowed."""
     try:
         assert isinstance(parse_event(event, NOW), RunRequest | HookCheckRequest)
     except ConfigurationError as error:
@@ -108,7 +109,8 @@ wrong_values = {
 
 @cases(6_000)
 @given(some_of(valid_fields, "period"), st.data())
-def test_a_field_that_is_wrong_is_named_with_its_value_and_with_what_it_may_be(event, data):
+def test_a_wrong_field_is_named_with_its_value(event, data):
+    """The error also says what is allowed."""
     field = data.draw(st.sampled_from([*wrong_values]))
     value = data.draw(wrong_values[field])
     others = {name: valid for name, valid in event.items() if name not in ("time", "continuation", field)}
@@ -122,7 +124,8 @@ def test_a_field_that_is_wrong_is_named_with_its_value_and_with_what_it_may_be(e
 
 @cases(8_000)
 @given(events)
-def test_through_the_handler_a_wrong_event_reaches_no_client_and_a_dry_one_writes_nothing(stage, event):
+def test_a_wrong_event_in_the_handler_reaches_no_client(stage, event):
+    """A dry run writes nothing."""
     stage.cloud = world()
     request = request_in(event)
     failure, answer = stage.invoke(event)

@@ -89,10 +89,11 @@ def stage():
 @given(texts, st.booleans())
 @example('{"\\ud800": 1, "\\ud800": 2}', False)
 @example('{"hour": 1, "hook_parameters": {"\\ud800": ["\\ud800"]}}', False)
-def test_any_text_is_a_policy_or_has_faults_that_name_parameter_and_what_is_allowed(text, secure):
+def test_any_text_is_a_policy_or_has_clear_faults(text, secure):
+    """Each fault names the parameter and what is allowed."""
     outcome = parse_policy(Parameter(NAME, text, secure=secure))
     if isinstance(outcome, Policy):
-        assert any(outcome.retain_count(period) is not None for period in Period)
+        assert any(outcome.rule(period) is not None for period in Period)
         return
     assert outcome
     for fault in map(str, outcome):
@@ -146,9 +147,8 @@ def held(cloud, *volumes):
 
 @cases(8_000)
 @given(texts, st.sampled_from(["hour", "day"]), st.booleans())
-def test_a_faulty_policy_costs_its_volumes_nothing_and_fails_the_run_while_others_are_served(
-    stage, text, period, secure
-):
+def test_a_faulty_policy_fails_the_run_and_costs_no_snapshot(stage, text, period, secure):
+    """The volumes of other policies are served."""
     stage.cloud = cloud = world(Parameter(NAME, text, secure=secure))
     one, other, good = sorted(cloud.volumes)
     before = held(cloud, one, other)
@@ -162,7 +162,8 @@ def test_a_faulty_policy_costs_its_volumes_nothing_and_fails_the_run_while_other
         assert NAME in failure
         assert cloud.ssm.sent == []
         return
-    count = outcome.retain_count(Period(period))
+    rule = outcome.rule(Period(period))
+    count = rule.retain_count if rule is not None else None
     if count is None:
         assert held(cloud, one, other) == before
     elif count == 0:

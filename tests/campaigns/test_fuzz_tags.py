@@ -76,7 +76,8 @@ def test_words_of_a_period_tag_survive_being_read_and_written(value):
 
 @cases(7_000)
 @given(volume_tags, st.sampled_from(Period), st.sampled_from(Consistency), st.integers(0, 16))
-def test_what_a_new_snapshot_is_given_ec2_takes_and_nothing_is_left_out_silently(of_volume, period, consistency, count):
+def test_ec2_accepts_the_tags_of_a_new_snapshot(of_volume, period, consistency, count):
+    """Nothing is left out silently."""
     own = own_tags(KEYS, period, consistency, tuple(f"i-{number:017x}" for number in range(count)))
     given_tags, left_out = snapshot_tags(of_volume, own, KEYS)
     check_accepted(given_tags)

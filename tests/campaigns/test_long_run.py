@@ -37,7 +37,8 @@ def unheard():
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_every_promise_is_held_on_every_step_of_two_years_and_memory_stays_flat():
+def test_every_promise_holds_on_every_step_of_two_years():
+    """Memory stays flat."""
     world = World(SEED, RATE)
     began = time.process_time()
     first = sized(100, 11, 4)
@@ -64,14 +65,15 @@ def test_every_promise_is_held_on_every_step_of_two_years_and_memory_stays_flat(
     )
 
 
-def test_with_the_threads_that_it_has_in_lambda_the_same_promises_are_held():
+def test_every_promise_holds_with_the_threads_of_lambda():
     world = World(SEED, RATE)
     world.live(sized(30, 2, 1))
     assert world.faults.injected.total() > 20
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_without_faults_every_slot_is_served_at_once_by_one_freeze_and_exactly_n_remain():
+def test_every_slot_is_served_at_once_without_faults():
+    """One freeze serves it, and exactly N snapshots remain."""
     world = World(SEED, 0.0, changes=False)
     days = sized(60, 4, 2)
     world.live(days)

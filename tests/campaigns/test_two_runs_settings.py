@@ -94,7 +94,8 @@ EDITS = {
 
 @pytest.mark.parametrize("edit", [pytest.param(edit, id=name) for name, edit in EDITS.items()])
 @pytest.mark.parametrize("periods", PERIODS if NIGHTLY else PERIODS[:2], ids=" and then ".join)
-def test_settings_that_change_between_any_two_calls_cost_nothing_that_old_and_new_ones_keep(periods, edit):
+def test_settings_that_change_between_any_calls_cost_nothing(periods, edit):
+    """Nothing is lost that both the old and the new settings keep."""
     first, second = periods
     pair = Pair(
         {"period": first},

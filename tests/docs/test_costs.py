@@ -25,7 +25,8 @@ def test_the_table_in_the_documentation_is_the_calculated_one():
     assert tables() in (ROOT / "docs/costs.md").read_text(encoding="utf-8")
 
 
-def test_the_stack_itself_costs_less_than_three_dollars_a_month_at_its_defaults():
+def test_the_stack_costs_less_than_three_dollars_a_month():
+    """The stack itself, at its defaults."""
     assert stack_cost(Fleet(10)) < 3
     assert stack_cost(Fleet(100)) < 3
 
@@ -44,6 +45,7 @@ def test_a_target_costs_what_the_documentation_says():
     assert f"up to {METRIC_MONTH * TARGET_METRICS:.2f} a month for its metrics" in targets_page
 
 
-def test_watching_costs_the_same_for_any_fleet_and_only_the_log_grows():
+def test_monitoring_costs_the_same_for_any_fleet():
+    """Only the log grows."""
     assert metrics_cost() + alarms_cost() < 2.6
     assert log_cost(Fleet(1000)) == pytest.approx(100 * log_cost(Fleet(10)))

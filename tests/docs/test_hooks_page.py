@@ -125,7 +125,7 @@ def _order(name):
     return PAGE.index(f"\n| `{name}` |")
 
 
-def test_every_exit_code_that_the_run_knows_stands_in_the_contract():
+def test_every_exit_code_known_to_a_run_is_in_the_contract():
     codes = rows("exit code")
     assert codes == ["0", "1", *(str(code) for code in range(201, 207))]
     assert {str(AUTO_THAWED), str(NOT_FROZEN)} <= set(codes)
@@ -136,7 +136,7 @@ def test_every_consistency_word_is_explained():
 
 
 def test_the_numbers_are_those_of_the_code():
-    default = Policy().hook_timeout_seconds
+    default = Policy(name="P", hour=1).hook_timeout_seconds
     reserve = CREATE_SECONDS + 2 * CANCEL_SECONDS
     words = " ".join(PAGE.split())
     assert f"`2 x hook_timeout_seconds + {CREATE_SECONDS:.0f} + {2 * CANCEL_SECONDS:.0f}` seconds" in words

@@ -49,7 +49,7 @@ def test_the_plot_is_made_from_the_stored_figures():
         ({"frozen_beyond": 0.6}, "frozen 0.6 s beyond the least"),
     ],
 )
-def test_what_is_not_as_it_must_be_is_told(change, said):
+def test_every_missed_target_is_named(change, said):
     assert misses({**GOOD, **change}) == [said]
     assert verdict({**GOOD, **change}) == f"MISSED: {said}"
 
@@ -59,5 +59,6 @@ def test_what_is_not_as_it_must_be_is_told(change, said):
     [({}, "met"), ({"valid": False}, "invalid"), ({"most": None, "most_calls": None}, "")],
     ids=["valid", "invalid", "nothing asked"],
 )
-def test_a_target_counts_as_met_only_where_there_is_one_and_the_figure_is_valid(change, said):
+def test_a_target_is_met_only_by_a_valid_figure(change, said):
+    """Nothing is said where there is no target."""
     assert verdict({**GOOD, **change}) == said

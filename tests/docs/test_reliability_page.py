@@ -27,7 +27,8 @@ def test_there_are_rows_to_check():
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.split("|")[1].strip())
-def test_a_row_says_what_happens_what_is_seen_and_names_tests_that_exist_or_that_it_was_not_played(row):
+def test_a_row_is_complete_and_names_tests_that_exist(row):
+    """It says what happens and what is seen. Instead of tests it may say that it was not played."""
     happens, seen, shown = (cell.strip() for cell in row.strip().strip("|").split("|"))
     assert happens
     assert seen

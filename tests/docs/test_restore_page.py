@@ -70,7 +70,7 @@ def fleet(account):
 
 
 @pytest.mark.parametrize("page", [RESTORE, UNINSTALL], ids=["restore", "uninstall"])
-def test_every_command_on_the_page_has_a_name_by_which_a_test_runs_it(page):
+def test_every_command_has_a_name_by_which_a_test_runs_it(page):
     assert page.unnamed == 0
     here = Path(__file__)
     files = (here, *(here.parents[1] / "documents").glob("test_*.py"))
@@ -83,7 +83,7 @@ INLINE_COMMANDS = [each for page in (RESTORE, UNINSTALL) for each in INLINE.find
 
 
 @pytest.mark.parametrize(("service", "command", "rest"), INLINE_COMMANDS, ids=[each[1] for each in INLINE_COMMANDS])
-def test_a_command_named_in_a_sentence_exists_and_has_these_options(service, command, rest):
+def test_a_command_named_in_prose_exists_with_these_options(service, command, rest):
     members = json.loads(run_at_desk(f"aws {service} {command} --generate-cli-skeleton"))
     options = re.findall(r"--([a-z-]+)", rest)
     assert {option.replace("-", "") for option in options} <= {member.lower() for member in members}
@@ -97,19 +97,19 @@ def test_the_list_shows_the_sets_of_one_instance_newest_first(fleet):
     assert all(word in out for word in ("application", "crash", "completed", "hour", fleet.data))
 
 
-def test_the_list_of_one_volume_shows_its_snapshots_and_no_others(fleet):
+def test_the_list_of_one_volume_shows_only_its_snapshots(fleet):
     fleet.account.snapshot(fleet.data)  # somebody else's
     out = run_at_desk(RESTORE.script("list one volume", VOLUME=fleet.data))
     assert out.count("snap-") == 3
     assert all(made["data"] in out for made in fleet.sets)
 
 
-def test_the_newest_set_is_the_newest_that_was_proved_and_has_its_root_volume_with_it(fleet):
+def test_the_newest_set_is_the_newest_proved_one_with_its_root(fleet):
     out = run_at_desk(RESTORE.script("newest set", INSTANCE=fleet.instance))
     assert set(out.split(": ", 1)[1].split()) == set(fleet.sets[1].values())
 
 
-def test_a_set_with_a_failed_member_is_refused_before_anything_is_restored(account):
+def test_a_set_with_a_failed_member_is_refused_before_a_restore(account):
     instance, started = account.instance(), START - timedelta(minutes=1)
     tags = {"AUTO-SNAPSHOT-PERIOD": "hour", "AUTO-SNAPSHOT-INSTANCE": instance}
     account.snapshot(account.volume(), {**tags, "AUTO-SNAPSHOT-CONSISTENCY": "application"}, started)
@@ -140,7 +140,8 @@ def test_a_restored_volume_takes_the_place_of_the_old_one(fleet):
     assert fleet.account.ec2.describe_volumes(VolumeIds=[fleet.root])["Volumes"][0]["State"] == "available"
 
 
-def test_a_running_instances_root_volume_is_replaced_and_the_rest_stays(fleet):
+def test_the_root_of_a_running_instance_is_replaced(fleet):
+    """Its other volumes stay."""
     before = fleet.attached()
     script = RESTORE.script("root volume", SNAPSHOT=fleet.sets[1]["root"], INSTANCE=fleet.instance)
     assert run_at_desk(script) == "succeeded\n"
@@ -150,7 +151,7 @@ def test_a_running_instances_root_volume_is_replaced_and_the_rest_stays(fleet):
     assert {fleet.made_of(after[device]) for device in changed} == {fleet.sets[1]["root"]}
 
 
-def test_a_whole_instance_gets_every_volume_of_the_set_and_runs_again(fleet):
+def test_an_instance_gets_every_volume_of_the_set_and_runs_again(fleet):
     untouched = fleet.account.volume(instance=fleet.instance)
     before = fleet.attached()
     run_at_desk(RESTORE.script("newest set", "whole instance", INSTANCE=fleet.instance))
@@ -162,7 +163,7 @@ def test_a_whole_instance_gets_every_volume_of_the_set_and_runs_again(fleet):
     assert described["State"]["Name"] == "running"
 
 
-def test_an_instance_that_is_gone_is_launched_from_an_image_of_the_set(fleet):
+def test_a_lost_instance_is_launched_from_an_image_of_the_set(fleet):
     fleet.account.ec2.terminate_instances(InstanceIds=[fleet.instance])
     wanted = fleet.sets[1]
     script = RESTORE.script("gone", ROOT=wanted["root"], DATA=wanted["data"]) + '\necho "$INSTANCE $IMAGE"'
@@ -186,7 +187,8 @@ def test_a_kept_snapshot_is_never_pruned(fleet):
     assert fleet.sets[1]["data"] not in left
 
 
-def test_afterwards_the_new_volume_is_snapshotted_and_the_old_one_is_not(fleet, capsys):
+def test_the_new_volume_is_snapshotted_and_the_old_one_is_not(fleet, capsys):
+    """This is so after a restore."""
     fleet.account.policy("P", '{"hour": 1}')
     new = fleet.account.volume()
     run_at_desk(RESTORE.script("afterwards", RESTORED=new, OLD=fleet.data))
@@ -214,7 +216,7 @@ def test_uninstalling_turns_the_rules_off_and_deletes_the_stack(account):
     assert events.list_rules()["Rules"] == []
 
 
-def test_uninstalling_deletes_the_policies_under_the_path_and_no_other_parameter(account):
+def test_uninstalling_deletes_only_the_policies_under_the_path(account):
     for name in ("P", "Q", "R"):
         account.policy(name, '{"hour": 1}')
     account.policy("other", "text", path="/elsewhere/")
@@ -223,14 +225,15 @@ def test_uninstalling_deletes_the_policies_under_the_path_and_no_other_parameter
     assert [parameter["Name"] for parameter in left] == ["/elsewhere/other"]
 
 
-def test_uninstalling_removes_the_tags_that_select_volumes_and_no_others(account):
+def test_uninstalling_removes_only_the_tags_that_select_volumes(account):
     volumes = [account.volume({key: "P", "Name": "mine"}) for key in ("AUTO-SNAPSHOT", "AUTO-SNAPSHOTS")]
     run_at_desk(UNINSTALL.script("volume tags"))
     for volume in account.ec2.describe_volumes(VolumeIds=volumes)["Volumes"]:
         assert volume["Tags"] == [{"Key": "Name", "Value": "mine"}]
 
 
-def test_uninstalling_deletes_our_snapshots_and_leaves_those_of_others_and_those_ec2_refuses(account):
+def test_uninstalling_deletes_only_our_snapshots(account):
+    """It leaves those that EC2 refuses to delete."""
     account.policy("P", '{"hour": 1}')
     first, second = (account.volume({"AUTO-SNAPSHOT": "P"}) for _ in range(2))
     assert shell.main(["hour"]) == 0

@@ -11,13 +11,12 @@ import pytest
 
 from lambda_function.inputs.policy import Parameter, parse_policies, parse_policy
 from lambda_function.model.ec2 import Snapshot, SnapshotState, Volume
-from lambda_function.model.period import Period
+from lambda_function.model.period import Period, RetentionRule
 from lambda_function.model.request import RunRequest
 from lambda_function.model.result import Change, Outcome
 from lambda_function.model.tags import TagKeys, parse_periods
 from lambda_function.plan.due import plan_run
-from lambda_function.plan.retention import apply_retention
-from lambda_function.run.prune import kept_for, plan_prune
+from lambda_function.plan.retention import apply_retention, kept_for, plan_prune
 
 DOCS = Path(__file__).parents[2] / "docs"
 KEYS = TagKeys("AUTO-SNAPSHOT")
@@ -60,7 +59,7 @@ def decided(head, rows):
     request = RunRequest(period, moment(head["time"]))
     volume = Volume("vol-1", "in-use", {KEYS.selection: head["policy"]}, ("i-1",))
     (plan,) = plan_run(request, policies, [volume], [snapshot_of(row) for row in rows], KEYS).volumes
-    assert plan.retain_count is not None
+    assert plan.rule is not None
     known = {snapshot.id: snapshot for snapshot in plan.snapshots}
     result = {}
     slot_snapshot = plan.slot_snapshot
@@ -69,7 +68,7 @@ def decided(head, rows):
     if slot_snapshot is not None:
         known[slot_snapshot.id] = kept_for(slot_snapshot, period)
     slot_snapshot_id = slot_snapshot.id if slot_snapshot else None
-    for planned in plan_prune(period, plan.retain_count, list(known.values()), slot_snapshot_id, with_kept=True):
+    for planned in plan_prune(plan.rule, list(known.values()), slot_snapshot_id, with_kept=True):
         result[planned.snapshot.id] = (planned.change.value, planned.reason)
     if plan.outcome is Outcome.WOULD_SHARE and slot_snapshot_id:
         result[slot_snapshot_id] = (Change.JOIN.value, result[slot_snapshot_id][1])
@@ -89,22 +88,24 @@ def test_the_documented_listing_is_what_the_code_decides(name):
 
 
 @pytest.mark.parametrize("name", LISTINGS)
-def test_a_documented_snapshot_that_the_run_leaves_alone_bears_only_other_periods(name):
+def test_an_untouched_documented_snapshot_has_only_other_periods(name):
+    """The run leaves it alone for that reason."""
     head, rows = rows_of(LISTINGS[name])
     alone = [row for row in rows if row["run does"] == "-"]
     assert all(head["period"] not in row["kept for"].split() for row in alone)
 
 
-def test_the_documented_day_shares_the_hour_s_snapshot_and_keeps_three():
+def test_the_documented_daily_run_shares_the_hourly_snapshot():
+    """It keeps three."""
     head, rows = rows_of(LISTINGS["retention"])
     plan, result = decided(head, rows)
     assert plan.outcome is Outcome.WOULD_SHARE
     kept = [name for name, (change, _) in result.items() if change in ("keep", "join")]
-    assert len(kept) == plan.retain_count == 3
+    assert len(kept) == plan.rule.retain_count == 3
     bearing = [kept_for(plan.slot_snapshot, Period.DAY), *plan.snapshots]
     assert [
         verdict.snapshot.id
-        for verdict in apply_retention(Period.DAY, 3, bearing, plan.slot_snapshot.id)
+        for verdict in apply_retention(RetentionRule(Period.DAY, 3), bearing, plan.slot_snapshot.id)
         if verdict.keep
     ] == kept
 
@@ -115,7 +116,7 @@ def faults(name, value):
     return [str(fault) for fault in outcome]
 
 
-def test_the_faults_in_the_policy_reference_are_the_ones_the_code_reports():
+def test_the_code_reports_the_faults_in_the_policy_reference():
     text = (DOCS / "policies.md").read_text(encoding="utf-8")
     (value,) = re.findall(r"This value\n\n```json\n(.*?)\n```", text, re.DOTALL)
     (listed,) = re.findall(r"<!-- example: faults -->\n```text\n(.*?)\n```", text, re.DOTALL)

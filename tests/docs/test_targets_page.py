@@ -16,7 +16,7 @@ PAGE = Page("accounts-and-regions.md")
 PATH = "/auto-snapshots/targets/"
 
 
-def test_the_faults_on_the_page_are_those_that_are_told():
+def test_the_faults_on_the_page_are_those_that_are_reported():
     block = PAGE.text.split("<!-- faults -->\n```text\n")[1].split("```")[0]
     good = {"account": "222233334444", "regions": ["eu-west-1"]}
     parameters = [
@@ -33,7 +33,8 @@ def account():
         yield Account()
 
 
-def test_the_list_on_the_page_is_two_targets_of_the_member_template_s_role(account):
+def test_the_list_on_the_page_is_two_targets(account):
+    """Their role is the member template's."""
     run_at_desk(PAGE.script("targets"))
     stored = account.ssm.get_parameter(Name=f"{PATH}production")["Parameter"]
     found = parse_targets([Parameter(stored["Name"], stored["Value"])], PATH)
@@ -44,7 +45,8 @@ def test_the_list_on_the_page_is_two_targets_of_the_member_template_s_role(accou
     assert {each.external_id for each in found.valid.values()} == {given}
 
 
-def test_the_member_stack_is_created_by_the_page_s_command_with_a_role_that_trusts_the_function(account, monkeypatch):
+def test_the_command_on_the_page_creates_the_member_stack(account, monkeypatch):
+    """Its role trusts the function."""
     monkeypatch.chdir(DOCS.parent)
     arn = f"arn:aws:iam::{ACCOUNT}:role/stack-FunctionRole-X"
     run_at_desk(PAGE.script("member stack", FUNCTION_ROLE_ARN=arn, EXTERNAL_ID="an-external-id"))
@@ -59,7 +61,7 @@ def test_the_member_stack_is_created_by_the_page_s_command_with_a_role_that_trus
     assert regions == [["eu-west-1", "us-east-1"]] * 6
 
 
-def test_the_stack_s_documents_are_copied_to_another_region_under_their_names(account, tmp_path, monkeypatch):
+def test_the_documents_are_copied_to_another_region_by_name(account, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {"filesystem": "FilesystemDocument", "mysql": "MySqlDocument", "postgresql": "PostgreSqlDocument"}
     for name, logical_id in names.items():

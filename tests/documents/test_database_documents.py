@@ -118,7 +118,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("kind", "document", "more"), CASES)
-def test_what_is_copied_while_frozen_starts_elsewhere_and_adds_up(
+def test_a_copy_made_while_frozen_starts_elsewhere_and_adds_up(
     kind, document, more, agent, pair, on_two_volumes, is_sound, request
 ):
     content, needed = request.getfixturevalue(document)
@@ -198,7 +198,8 @@ def waits(server, table):
 
 
 @pytest.mark.parametrize("method", ["backup-stage", "flush"])
-def test_the_lock_is_held_in_one_session_until_post_where_nothing_can_be_frozen(method, stage, on_root):
+def test_the_lock_is_held_in_one_session_until_post(method, stage, on_root):
+    """This is the way where nothing can be frozen."""
     server, volume_id = on_root
     before = stage("pre-script", lockMethod=method)
     assert before.exit_code == 0, before.stderr
@@ -224,7 +225,8 @@ def test_a_session_that_died_is_found_out(stage, on_root):
     assert waits(server, "t") is None
 
 
-def test_after_a_dead_lambda_the_lock_is_gone_within_twice_the_timeout(stage, on_root):
+def test_the_lock_is_gone_within_twice_the_timeout(stage, on_root):
+    """Nobody releases it once Lambda has died."""
     began = time.monotonic()
     assert stage("pre-script", timeoutSeconds="3").exit_code == 0
     writer = waits(on_root[0], "m")
@@ -235,7 +237,8 @@ def test_after_a_dead_lambda_the_lock_is_gone_within_twice_the_timeout(stage, on
     assert (after.exit_code, after.said("held")) == (203, "no")
 
 
-def test_with_lambda_agent_and_keeper_all_dead_the_server_itself_ends_the_lock(stage, on_root):
+def test_the_server_ends_the_lock_when_all_else_is_dead(stage, on_root):
+    """Lambda, the agent and the keeper have died."""
     assert stage("pre-script", timeoutSeconds="3").exit_code == 0
     for pid in sh("pgrep", "-f", f"{STATE}/mysql/program").stdout.split():
         os.kill(int(pid), signal.SIGKILL)
@@ -325,9 +328,8 @@ def test_a_set_without_all_of_the_database_is_refused(kind, document, agent, pai
 
 
 @pytest.mark.parametrize(("kind", "document"), [(MariaDb, "mysql"), (PostgreSql, "postgresql")])
-def test_a_frozen_database_writes_again_within_the_limit_when_post_never_comes(
-    kind, document, agent, pair, on_two_volumes, request
-):
+def test_a_frozen_database_writes_again_without_a_post(kind, document, agent, pair, on_two_volumes, request):
+    """It does so within the limit."""
     content, needed = request.getfixturevalue(document)
     server = on_two_volumes(kind)
     server.write()
@@ -340,9 +342,8 @@ def test_a_frozen_database_writes_again_within_the_limit_when_post_never_comes(
     assert agent.run(content, command="post-script", **fields).exit_code == 203
 
 
-def test_postgresql_on_the_root_file_system_is_refused_since_nothing_would_hold_it(
-    agent, postgresql, base, disks, execution_id
-):
+def test_postgresql_on_the_root_file_system_is_refused(agent, postgresql, base, disks, execution_id):
+    """Nothing would hold it."""
     content, needed = postgresql
     server = PostgreSql.create(base, base / "data", base / "wal")
     try:

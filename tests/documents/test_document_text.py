@@ -87,7 +87,7 @@ def test_every_default_is_allowed_by_its_own_rule(content):
     assert checked(content, {})["command"] == "dry-run"
 
 
-def test_every_parameter_is_constrained_and_stands_in_single_quotes(content):
+def test_every_parameter_is_constrained_and_single_quoted(content):
     (text,) = content["mainSteps"][0]["inputs"]["runCommand"]
     for name, rule in content["parameters"].items():
         assert rule["type"] == "String"
@@ -103,7 +103,7 @@ def test_no_parameter_lets_a_word_of_shell_through(content, value):
             checked(content, {name: value})
 
 
-def test_a_value_with_something_good_first_is_refused_all_the_same(content):
+def test_a_bad_value_is_refused_despite_a_good_beginning(content):
     good = {
         "executionId": "0f0f0f0f-0f0f-0f0f-0f0f-0f0f0f0f0f0f",
         "volumeIds": "vol-0123456789abcdef0",

@@ -50,7 +50,8 @@ def periods():
     return leaders
 
 
-def test_between_pre_and_post_no_byte_changes_however_hard_is_written(stage, pair, write_to):
+def test_no_byte_changes_between_pre_and_post(stage, pair, write_to):
+    """Programs write as hard as they can meanwhile."""
     progress = [write_to(disk) for disk in (*pair, *pair)]
 
     before = stage("pre-script")
@@ -72,7 +73,7 @@ def test_between_pre_and_post_no_byte_changes_however_hard_is_written(stage, pai
     assert [disk.fingerprint() for disk in pair] != prints
 
 
-def test_pre_names_exactly_the_volumes_it_froze_and_the_milliseconds(stage, pair):
+def test_pre_names_the_volumes_it_froze_and_the_milliseconds(stage, pair):
     before = stage("pre-script")
     assert before.said("frozen").split() == volumes(*pair).split(",")
     assert 0 <= int(before.said("freeze-ms")) < 5000
@@ -84,7 +85,8 @@ def test_neither_stage_keeps_the_agent_waiting_on_its_pipe(stage):
     assert stage("post-script").seconds < 3
 
 
-def test_after_a_dead_lambda_the_instance_thaws_by_itself_within_twice_the_timeout(stage, pair, write_to):
+def test_the_instance_thaws_itself_after_lambda_died(stage, pair, write_to):
+    """It takes at most twice the timeout."""
     for disk in pair:
         write_to(disk)
     began = time.monotonic()
@@ -100,9 +102,7 @@ def test_after_a_dead_lambda_the_instance_thaws_by_itself_within_twice_the_timeo
 
 
 @pytest.mark.parametrize("delay", [0.05, 0.15, 0.25, 0.35, 0.45, 0.6])
-def test_after_an_agent_killed_in_the_middle_of_pre_everything_is_writable(
-    delay, agent, filesystem, pair, execution_id, write_to
-):
+def test_everything_is_writable_after_an_agent_killed_in_pre(delay, agent, filesystem, pair, execution_id, write_to):
     for disk in pair:
         write_to(disk)
     parameters = {"executionId": execution_id, "volumeIds": volumes(*pair), "timeoutSeconds": "3"}
@@ -187,7 +187,7 @@ def test_a_pre_later_than_notafter_refuses(stage, pair):
     assert stage("post-script").exit_code == 0
 
 
-def test_a_second_mount_that_cannot_be_frozen_leaves_the_first_thawed(stage, pair):
+def test_a_mount_that_cannot_be_frozen_leaves_the_first_thawed(stage, pair):
     second = pair[1].mount
     sh("fsfreeze", "-f", str(second))
     try:
@@ -201,7 +201,8 @@ def test_a_second_mount_that_cannot_be_frozen_leaves_the_first_thawed(stage, pai
     assert all_writable(pair, 1)
 
 
-def test_the_freeze_of_another_execution_is_neither_doubled_nor_thawed(stage, pair):
+def test_another_freeze_is_neither_doubled_nor_thawed(stage, pair):
+    """It belongs to another execution."""
     stranger = str(uuid.uuid4())
     assert stage("pre-script").exit_code == 0
     assert stage("pre-script", executionId=str(uuid.uuid4())).exit_code == 204
@@ -228,7 +229,8 @@ def test_what_a_killed_keeper_left_frozen_is_thawed_by_post(stage, pair):
     assert all_writable(pair, 1)
 
 
-def test_what_a_killed_keeper_left_frozen_is_thawed_by_the_next_pre_once_it_is_overdue(stage, pair):
+def test_the_next_pre_thaws_what_a_killed_keeper_left_frozen(stage, pair):
+    """It does so once the thaw is overdue."""
     assert stage("pre-script", timeoutSeconds="1").exit_code == 0
     for pid in periods():
         os.kill(pid, signal.SIGKILL)
@@ -279,7 +281,7 @@ def test_finding_nothing_to_freeze_is_an_error(stage, disks):
     assert stage("dry-run", volumeIds=unmounted).exit_code == 206
 
 
-def test_a_volume_that_is_not_there_is_an_error_and_freezes_nothing(stage, pair):
+def test_a_missing_volume_is_an_error_and_freezes_nothing(stage, pair):
     before = stage("pre-script", volumeIds=volumes(*pair) + ",vol-0123456789abcdef0")
     assert before.exit_code == 201
     assert "vol-0123456789abcdef0 is not to be found" in before.stderr
@@ -300,7 +302,8 @@ def test_without_volume_ids_every_volume_known_is_frozen(stage, pair):
     assert stage("post-script").said("held") == "yes"
 
 
-def test_a_mount_seen_twice_is_frozen_once_and_an_overmounted_point_is_not_mistaken(stage, pair, disks, tmp_path):
+def test_a_mount_seen_twice_is_frozen_once(stage, pair, disks, tmp_path):
+    """A mount point that another mount covers is not mistaken for it."""
     sh("mkdir", str(pair[0].mount / "inner"))
     (tmp_path / "bound").mkdir()
     sh("mount", "--bind", str(pair[0].mount / "inner"), str(tmp_path / "bound"))
@@ -358,7 +361,7 @@ def test_without_an_execution_id_nothing_is_frozen(stage, pair):
     assert all_writable(pair, 1)
 
 
-def test_an_agent_without_root_is_told_so(stage, agent, filesystem, tmp_path):
+def test_an_agent_without_root_fails(stage, agent, filesystem, tmp_path):
     tmp_path.chmod(0o755)
     for parent in tmp_path.parents[:2]:
         parent.chmod(0o755)
@@ -406,7 +409,7 @@ def test_output_stays_within_what_ssm_shows(stage):
     assert len(stage("post-script").stdout) < 2500
 
 
-def test_a_busy_shell_whose_directory_is_frozen_does_not_stop_the_thaw(stage, pair):
+def test_a_busy_shell_in_a_frozen_directory_does_not_stop_a_thaw(stage, pair):
     busy = subprocess.Popen(["sh", "-c", "while :; do echo x >y; done"], cwd=pair[0].mount)
     try:
         assert stage("pre-script").exit_code == 0

@@ -95,7 +95,7 @@ def test_the_root_volume_is_left_out_and_named(tree, look):
     assert look(ROOT)[0] == 206
 
 
-def test_the_root_is_never_frozen_wherever_it_stands_in_the_table(tree, look):
+def test_the_root_is_never_frozen_wherever_the_table_has_it(tree, look):
     tree.disk("nvme1n1", DATA)
     tree.mount("nvme1n1", "/data")
     for _ in range(len(tree.mounts)):
@@ -118,7 +118,8 @@ def test_lvm_over_two_volumes(tree, look):
     assert look(DATA, MORE)[:3] == (0, [DATA, MORE], ["/data"])
 
 
-def test_lvm_of_which_one_part_cannot_be_frozen_is_frozen_but_not_claimed(tree, look):
+def test_lvm_with_a_part_that_cannot_be_frozen_is_not_claimed(tree, look):
+    """The part that can be frozen is."""
     first, second = tree.disk("nvme1n1", DATA), tree.disk("nvme2n1", MORE)
     tree.on_top("dm-0", first, second)
     tree.on_top("dm-1", second)

@@ -42,7 +42,8 @@ def follow(block, copy):
 
 
 @pytest.mark.parametrize("kind", ["xfs", "ext4"])
-def test_a_file_is_read_from_a_frozen_copy_beside_its_original_and_no_byte_is_written(kind, disks, frozen_copy):
+def test_a_file_is_read_from_a_frozen_copy_without_a_write(kind, disks, frozen_copy):
+    """The copy is mounted beside its original."""
     disk = disks.make(kind)
     (disk.mount / "letter").write_text("as it was")
     copy = frozen_copy(disk)
@@ -58,7 +59,8 @@ def test_a_file_is_read_from_a_frozen_copy_beside_its_original_and_no_byte_is_wr
 
 
 @pytest.mark.parametrize("kind", ["xfs", "ext4"])
-def test_a_copy_made_without_a_freeze_recovers_its_journal_when_mounted_beside_its_original(kind, disks, write_to):
+def test_a_copy_made_without_a_freeze_recovers_its_journal(kind, disks, write_to):
+    """It is mounted beside its original."""
     disk = disks.make(kind)
     write_to(disk)
     (disk.mount / "letter").write_text("on disk")
@@ -70,13 +72,15 @@ def test_a_copy_made_without_a_freeze_recovers_its_journal_when_mounted_beside_i
     (copy.mount / "new").write_text("yes")
 
 
-def test_without_the_option_that_the_page_gives_xfs_refuses_its_originals_uuid(disks, frozen_copy):
+def test_xfs_refuses_the_uuid_of_its_original(disks, frozen_copy):
+    """The option that the page gives is there for this."""
     copy = frozen_copy(disks.make("xfs"))
     copy.mount.mkdir()
     assert sh("mount", copy.loop, str(copy.mount), check=False).returncode != 0
 
 
-def test_a_copy_that_is_to_stay_gets_a_uuid_of_its_own_and_mounts_without_the_option(disks, frozen_copy):
+def test_a_copy_with_its_own_uuid_mounts_without_the_option(disks, frozen_copy):
+    """A copy that is to stay gets one."""
     assert "xfs_admin -U generate DEVICE" in PAGE.text
     disk = disks.make("xfs")
     copy = frozen_copy(disk)

@@ -31,9 +31,8 @@ def instance_with(disks, agent, filesystem, *, timeout=20):
     return cloud
 
 
-def test_a_run_freezes_real_file_systems_while_the_snapshots_are_made_and_raises_exactly_those(
-    disks, agent, filesystem, write_to
-):
+def test_a_run_freezes_real_file_systems_for_its_snapshots(disks, agent, filesystem, write_to):
+    """Exactly the snapshots of what was frozen become application-consistent."""
     pair = [disks.make("xfs"), disks.make("ext4")]
     cloud = instance_with(pair, agent, filesystem)
     progress = [write_to(disk) for disk in pair]
@@ -56,7 +55,7 @@ def test_a_run_freezes_real_file_systems_while_the_snapshots_are_made_and_raises
     assert all(disk.is_writable(2) for disk in pair)
 
 
-def test_a_freeze_that_cannot_be_made_leaves_no_snapshot_and_no_freeze(disks, agent, filesystem):
+def test_a_failed_freeze_leaves_no_snapshot_and_no_freeze(disks, agent, filesystem):
     disk = disks.make("xfs")
     cloud = instance_with([disk], agent, filesystem)
     cloud.volumes["vol-0000000000000dead"] = type(cloud.volumes[disk.volume_id])(
@@ -69,7 +68,7 @@ def test_a_freeze_that_cannot_be_made_leaves_no_snapshot_and_no_freeze(disks, ag
     assert disk.is_writable(2)
 
 
-def test_when_the_function_dies_while_it_is_frozen_the_instance_thaws_itself(disks, agent, filesystem):
+def test_a_frozen_instance_thaws_itself_when_the_function_dies(disks, agent, filesystem):
     disk = disks.make("ext4")
     cloud = instance_with([disk], agent, filesystem, timeout=10)
 

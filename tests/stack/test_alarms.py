@@ -60,7 +60,7 @@ def test_every_alarm_watches_a_metric_that_somebody_sends(alarm):
 
 
 @pytest.mark.parametrize("metric", ["VolumesFailed", "SnapshotsInError", "HooksFailed", "VolumesWithoutPolicy"])
-def test_a_single_one_of_these_raises_the_alarm_and_silence_does_not(metric):
+def test_a_single_one_raises_the_alarm_and_silence_does_not(metric):
     (alarm,) = [each for each in ALARMS.values() if each.get("MetricName") == metric]
     assert (alarm["Statistic"], alarm["Threshold"]) == ("Sum", 1)
     assert alarm["ComparisonOperator"] == "GreaterThanOrEqualToThreshold"
@@ -68,7 +68,8 @@ def test_a_single_one_of_these_raises_the_alarm_and_silence_does_not(metric):
 
 
 @pytest.mark.parametrize("period", PERIODS)
-def test_a_period_without_a_completed_run_raises_an_alarm_but_only_while_its_rule_is_on(period):
+def test_a_period_without_a_completed_run_raises_an_alarm(period):
+    """It does so only while its rule is on."""
     word = period.name.title()
     resource = TEMPLATE["Resources"][f"No{word}RunAlarm"]
     alarm = resource["Properties"]
@@ -81,7 +82,8 @@ def test_a_period_without_a_completed_run_raises_an_alarm_but_only_while_its_rul
     assert FUNCTION["Events"][word]["Properties"]["State"] == {"Ref": f"{word}Rule"}
 
 
-def test_a_run_near_its_time_limit_raises_an_alarm_at_80_per_cent_whatever_the_limit():
+def test_a_run_at_80_per_cent_of_its_time_raises_an_alarm():
+    """The alarm follows the configured limit."""
     share = ALARMS["NearTimeLimitAlarm"]["Metrics"][0]
     limit = defaults()["Timeout"]
     expression = share["Expression"]["Fn::Sub"].replace("${Timeout}", str(limit))
@@ -89,7 +91,8 @@ def test_a_run_near_its_time_limit_raises_an_alarm_at_80_per_cent_whatever_the_l
     assert eval(expression, {"duration": longest_ms}) == ALARMS["NearTimeLimitAlarm"]["Threshold"]
 
 
-def test_cloudwatch_may_publish_to_the_topic_and_the_topic_has_no_key_that_would_prevent_it():
+def test_cloudwatch_may_publish_to_the_topic():
+    """The topic has no key that would prevent it."""
     (topic,) = resources("AWS::SNS::Topic").values()
     assert "KmsMasterKeyId" not in topic["Properties"]
     (policy,) = resources("AWS::SNS::TopicPolicy").values()
@@ -104,7 +107,8 @@ def test_every_alarm_s_name_is_one_the_topic_listens_to():
     assert all(each["AlarmName"]["Fn::Sub"].startswith("${AWS::StackName}-") for each in ALARMS.values())
 
 
-def test_an_event_that_fails_three_times_or_grows_old_goes_to_the_topic():
+def test_an_event_that_fails_or_grows_old_goes_to_the_topic():
+    """Three attempts are made."""
     config = FUNCTION["EventInvokeConfig"]
     assert config["DestinationConfig"]["OnFailure"] == {"Type": "SNS", "Destination": TOPIC}
     assert config["MaximumRetryAttempts"] == 2
@@ -130,7 +134,8 @@ def dashboard(no_run_alarms="", places=True):
 
 @pytest.mark.parametrize("places", [True, False])
 @pytest.mark.parametrize("no_run_alarms", ["", ', "arn:1", "arn:2"'])
-def test_the_dashboard_is_json_whichever_rules_are_on_and_its_widgets_do_not_overlap(no_run_alarms, places):
+def test_the_dashboard_is_json_whichever_rules_are_on(no_run_alarms, places):
+    """Its widgets do not overlap."""
     taken: set[tuple[int, int]] = set()
     for widget in dashboard(no_run_alarms, places)["widgets"]:
         cells = {
@@ -164,7 +169,7 @@ def test_the_dashboard_shows_what_was_promised():
     } <= shown
 
 
-def test_without_being_asked_for_there_is_no_dashboard_no_trace_and_no_subscription():
+def test_dashboard_trace_and_subscription_are_opt_in():
     assert (defaults()["Dashboard"], defaults()["Tracing"], defaults()["NotificationEmail"]) == (
         "false",
         "PassThrough",

@@ -29,7 +29,7 @@ def plan_for(logical_id, **fields):
 
 @pytest.mark.parametrize("logical_id", DOCUMENTS)
 @pytest.mark.parametrize("stage", list(Stage))
-def test_what_the_sequence_sends_passes_every_document_s_own_rules(logical_id, stage):
+def test_every_document_accepts_what_the_sequence_sends(logical_id, stage):
     plan = plan_for(logical_id)
     check_parameters(plan)
     sent = parameters_for(
@@ -44,7 +44,7 @@ def test_what_the_sequence_sends_passes_every_document_s_own_rules(logical_id, s
 
 @pytest.mark.parametrize("logical_id", DOCUMENTS)
 @pytest.mark.parametrize("value", ["$(reboot)", "`reboot`", "'; reboot; '", "a\nreboot", 'x" y', "\\", "{{ command }}"])
-def test_no_parameter_of_a_document_lets_a_policy_reach_its_shell(logical_id, value):
+def test_no_document_parameter_lets_a_policy_reach_the_shell(logical_id, value):
     content = document_content(logical_id)
     for name in content["parameters"]:
         with pytest.raises(RefusedError):

@@ -69,7 +69,8 @@ def test_there_are_documents_with_parameters():
     assert len(list(every_parameter())) > 20
 
 
-def test_parameters_stand_in_the_scripts_between_single_quotes_only_and_nowhere_else_in_a_shell():
+def test_parameters_are_single_quoted_in_the_scripts():
+    """They stand nowhere else in a shell."""
     for content in documents().values():
         for step in content["mainSteps"]:
             assert step["inputs"].keys() == {"timeoutSeconds", "runCommand"}
@@ -92,7 +93,9 @@ def test_hostile_values_are_refused(document, name, pattern):
 
 @pytest.mark.campaign
 @pytest.mark.parametrize(("document", "name", "pattern"), list(every_parameter()))
-def test_a_value_with_anything_that_a_shell_reads_is_refused_wherever_it_stands(document, name, pattern):
+def test_a_value_with_shell_syntax_is_refused(document, name, pattern):
+    """Its place in the value does not matter."""
+
     @settings(max_examples=sized(1_000, 20, 20))
     @given(st.from_regex(pattern, fullmatch=True), st.data())
     def holds(good, data):
@@ -106,7 +109,7 @@ def test_a_value_with_anything_that_a_shell_reads_is_refused_wherever_it_stands(
 
 @pytest.mark.campaign
 @pytest.mark.parametrize("document", documents())
-def test_what_is_accepted_reaches_the_script_s_variables_as_it_is(document):
+def test_an_accepted_value_reaches_the_script_unchanged(document):
     """Under a plain shell, with a line end behind it where an engine may allow one."""
     content = documents()[document]
     (text,) = content["mainSteps"][0]["inputs"]["runCommand"]
@@ -160,7 +163,7 @@ def mysql_function(name):
     [(0o644, 0, True), (0o600, 0, True), (0o664, 0, False), (0o646, 0, False), (0o600, 65534, False), (None, 0, False)],
     ids=["root's", "root's alone", "its group's as well", "everybody's", "somebody else's", "a directory"],
 )
-def test_root_s_client_is_given_no_option_file_that_others_could_write(tmp_path, mode, owner, expected):
+def test_root_s_client_reads_no_option_file_others_could_write(tmp_path, mode, owner, expected):
     path = tmp_path / "client.cnf"
     if mode is None:
         path.mkdir()

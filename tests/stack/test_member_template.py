@@ -41,7 +41,8 @@ def by_sid(found):
     return {each.sid: each for each in found}
 
 
-def test_only_the_function_s_role_takes_it_on_and_only_with_the_external_id():
+def test_only_the_function_may_assume_the_role():
+    """It needs the external id, too."""
     trust = role_of(MEMBER_EVERYTHING_ON, MEMBER_PATH)["AssumeRolePolicyDocument"]["Statement"]
     assert trust == [
         {
@@ -54,14 +55,15 @@ def test_only_the_function_s_role_takes_it_on_and_only_with_the_external_id():
     ]
 
 
-def test_its_statements_are_those_of_the_function_s_own_role_that_are_about_volumes_snapshots_and_hooks():
+def test_the_statements_are_those_of_the_function_s_role():
+    """Only those about volumes, snapshots and hooks are there."""
     assert by_sid(MEMBER).keys() == by_sid(FULL).keys() - AT_HOME_ONLY
     for sid, statement in by_sid(MEMBER).items():
         assert statement.actions == by_sid(FULL)[sid].actions
         assert set(by_sid(FULL)[sid].conditions) <= set(statement.conditions)
 
 
-def test_every_statement_is_good_in_the_regions_of_the_parameter_only():
+def test_every_statement_applies_only_in_the_listed_regions():
     two = statements({**MEMBER_EVERYTHING_ON, "Regions": "eu-west-1,us-east-1"}, MEMBER_PATH)
     for statement in two:
         assert ("StringEquals", "aws:RequestedRegion", ("eu-west-1", "us-east-1")) in statement.conditions
@@ -118,7 +120,8 @@ def test_what_the_member_s_role_allows(action, resource, context, expected):
     assert allows(MEMBER, action, resource, context) is expected
 
 
-def test_the_function_may_take_on_roles_of_the_member_template_s_name_and_only_with_targets():
+def test_the_function_may_assume_only_member_roles():
+    """It may do so only with targets, and by the member template's role name."""
     role = f"arn:aws:iam::{OTHER_ACCOUNT}:role/{DEFAULT_ROLE}"
     with_targets = statements({"TargetsPath": "/auto-snapshots/targets/"})
     assert allows(with_targets, "sts:AssumeRole", role, {})
@@ -128,7 +131,8 @@ def test_the_function_may_take_on_roles_of_the_member_template_s_name_and_only_w
     assert load(PATH)["Parameters"]["MemberRoles"]["Default"] == DEFAULT_ROLE
 
 
-def test_it_needs_no_transform_since_stack_sets_with_managed_permissions_take_none():
+def test_the_member_template_needs_no_transform():
+    """StackSets with managed permissions accept none."""
     assert "Transform" not in TEMPLATE
 
 
@@ -143,7 +147,7 @@ def test_every_parameter_is_described_constrained_and_in_a_group(name):
         assert re.fullmatch(parameter["AllowedPattern"], parameter["Default"])
 
 
-def test_the_output_of_the_function_s_stack_is_the_parameter_of_the_member_s():
+def test_the_function_stack_s_output_is_the_member_s_parameter():
     assert "FunctionRoleArn" in load(PATH)["Outputs"]
     assert STACK in MEMBER_EVERYTHING_ON["FunctionRoleArn"]
     assert all(output["Description"] for output in TEMPLATE["Outputs"].values())

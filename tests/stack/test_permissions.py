@@ -102,7 +102,7 @@ def whole_run(run_as_role):
     return run_as_role(granted(DEFAULT))
 
 
-def test_the_role_s_actions_are_enough_for_all_that_the_function_does(whole_run):
+def test_the_role_s_actions_are_enough_for_the_function(whole_run):
     assert whole_run.errors == []
     assert whole_run.denied == set()
     assert [answer["message"] for answer in whole_run.answers] == [
@@ -114,7 +114,8 @@ def test_the_role_s_actions_are_enough_for_all_that_the_function_does(whole_run)
     ]
 
 
-def test_every_action_that_the_source_names_was_called_in_that_run_and_none_beside(whole_run):
+def test_every_action_named_in_the_source_was_called(whole_run):
+    """No other action was called in that run."""
     behind_other_names = {"kms:Decrypt"}  # of an encrypted parameter; CreateTags is called by its own name as well
     assert whole_run.called - behind_other_names == statically_called()
 
@@ -129,7 +130,8 @@ def test_what_is_called_is_granted_and_nothing_else(whole_run):
 
 
 @pytest.mark.parametrize("action", sorted(granted(DEFAULT) - USED_BY_AWS.keys()))
-def test_without_any_one_of_its_actions_the_function_fails_or_says_what_it_could_not_do(run_as_role, action):
+def test_no_action_can_be_removed_unnoticed(run_as_role, action):
+    """Without any one of them the function fails, or says what it could not do."""
     record = run_as_role(granted(DEFAULT) - {action})
     assert record.denied == {action}
     assert record.errors or action.split(":")[1] in json.dumps(record.answers)

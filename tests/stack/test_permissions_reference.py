@@ -88,14 +88,16 @@ WITH_CONDITIONS = [each for each, statement in zip(BOTH, (*FULL, *MEMBER), stric
 
 
 @pytest.mark.parametrize("statements", [FULL, MEMBER], ids=["function", "member"])
-def test_each_statement_has_a_sid_of_its_own_allows_and_names_its_actions_in_full(statements):
+def test_each_statement_has_its_own_sid_and_full_action_names(statements):
+    """Its effect is Allow."""
     assert len({statement.sid for statement in statements}) == len(statements)
     assert {statement.effect for statement in statements} == {"Allow"}
     assert [action for action in granted(statements) if "*" in action] == []
 
 
 @pytest.mark.parametrize("statement", BOTH)
-def test_actions_exist_and_each_arn_has_the_form_of_a_resource_that_its_action_takes(statement):
+def test_actions_exist_and_arns_fit_their_resource_types(statement):
+    """Each ARN has the form of a resource that its action takes."""
     for action in statement.actions:
         assert REFERENCE.actions.action_exists(*action.split(":")), action
         for arn in statement.resources:
@@ -103,7 +105,8 @@ def test_actions_exist_and_each_arn_has_the_form_of_a_resource_that_its_action_t
 
 
 @pytest.mark.parametrize("statement", BOTH)
-def test_any_resource_is_allowed_only_where_the_action_knows_none_and_then_in_this_region_only(statement):
+def test_any_resource_is_allowed_only_to_actions_that_know_none(statement):
+    """It is allowed in this Region only."""
     if "*" in statement.resources:
         assert [action for action in statement.actions if types_of(action)] == []
         assert ("StringEquals", "aws:RequestedRegion", (REGION,)) in statement.conditions
@@ -119,7 +122,8 @@ def test_every_resource_that_an_action_requires_is_granted(statements):
 
 
 @pytest.mark.parametrize("statement", WITH_CONDITIONS)
-def test_every_condition_key_is_known_to_the_action_or_to_each_resource_it_is_asked_about(statement):
+def test_every_condition_key_is_known_to_action_or_resource(statement):
+    """Each resource that the statement names must know it."""
     for action in statement.actions:
         for arn in statement.resources:
             for name in named(action, arn) if arn != "*" else [None]:
@@ -145,19 +149,20 @@ def could_ask_for_a_tag(statement):
 
 
 @pytest.mark.parametrize("statement", BOTH)
-def test_what_writes_to_resources_that_have_tags_asks_for_ours_or_has_a_reason_not_to(statement):
+def test_writes_to_tagged_resources_require_our_tag(statement):
+    """A statement that does not require it has a reason."""
     tags = {key for key in statement.keys if key.startswith("aws:ResourceTag/")}
     created = "ec2:CreateAction" in statement.keys  # tags at creation: the resource has none yet
     assert tags or created or statement.sid in NO_TAG_KNOWN or not could_ask_for_a_tag(statement)
 
 
-def test_a_reason_not_to_ask_for_a_tag_is_given_only_where_one_could():
+def test_only_a_statement_that_could_require_a_tag_is_excused():
     assert NO_TAG_KNOWN.keys() <= {each.sid for each in FULL if could_ask_for_a_tag(each)}
 
 
 @pytest.mark.parametrize("statements", [FULL, MEMBER], ids=["function", "member"])
 @pytest.mark.parametrize("action", ["ec2:DeleteSnapshot", "ec2:CreateTags"])
-def test_existing_snapshots_are_changed_and_deleted_by_our_key_only(action, statements):
+def test_only_snapshots_with_our_key_are_changed_or_deleted(action, statements):
     changing = [s for s in statements if action in s.actions and "ec2:CreateAction" not in s.keys]
     assert changing
     for statement in changing:

@@ -118,7 +118,7 @@ def test_another_tag_key_stands_in_every_condition(key):
     assert not any("AUTO-SNAPSHOT" in str(statement.conditions) for statement in theirs)
 
 
-def test_a_statement_that_the_matcher_cannot_judge_is_an_error_and_not_a_pass():
+def test_a_statement_unknown_to_the_matcher_is_an_error():
     strange = Statement("S", "Allow", ("ec2:DeleteSnapshot",), ("*",), (("Bool", "aws:SecureTransport", ("true",)),))
     with pytest.raises(NotImplementedError, match="Bool"):
         allows([strange], "ec2:DeleteSnapshot", SNAPSHOT, {})

@@ -24,12 +24,13 @@ def test_the_handler_is_where_the_template_says():
     assert callable(getattr(handler, name))
 
 
-def test_there_is_one_rule_per_period_and_its_input_is_the_period_alone():
+def test_each_period_has_one_rule_with_the_period_as_its_input():
     inputs = [json.loads(event["Properties"]["Input"]) for event in FUNCTION["Events"].values()]
     assert inputs == [{"period": period.value} for period in Period]
 
 
-def test_the_rules_start_ten_minutes_apart_shortest_first_hourly_and_daily():
+def test_the_rules_start_ten_minutes_apart_shortest_first():
+    """The first one hourly, all others at night."""
     assert [defaults()[f"{period.name.title()}Schedule"] for period in Period] == [
         "cron(5 * * * ? *)",
         "cron(15 0 * * ? *)",
@@ -40,10 +41,10 @@ def test_the_rules_start_ten_minutes_apart_shortest_first_hourly_and_daily():
 
 
 @pytest.mark.parametrize(("resource", "expected"), [
-    ("CriticalPolicy", Policy(hour=2, day=5, week=52, month=0, only_attached_vols=True)),
-    ("MehPolicy", Policy(hour=0, day=0, week=0, month=1, only_attached_vols=True)),
+    ("CriticalPolicy", Policy(name="X", hour=2, day=5, week=52, month=0, only_attached_vols=True)),
+    ("MehPolicy", Policy(name="X", hour=0, day=0, week=0, month=1, only_attached_vols=True)),
 ])  # fmt: skip
-def test_the_example_policies_are_the_seed_s_and_outlive_the_stack(resource, expected):
+def test_an_example_policy_is_the_seed_s_and_outlives_the_stack(resource, expected):
     policy = RESOURCES[resource]
     assert parse_policy(Parameter("/p/X", policy["Properties"]["Value"])) == expected
     assert policy["DeletionPolicy"] == "RetainExceptOnCreate"
@@ -55,7 +56,8 @@ def test_the_example_policies_are_the_seed_s_and_outlive_the_stack(resource, exp
     ("CriticalPolicy", "21793e9114f64f6dd9f69ffb9391e4bdd1a0425b817dcd14a19fd69ae13822eb"),
     ("MehPolicy", "bc34d0a5161c25ba04a88cfe4311c7a8c60a670304edfed132ac90f5680a4210"),
 ])  # fmt: skip
-def test_the_example_policies_values_never_change_since_an_update_would_overwrite_edits(resource, digest):
+def test_the_example_policies_values_never_change(resource, digest):
+    """An update would overwrite edits."""
     value = RESOURCES[resource]["Properties"]["Value"]
     assert hashlib.sha256(value.encode()).hexdigest() == digest
 

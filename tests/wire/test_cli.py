@@ -37,7 +37,8 @@ def test_a_run_prints_a_table_with_reasons_and_exits_zero(account, capsys):
     assert out.splitlines()[-1] == "hour: 1 created, 0 shared, 0 already done, 0 deleted"
 
 
-def test_a_dry_run_shows_what_would_be_created_kept_and_deleted_and_why(account, rules, now, capsys):
+def test_a_dry_run_shows_each_creation_and_deletion_with_reasons(account, rules, now, capsys):
+    """It also shows what would be kept."""
     volume = account.volume({"AUTO-SNAPSHOT": "P"})
     old = [
         account.snapshot(volume, {"AUTO-SNAPSHOT-PERIOD": "hour"}, now() - timedelta(hours=hours)) for hours in (2, 3)
@@ -138,7 +139,7 @@ def test_wrong_configuration_exits_two_and_names_what_to_change(account, monkeyp
     assert expected in capsys.readouterr().err
 
 
-def test_a_check_of_hooks_without_any_hook_is_ready_and_exits_zero(account, capsys):
+def test_a_hook_check_without_any_hook_is_ready_and_exits_zero(account, capsys):
     account.volume({"AUTO-SNAPSHOT": "P"})
     assert shell.main(["hooks", "check"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "hooks: 0 ready"
@@ -167,7 +168,7 @@ def test_the_module_can_be_run_as_documented(account):
     assert json.loads(done.stdout)["summary"]["created"] == 1
 
 
-def test_without_credentials_the_exit_code_is_that_of_a_wrong_configuration(account, monkeypatch, tmp_path, capsys):
+def test_missing_credentials_exit_like_a_wrong_configuration(account, monkeypatch, tmp_path, capsys):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):

@@ -69,7 +69,7 @@ def test_the_last_two_of_five_hours_remain(account, now):
     assert answer["message"] == "hour: 1 created, 0 shared, 0 already done, 1 deleted"
 
 
-def test_the_volumes_of_an_instance_are_a_set_with_each_volume_s_own_tags(account, rules):
+def test_an_instance_s_volumes_are_a_set_with_their_own_tags(account, rules):
     instance = account.instance()
     account.tag(account.root_of(instance), {"Name": "root, untagged"})
     first = account.volume({"AUTO-SNAPSHOT": "P", "Name": "data"}, instance)
@@ -99,7 +99,7 @@ def test_everything_is_found_on_an_endpoint_that_pages_strictly(account, rules, 
     assert all("MaxResults" in parameters for parameters in reading)
 
 
-def test_the_number_of_calls_is_pages_plus_creates_plus_changes_plus_a_last_look(account, rules):
+def test_calls_are_pages_creates_changes_and_one_recheck(account, rules):
     instance = account.instance()
     for _ in range(3):
         account.volume({"AUTO-SNAPSHOT": "P"}, instance)
@@ -119,7 +119,7 @@ def test_the_number_of_calls_is_pages_plus_creates_plus_changes_plus_a_last_look
     }
 
 
-def test_a_run_with_nothing_to_do_reads_three_pages_and_writes_nothing(account, rules):
+def test_an_idle_run_reads_three_pages_and_writes_nothing(account, rules):
     account.volume({"AUTO-SNAPSHOT": "P"}, account.instance())
     invoke({"period": "hour"})
     rules.calls.clear()
@@ -146,7 +146,7 @@ def test_three_hundred_policies_over_many_pages_are_all_read(account):
     assert all(account.snapshots(volume) for volume in volumes)
 
 
-def test_encrypted_policies_are_read_and_nested_parameters_are_not_policies(account):
+def test_encrypted_policies_are_read_and_nested_ones_ignored(account):
     account.policy("SECRET", '{"hour": 1}', kind="SecureString")
     account.policy("deeper/NESTED", "not a policy at all")
     account.volume({"AUTO-SNAPSHOT": "SECRET"})
@@ -164,7 +164,8 @@ def test_nothing_of_others_is_touched(account, rules, now):
     assert foreign in {snapshot["SnapshotId"] for snapshot in account.snapshots(volume)}
 
 
-def test_an_ami_s_snapshot_and_a_locked_one_are_refused_with_ec2_s_reason_and_fail_nothing(account, rules, now):
+def test_snapshots_in_use_or_locked_are_refused_and_fail_nothing(account, rules, now):
+    """EC2's reason is reported, for an AMI's snapshot and for a locked one."""
     instance = account.instance()
     root = account.root_of(instance)
     account.tag(root, {"AUTO-SNAPSHOT": "P"})
@@ -185,7 +186,8 @@ def test_an_ami_s_snapshot_and_a_locked_one_are_refused_with_ec2_s_reason_and_fa
     assert answer["summary"]["refused"] == 2
 
 
-def test_snapshots_that_stay_pending_are_counted_not_deleted_and_never_displace_the_good_one(account, rules, now):
+def test_pending_snapshots_never_displace_the_good_one(account, rules, now):
+    """They are counted, and not deleted."""
     account.policy("ONE", '{"hour": 1}')
     volume = account.volume({"AUTO-SNAPSHOT": "ONE"})
     invoke({"period": "hour"})
@@ -199,7 +201,8 @@ def test_snapshots_that_stay_pending_are_counted_not_deleted_and_never_displace_
     assert [snapshot["State"] for snapshot in account.snapshots(volume)] == ["completed", "pending"]
 
 
-def test_one_failing_volume_fails_the_invocation_after_all_others_were_served(account, rules):
+def test_one_failing_volume_fails_the_invocation_at_the_end(account, rules):
+    """All others are served before."""
     good, bad = account.volume({"AUTO-SNAPSHOT": "P"}), account.volume({"AUTO-SNAPSHOT": "P"})
     rules.failing_volumes.add(bad)
     with pytest.raises(RunFailedError) as raised:
@@ -210,7 +213,8 @@ def test_one_failing_volume_fails_the_invocation_after_all_others_were_served(ac
     assert len(account.snapshots(good)) == 1
 
 
-def test_a_message_about_many_failures_stays_short_and_counts_the_rest(account, rules):
+def test_a_message_about_many_failures_counts_the_rest(account, rules):
+    """It stays short."""
     for _ in range(120):
         rules.failing_volumes.add(account.volume({"AUTO-SNAPSHOT": "P"}))
     with pytest.raises(RunFailedError) as raised:
@@ -222,7 +226,7 @@ def test_a_message_about_many_failures_stays_short_and_counts_the_rest(account, 
     assert f"- and {120 - named} more, each in the log" in message
 
 
-def test_each_decision_is_one_structured_log_line_and_the_summary_another(account, log):
+def test_each_decision_is_one_log_line_and_the_summary_another(account, log):
     created = account.volume({"AUTO-SNAPSHOT": "P"})
     unknown = account.volume({"AUTO-SNAPSHOT": "Q"})
     invoke({"period": "hour"})
@@ -250,7 +254,8 @@ def metrics_in(text):
     return found
 
 
-def test_a_run_s_metrics_are_its_counts_that_are_not_zero_and_its_completion_by_period(account, capsys, now):
+def test_a_run_s_metrics_are_its_counts_and_its_completion(account, capsys, now):
+    """Counts of zero are left out; completion is by period."""
     account.policy("ONE", '{"hour": 1}')
     worst, best = account.volume({"AUTO-SNAPSHOT": "ONE"}), account.volume({"AUTO-SNAPSHOT": "ONE"})
     account.snapshot(best, {"AUTO-SNAPSHOT-PERIOD": "hour"}, now() - timedelta(seconds=60))
@@ -274,7 +279,7 @@ def test_metrics_go_to_the_namespace_that_the_environment_names(account, capsys,
 
 
 @pytest.mark.parametrize("selection", ["policies", "volumes"])
-def test_a_run_for_a_part_of_the_fleet_does_not_count_as_the_period_s_run(account, capsys, selection):
+def test_a_run_for_part_of_the_fleet_is_not_the_period_s_run(account, capsys, selection):
     volume = account.volume({"AUTO-SNAPSHOT": "P"})
     invoke({"period": "hour", selection: ["P"] if selection == "policies" else [volume]})
     assert set(metrics_in(capsys.readouterr().out)) == {("AutoSnapshots", "SnapshotsCreated")}
@@ -292,9 +297,8 @@ def test_a_failed_run_has_its_metrics_as_well(account, rules, capsys):
     }
 
 
-def test_what_the_time_left_does_not_allow_is_handed_to_the_function_itself_and_is_no_failure(
-    account, rules, capsys, monkeypatch
-):
+def test_work_without_time_is_continued_by_the_function_itself(account, rules, capsys, monkeypatch):
+    """It is no failure."""
     volumes = [account.volume({"AUTO-SNAPSHOT": "P"}) for _ in range(40)]
     invoked = []
     client = SimpleNamespace(invoke=lambda **given: invoked.append(given))
@@ -337,7 +341,7 @@ def test_a_dry_run_writes_and_counts_nothing(account, rules, capsys):
 @pytest.mark.parametrize(
     "event", [None, {}, {"period": "minute"}, {"detail-type": "Scheduled Event"}, {"period": "hour", "policies": ["X"]}]
 )
-def test_a_wrong_event_ends_before_any_volume_is_looked_at(account, rules, event):
+def test_a_wrong_event_ends_before_any_volume_is_listed(account, rules, event):
     account.volume({"AUTO-SNAPSHOT": "P"})
     rules.calls.clear()
     with pytest.raises(ConfigurationError):
@@ -364,7 +368,7 @@ def test_another_tag_key_and_path_are_used_throughout(rules, monkeypatch):
     assert len(account.snapshots()) == 1
 
 
-def test_when_aws_cannot_be_reached_the_error_says_which_call_failed(account, monkeypatch):
+def test_an_error_names_the_call_when_aws_cannot_be_reached(account, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     monkeypatch.setattr("lambda_function.aws.clients._CONFIG", Config(retries={"total_max_attempts": 1}))
     handler.clients.cache_clear()

@@ -140,7 +140,7 @@ def test_wrong_arguments_exit_two(arguments, account, capsys):
 # diff
 
 
-def test_diff_shows_fields_and_the_snapshots_that_would_go_and_writes_nothing(account, volume, rules, run, policies):
+def test_diff_shows_fields_and_deletions_and_writes_nothing(account, volume, rules, run, policies):
     account.policy("OLD", '{"day": 1}')
     account.policy("SAME", '{"day":1}')
     path = policies(P={"hour": 2, "day": 7}, NEW={"week": 1}, SAME={"day": 1, "hour": None})
@@ -189,9 +189,8 @@ def test_a_fault_stops_a_diff_and_a_push_before_aws_is_asked(account, run, polic
         assert said.splitlines()[-1] == f"{action}: 1 fault; nothing was compared or written"
 
 
-def test_a_stored_policy_that_cannot_be_decrypted_is_not_compared_and_not_written_over(
-    account, run, policies, monkeypatch
-):
+def test_a_policy_that_cannot_be_decrypted_is_not_overwritten(account, run, policies, monkeypatch):
+    """It is not compared either."""
     account.policy("S", '{"hour": 1}', kind="SecureString")
     monkeypatch.setattr(
         ParameterStore,
@@ -221,9 +220,8 @@ def test_push_writes_what_differs_and_only_that(account, run, policies):
     assert (code, said.splitlines()[-1]) == (0, "push: nothing to write")
 
 
-def test_after_a_push_the_runs_of_all_periods_delete_exactly_what_was_foretold(
-    account, volume, run, policies, capsys, now
-):
+def test_runs_after_a_push_delete_exactly_what_was_predicted(account, volume, run, policies, capsys, now):
+    """All periods have run."""
     shared = account.snapshot(volume, {"AUTO-SNAPSHOT-PERIOD": "hour another"}, now() - timedelta(hours=50))
     code, said = run("push", policies(P={"hour": 1, "day": 2, "week": 1, "month": 1, "year": 1}), "--yes")
     assert code == 0
@@ -238,7 +236,8 @@ def test_after_a_push_the_runs_of_all_periods_delete_exactly_what_was_foretold(
     assert shared in after
 
 
-def test_without_a_terminal_a_push_that_loses_snapshots_is_refused_and_says_what_to_do(account, volume, run, policies):
+def test_a_push_that_loses_snapshots_needs_a_terminal(account, volume, run, policies):
+    """Without one it is refused and says what to do."""
     code, said = run("push", policies(P={"hour": 1}))
     assert code == 1
     assert said.splitlines()[-1] == ("push: nothing written: 2 snapshots would be deleted; with --yes that is accepted")
@@ -264,7 +263,8 @@ def test_on_a_terminal_it_asks(account, volume, policies, monkeypatch, capsys, t
     assert stored(account, "P")[0] == value
 
 
-def test_a_policy_that_no_file_holds_stays_unless_pruning_is_asked_for_and_accepted(account, run, policies):
+def test_a_policy_that_no_file_holds_stays_unless_pruned(account, run, policies):
+    """Pruning has to be requested and accepted."""
     account.policy("OLD", '{"day": 1}')
     path = policies(P={"hour": 3}, NEW={"hour": 1})
     assert run("push", path)[0] == 0
@@ -338,7 +338,7 @@ def test_many_policies_are_described_and_written_in_pages(account, run, policies
 
 
 @pytest.mark.parametrize("name", ["all.json", "all.yaml", "directory"])
-def test_what_is_pulled_differs_in_nothing_and_pulled_again_is_the_same(account, run, tmp_path, name):
+def test_a_pull_differs_in_nothing_and_repeats_unchanged(account, run, tmp_path, name):
     account.policy("B", '{"hour":1,"hook_parameters":{"a":["yes","010"]}}')
     account.policy("A.x", '{"day": 2, "hour": null}')
     target = tmp_path / name
@@ -354,9 +354,8 @@ def test_what_is_pulled_differs_in_nothing_and_pulled_again_is_the_same(account,
 
 
 @pytest.mark.parametrize("suffix", [".json", ".yaml"])
-def test_what_was_pulled_pushed_elsewhere_and_pulled_again_is_the_same_file(
-    account, run, tmp_path, monkeypatch, suffix
-):
+def test_a_file_pulled_pushed_and_pulled_again_is_the_same(account, run, tmp_path, monkeypatch, suffix):
+    """It is pushed to another path."""
     account.policy("B", '{"month":1,"hour":1,"hook_parameters":{"a":["{{x}}","é"]}}')
     first, second = tmp_path / f"first{suffix}", tmp_path / f"second{suffix}"
     assert run("pull", first)[0] == 0
@@ -366,9 +365,8 @@ def test_what_was_pulled_pushed_elsewhere_and_pulled_again_is_the_same_file(
     assert first.read_text() == second.read_text()
 
 
-def test_a_file_that_says_the_same_keeps_its_comments_and_one_that_differs_is_kept_unless_forced(
-    account, run, tmp_path
-):
+def test_a_file_that_says_the_same_keeps_its_comments(account, run, tmp_path):
+    """One that differs is kept unless forced."""
     (tmp_path / "P.yaml").write_text("# three\nhour: 3\nday:\n")
     account.policy("Q", '{"day": 1}')
     (tmp_path / "Q.yaml").write_text('# mine\n"$schema": x\nday: 2\n')
@@ -384,7 +382,7 @@ def test_a_file_that_says_the_same_keeps_its_comments_and_one_that_differs_is_ke
     assert (tmp_path / "R.yaml").read_text() == "day: 1\n"
 
 
-def test_a_file_of_a_policy_that_is_not_stored_stays_and_is_named(account, run, tmp_path):
+def test_a_file_of_a_policy_not_stored_stays_and_is_named(account, run, tmp_path):
     (tmp_path / "MINE.json").write_text('{"hour": 1}')
     code, said = run("pull", tmp_path)
     assert code == 0
@@ -392,7 +390,8 @@ def test_a_file_of_a_policy_that_is_not_stored_stays_and_is_named(account, run, 
     assert (tmp_path / "MINE.json").exists()
 
 
-def test_a_faulty_stored_policy_is_pulled_as_it_is_where_a_file_can_hold_it(account, run, tmp_path):
+def test_a_faulty_stored_policy_is_pulled_as_it_is(account, run, tmp_path):
+    """The condition is that a file can hold it."""
     account.policy("FAULTY", '{"hour": "2"}')
     account.policy("BROKEN", '{"hour": 2')
     account.policy("TWICE", '{"hour": 2, "hour": 3}')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,12 +13,15 @@ from moto.backends import get_backend
 
 from lambda_function import handler
 from lambda_function.accounts.targets import Targets
-from lambda_function.app import run_event
-from lambda_function.aws.run_command import POLL_SECONDS, RunCommand
+from lambda_function.app import App
+from lambda_function.aws.command_poller import POLL_SECONDS
+from lambda_function.aws.run_command import RunCommand
 from lambda_function.deadline import Deadline
 from lambda_function.errors import AwsError, HookError, RequestRejectedError, RunFailedError
 from lambda_function.hooks.command import FreezePlan, check_parameters
-from lambda_function.model.result import RunReport
+from lambda_function.inputs.settings import Settings
+from lambda_function.model.period import Period
+from lambda_function.model.request import RunRequest
 from lambda_function.output.summary import failure_message, whole_report
 from lambda_function.ports import Silent
 from tests.support.endpoint import ACCOUNT, REGION, Account, Rules, ec2_backend, endpoint
@@ -107,7 +111,8 @@ def soon(time):
 # Documents
 
 
-def test_a_document_is_described_with_its_resolved_version_and_what_it_declares(document):
+def test_a_document_is_described_with_version_and_parameters(document):
+    """The version is resolved; the parameters are those it declares."""
     assert (document.name, document.version) == (NAME, "1")
     assert document.parameters >= {"command", "executionId", "volumeIds", "snapshotIds", "notAfter", "timeoutSeconds"}
 
@@ -134,14 +139,14 @@ def test_a_document_of_another_type_is_a_finding(account, edge):
         edge.describe_document("an-automation")
 
 
-def test_a_document_without_the_contract_s_parameters_is_a_finding(account, edge):
+def test_a_document_without_contract_parameters_is_a_finding(account, edge):
     account.document("plain", {"schemaVersion": "2.2", "parameters": {"command": {"type": "String"}}, "mainSteps": []})
     plan = FreezePlan(edge.describe_document("plain"), ("i-1",), ("vol-1",), "P", "hour", 60)
     with pytest.raises(HookError, match="document plain does not declare the parameter executionId"):
         check_parameters(plan)
 
 
-def test_throttled_checks_are_tried_again_by_botocore(account, edge, document, agents):
+def test_throttled_checks_are_retried_by_botocore(account, edge, document, agents):
     agents.throttled["describe_document"] = 2
     assert edge.describe_document(NAME) == document
     assert agents.calls["describe_document"] == 4
@@ -161,7 +166,8 @@ def test_instances_are_looked_up_in_pages_of_fifty(account, edge, agents):
     assert agents.calls["describe_instance_information"] == 3
 
 
-def test_one_unknown_instance_is_found_by_halves_and_does_not_hide_the_others(account, edge, agents):
+def test_an_unknown_instance_is_found_by_halving(account, edge, agents):
+    """It does not hide the others."""
     made = account.ec2.run_instances(ImageId=account._image, MinCount=60, MaxCount=60)["Instances"]
     ids = sorted(each["InstanceId"] for each in made)
     agents.unknown.add(ids[20])
@@ -204,7 +210,7 @@ def test_a_command_that_was_not_delivered_has_no_verdict(account, edge, document
     assert (outcome.status, outcome.succeeded, outcome.is_verdict) == ("Undeliverable", False, False)
 
 
-def test_where_the_list_has_no_plugins_the_whole_invocation_is_read(account, edge, document, agents, soon):
+def test_the_whole_invocation_is_read_if_the_list_has_no_plugins(account, edge, document, agents, soon):
     agents.with_plugins = False
     instance = account.instance()
     agents.scripts[instance] = lambda _: Reply(203, "auto-snapshots: held no\n", "late\n")
@@ -214,7 +220,7 @@ def test_where_the_list_has_no_plugins_the_whole_invocation_is_read(account, edg
     assert agents.calls["get_command_invocation"] == 1
 
 
-def test_a_command_that_takes_too_long_is_no_outcome_and_can_be_cancelled(account, edge, document, agents, soon):
+def test_a_slow_command_has_no_outcome_and_can_be_cancelled(account, edge, document, agents, soon):
     instance = account.instance()
     agents.scripts[instance] = lambda _: Reply(seconds=60)
     command = edge.send(document, instance, parameters())
@@ -232,9 +238,8 @@ def test_a_command_that_takes_too_long_is_no_outcome_and_can_be_cancelled(accoun
         (parameters(volumeIds="vol-1; rm"), "InvalidParameters"),
     ],
 )
-def test_what_the_document_does_not_allow_is_refused_before_any_agent_sees_it(
-    account, edge, document, agents, given, code
-):
+def test_a_value_the_document_forbids_is_refused_by_ssm(account, edge, document, agents, given, code):
+    """No agent sees it."""
     with pytest.raises(RequestRejectedError, match=code):
         edge.send(document, account.instance(), given)
     assert agents.sent == []
@@ -264,7 +269,7 @@ def test_throttling_without_end_is_an_error_and_not_an_outcome(account, edge, do
 
 
 @pytest.mark.parametrize("instances", [2, 20])
-def test_one_list_call_tells_of_all_instances(account, edge, document, agents, instances, time, soon):
+def test_one_list_call_covers_all_instances(account, edge, document, agents, instances, time, soon):
     agents.round_trip = 1.0
     made = account.ec2.run_instances(ImageId=account._image, MinCount=instances, MaxCount=instances)["Instances"]
     commands = {each["InstanceId"]: edge.send(document, each["InstanceId"], parameters()) for each in made}
@@ -293,13 +298,40 @@ def test_one_list_call_tells_of_all_instances(account, edge, document, agents, i
     assert agents.calls["list_command_invocations"] <= agents.round_trip / POLL_SECONDS + 2
 
 
+def test_a_slow_read_of_one_output_delays_no_other_thaw(account, edge, document, agents, soon):
+    """The read of one instance's long output lasts until the other instance is thawed, or the test gives up."""
+    slow, quick = account.instance(), account.instance()
+    agents.scripts[slow] = lambda _: Reply(output="x" * 3_000)
+    is_reading, is_over = threading.Event(), threading.Event()
+
+    def hang(**_):
+        is_reading.set()
+        is_over.wait()
+
+    def thaw():
+        return edge.wait(edge.send(document, quick, parameters("post-script")), quick, soon(60))
+
+    edge.client.meta.events.register("before-call.ssm.GetCommandInvocation", hang)
+    with ThreadPoolExecutor() as pool:
+        try:
+            pre = edge.send(document, slow, parameters())
+            read = pool.submit(edge.wait, pre, slow, soon(60))
+            assert is_reading.wait(30)
+            assert pool.submit(thaw).result(30).exit_code == 205  # nothing was frozen
+            assert not read.done()
+        finally:
+            is_over.set()
+            edge.client.meta.events.unregister("before-call.ssm.GetCommandInvocation", hang)
+    assert read.result().output == "x" * 3_000
+
+
 def test_commands_beyond_one_page_are_found(account, edge, document, agents, soon):
     instance = account.instance()
     first = edge.send(document, instance, parameters())
     for _ in range(60):
         edge.send(document, instance, parameters())
     # Somebody waits for the newest; the oldest stands on the second page.
-    edge._waiting.add(agents.sent[-1].id)
+    edge._poller._waiting.append((agents.sent[-1].id, instance))
     assert edge.wait(first, instance, soon()).succeeded
     assert agents.calls["list_command_invocations"] == 2
 
@@ -310,16 +342,15 @@ def test_commands_beyond_one_page_are_found(account, edge, document, agents, soo
 def invoke(rules):
     """The hourly run over the handler's own clients; its whole report, or the error the handler would raise."""
     rules.agents.calls.clear()
-    report = run_event(
-        {"period": "hour"},
-        environ={},
-        clients=handler.clients,
-        targets=Targets(lambda target, own: own),
+    app = App.build(
+        Settings.from_env({}),
+        handler.clients(),
+        Targets(lambda target, own: own),
         clock=handler.utc_now,
         time_left=lambda: 900.0,
         observer=Silent(),
     )
-    assert isinstance(report, RunReport)
+    report = app.run(RunRequest(Period.HOUR, handler.utc_now()))
     if report.failures:
         raise RunFailedError(failure_message(report))
     return whole_report(report)
@@ -337,7 +368,8 @@ def words(account):
     return {each["VolumeId"]: each["Tags"][key] for each in account.snapshots() if key in each["Tags"]}
 
 
-def test_a_hooked_policy_s_snapshots_are_application_consistent_and_the_journal_is_in_the_answer(rules, account):
+def test_a_hooked_policy_s_snapshots_are_application_consistent(rules, account):
+    """The journal is in the answer."""
     instance, volumes = hooked(account)
     report = invoke(rules)
     assert {line["volume_id"]: line["consistency"] for line in report["volumes"]} == dict.fromkeys(
@@ -366,7 +398,8 @@ def test_a_hooked_policy_s_snapshots_are_application_consistent_and_the_journal_
 
 
 @pytest.mark.parametrize(("value", "expected"), [(POLICY, "failed"), (LENIENT, "created")])
-def test_a_failing_pre_is_thawed_told_and_never_called_application(rules, account, value, expected):
+def test_a_failing_pre_is_thawed_and_reported(rules, account, value, expected):
+    """Its snapshot is never called application-consistent."""
     instance, volumes = hooked(account, value)
     rules.agents.scripts[instance] = lambda command: (
         Reply(201, error="auto-snapshots: thawed what was frozen\n") if command.stage == "pre-script" else Reply(205)
@@ -392,7 +425,8 @@ def test_an_instance_whose_agent_is_offline_is_sent_nothing(rules, account):
     assert set(words(account).values()) == {"crash"}
 
 
-def test_a_windows_instance_is_not_sent_a_document_for_linux_whose_steps_it_would_skip(rules, account):
+def test_a_windows_instance_is_not_sent_a_linux_document(rules, account):
+    """It would skip every step."""
     instance, _ = hooked(account, LENIENT)
     rules.agents.platforms[instance] = "Windows"
     report = invoke(rules)
@@ -418,8 +452,9 @@ def test_a_command_of_an_earlier_run_is_not_listed(rules, account, edge, documen
     edge.send(document, stale, parameters())
     rules.agents.sent[0].requested -= timedelta(hours=1)
     fresh = edge.send(document, account.instance(), parameters())
-    edge._waiting.add("another, so that the list is asked for by time")
-    edge._listed_after["another, so that the list is asked for by time"] = datetime.now(UTC)
+    another = "another, so that the list is asked for by time"
+    edge._poller.sent(another, datetime.now(UTC), datetime.now(UTC))
+    edge._poller._waiting.append((another, stale))
     assert edge.wait(fresh, rules.agents.sent[1].instance_id, soon()).succeeded
     answer = account.ssm.list_command_invocations(
         Filters=[
@@ -429,30 +464,29 @@ def test_a_command_of_an_earlier_run_is_not_listed(rules, account, edge, documen
     assert [each["CommandId"] for each in answer["CommandInvocations"]] == [fresh]
 
 
-def test_commands_are_listed_from_shortly_before_the_oldest_awaited_one_by_ssm_s_own_clock(
-    rules, account, edge, document, agents
-):
+def test_commands_are_listed_from_just_before_the_oldest_awaited(rules, account, edge, document, agents):
     """A busy run has hundreds; a look lists those since then, fifty a page, and instances stay frozen meanwhile."""
     asked: list[Any] = []
     edge.polling.meta.events.register(
         "provide-client-params.ssm.ListCommandInvocations", lambda params, **_: asked.append(params.get("Filters"))
     )
     for _ in range(2):
-        edge._waiting.add(edge.send(document, account.instance(), parameters()))
-    edge._poll()
+        instance = account.instance()
+        edge._poller._waiting.append((edge.send(document, instance, parameters()), instance))
+    edge._poller._poll()
     ((wanted,),) = asked
     assert wanted["key"] == "InvokedAfter"
     after = datetime.strptime(wanted["value"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
     assert timedelta(seconds=1) <= agents.sent[0].requested - after <= timedelta(seconds=3)
 
 
-def test_a_look_that_is_refused_is_not_repeated_within_itself_since_the_frozen_wait_for_it(
-    account, edge, document, agents
-):
-    edge._waiting.add(edge.send(document, account.instance(), parameters()))
+def test_a_refused_poll_is_not_retried_at_once(account, edge, document, agents):
+    """Frozen instances wait for it."""
+    instance = account.instance()
+    edge._poller._waiting.append((edge.send(document, instance, parameters()), instance))
     agents.throttled["list_command_invocations"] = 2
     for looks in (1, 2):
         with pytest.raises(AwsError, match="ThrottlingException"):
-            edge._poll()
+            edge._poller._poll()
         assert agents.calls["list_command_invocations"] == looks
-    edge._poll()
+    edge._poller._poll()

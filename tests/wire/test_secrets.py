@@ -128,7 +128,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_no_check_dry_run_or_run_tells_a_secret(account, rules, capfd, monkeypatch, case):
+def test_no_check_dry_run_or_run_reveals_a_secret(account, rules, capfd, monkeypatch, case):
     policy, kind, happens, expected = case
     account.policy("P", policy if isinstance(policy, str) else json.dumps(policy), kind=kind)
     happens(rules)
@@ -138,7 +138,7 @@ def test_no_check_dry_run_or_run_tells_a_secret(account, rules, capfd, monkeypat
     assert expected in said[-1]
 
 
-def test_a_refused_listing_tells_no_credentials(account, rules, capfd, monkeypatch):
+def test_a_refused_listing_reveals_no_credentials(account, rules, capfd, monkeypatch):
     refusal = SnapshotRefusedError("UnauthorizedOperation", "You are not authorized to perform this operation.")
     monkeypatch.setattr(ElasticBlockStore, "describe_volumes", mock.Mock(side_effect=refusal))
     said = everything_said({"period": "hour"}, capfd, monkeypatch)
@@ -171,14 +171,14 @@ def test_a_refused_listing_tells_no_credentials(account, rules, capfd, monkeypat
         "no values, no change",
     ],
 )
-def test_a_parameter_s_name_is_told_in_place_of_its_value(values, text, told):
+def test_a_parameter_s_name_is_reported_in_place_of_its_value(values, text, told):
     plan = FreezePlan(HookDocument("D", "1", frozenset()), ("i-1",), (), "P", "hour", 60, parameters={"x": values})
     assert plan.redact(text) == told
     outcome = plan.redact_outcome(CommandOutcome("Failed", 1, text, text))
     assert (outcome.output, outcome.error) == (told, told)
 
 
-def test_no_value_stands_in_what_python_writes_of_a_policy_s_objects():
+def test_no_value_is_in_the_repr_of_a_policy_s_objects():
     plan = FreezePlan(HookDocument("D", "1", frozenset()), (), (), "P", "hour", 60, parameters={"x": [SECRET]})
     assert SECRET not in repr(plan)
     assert SECRET not in repr(Parameter("/p/P", SECRET))

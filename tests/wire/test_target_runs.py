@@ -82,7 +82,8 @@ def run_all(event, self_invoker):
     return answers
 
 
-def test_every_account_and_region_is_served_by_the_home_account_s_policies_and_pruned_there(home, self_invoker, now):
+def test_every_target_is_served_and_pruned_by_home_policies(home, self_invoker, now):
+    """This covers every account and Region."""
     list_targets(home, member(MEMBER, REGION, FAR), member(OTHER, FAR))
     places = [home.ec2, ec2_of(MEMBER), ec2_of(MEMBER, FAR), ec2_of(OTHER, FAR)]
     volumes = [(volume_in(ec2), ec2) for ec2 in places]
@@ -100,7 +101,8 @@ def test_every_account_and_region_is_served_by_the_home_account_s_policies_and_p
     assert sorted(answer["message"] for answer in answers[1:]) == sorted(f"hour in {name}: {done}" for name in names)
 
 
-def test_without_the_path_nothing_is_started_and_no_further_metric_is_told(home, self_invoker, monkeypatch, capsys):
+def test_nothing_is_started_without_the_path(home, self_invoker, monkeypatch, capsys):
+    """No further metric is written."""
     list_targets(home, member())
     monkeypatch.delenv("TARGETS_PATH")
     assert "targets_started" not in invoke({"period": "hour"})
@@ -112,7 +114,8 @@ def by_target(self_invoker):
     return {event["target"]: event for event in self_invoker}
 
 
-def test_a_target_without_the_role_fails_alone_and_says_what_to_look_at(home, self_invoker, monkeypatch):
+def test_a_target_without_the_role_fails_alone(home, self_invoker, monkeypatch):
+    """It says what to check."""
     list_targets(home, member(MEMBER), member(OTHER))
     volume, ec2 = volume_in(home.ec2), ec2_of(OTHER)
     theirs = volume_in(ec2)
@@ -144,7 +147,8 @@ def test_a_region_that_is_not_enabled_is_asked_about(home, self_invoker, monkeyp
         invoke(self_invoker[0])
 
 
-def test_a_faulty_target_fails_the_own_run_which_has_done_its_work_and_repeats_it_alone(home, self_invoker, log):
+def test_a_faulty_target_fails_the_home_run_after_its_work(home, self_invoker, log):
+    """The repetition starts no other run."""
     list_targets(home, member(MEMBER), {"account": "1", "regions": [REGION]})
     volume = volume_in(home.ec2)
     answer = invoke({"period": "hour"})
@@ -161,7 +165,7 @@ def test_a_faulty_target_fails_the_own_run_which_has_done_its_work_and_repeats_i
     assert self_invoker == []
 
 
-def test_a_fault_of_a_target_does_not_keep_the_own_run_from_being_handed_on(home, self_invoker, monkeypatch):
+def test_a_faulty_target_does_not_keep_home_from_continuing(home, self_invoker, monkeypatch):
     list_targets(home, {"account": "1", "regions": [REGION]})
     invoke({"period": "hour"})
     event = self_invoker.pop()
@@ -177,7 +181,7 @@ def test_a_fault_of_a_target_does_not_keep_the_own_run_from_being_handed_on(home
     assert continued["target_faults"]
 
 
-def test_targets_that_cannot_be_read_fail_the_own_run_which_has_done_its_work(home, self_invoker):
+def test_unreadable_targets_fail_the_home_run_after_its_work(home, self_invoker):
     volume = volume_in(home.ec2)
 
     def refuse(params, **_):
@@ -191,7 +195,7 @@ def test_targets_that_cannot_be_read_fail_the_own_run_which_has_done_its_work(ho
     assert of(volume, home.ec2) == [0]
 
 
-def test_a_fault_of_our_own_in_reading_the_targets_costs_the_own_account_nothing(home, self_invoker, monkeypatch):
+def test_our_own_fault_in_reading_targets_costs_home_nothing(home, self_invoker, monkeypatch):
     def stumble(parameters, path):
         raise RuntimeError("ours")
 
@@ -208,7 +212,7 @@ def test_an_event_that_every_run_would_refuse_starts_none(home, self_invoker, ev
     assert self_invoker == []
 
 
-def test_a_run_for_named_volumes_and_a_continuation_start_no_targets(home, self_invoker, now):
+def test_named_volumes_and_continuations_start_no_targets(home, self_invoker, now):
     list_targets(home, member(MEMBER))
     invoke({"period": "hour", "volumes": [volume_in(home.ec2)]})
     invoke({"period": "hour", "time": now.moment.isoformat(), "continuation": 1})
@@ -217,7 +221,8 @@ def test_a_run_for_named_volumes_and_a_continuation_start_no_targets(home, self_
     assert self_invoker == []
 
 
-def test_what_a_target_s_run_has_no_time_for_is_handed_on_for_the_same_target(home, self_invoker, monkeypatch):
+def test_a_target_s_run_is_continued_for_the_same_target(home, self_invoker, monkeypatch):
+    """It ran out of time."""
     list_targets(home, member(MEMBER))
     invoke({"period": "hour"})
     event = by_target(self_invoker)[f"{MEMBER}/{REGION}"]
@@ -245,7 +250,8 @@ def test_a_forced_event_delivered_twice_adds_nothing_in_a_target(home, self_invo
     assert of(volume, ec2) == [0]
 
 
-def test_a_target_s_run_that_begins_in_the_next_slot_says_what_was_not_done(home, self_invoker, now):
+def test_a_target_s_run_in_the_next_slot_says_what_is_missing(home, self_invoker, now):
+    """It began too late."""
     list_targets(home, member(MEMBER))
     invoke({"period": "hour"})
     now.moment += timedelta(hours=1)
@@ -253,7 +259,8 @@ def test_a_target_s_run_that_begins_in_the_next_slot_says_what_was_not_done(home
         invoke(self_invoker[0])
 
 
-def test_a_target_is_served_by_hand_and_one_that_is_not_listed_is_an_error_that_names_those_that_are(home, monkeypatch):
+def test_a_target_can_be_run_by_hand(home, monkeypatch):
+    """One that is not listed is an error that names those that are."""
     list_targets(home, member(MEMBER))
     ec2 = ec2_of(MEMBER)
     volume = volume_in(ec2)
@@ -268,7 +275,8 @@ def test_a_target_is_served_by_hand_and_one_that_is_not_listed_is_an_error_that_
         invoke({"period": "hour", "target": f"{MEMBER}/{REGION}"})
 
 
-def test_metrics_are_told_by_account_and_region_too_and_a_target_s_run_is_not_the_period_s(home, self_invoker, capsys):
+def test_metrics_are_written_by_account_and_region_too(home, self_invoker, capsys):
+    """A target's run does not count as the period's."""
     list_targets(home, member(MEMBER))
     volume_in(home.ec2)
     volume_in(ec2_of(MEMBER))
@@ -287,7 +295,7 @@ def test_metrics_are_told_by_account_and_region_too_and_a_target_s_run_is_not_th
     assert ({"Period": "hour"}, {"NewestSnapshotAge": [0]}) in theirs
 
 
-def test_a_set_of_metrics_that_is_empty_leaves_its_dimensions_to_no_other(capsys, home):
+def test_an_empty_set_of_metrics_leaves_no_dimensions_behind(capsys, home):
     """Powertools keeps them in the class; a count with a stranger's dimension is one that no alarm sees."""
     request = RunRequest(Period.HOUR, datetime(2026, 3, 2, tzinfo=UTC), target=f"{MEMBER}/{REGION}", policies=("P",))
     publish_metrics(RunReport(request), "N", OWN)
@@ -319,7 +327,7 @@ def test_every_line_of_a_target_s_run_says_whose_it_is(home, self_invoker, log):
     assert {line.get("target") for line in log()[before:]} == {f"{MEMBER}/{REGION}"}
 
 
-def test_the_external_id_and_the_role_of_the_list_are_what_sts_is_asked_with(home, self_invoker, monkeypatch):
+def test_sts_is_asked_with_the_listed_role_and_external_id(home, self_invoker, monkeypatch):
     list_targets(home, member(MEMBER, role="team/backup", external_id="an-external-id"))
     asked: list[Any] = []
     events = handler.clients().session.events

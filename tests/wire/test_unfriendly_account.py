@@ -59,7 +59,8 @@ GARBAGE = bytes(range(256)) * 8
         pytest.param('{"hour": 2', id="cut short"),
     ],
 )
-def test_a_parameter_that_is_no_policy_is_a_short_failure_by_name_and_its_volumes_lose_nothing(world, value):
+def test_a_parameter_that_is_no_policy_is_a_short_failure(world, value):
+    """It is failed by name, and its volumes lose nothing."""
     world.account.policy("BAD", value)
     bad, good = with_old_ones(world, "BAD"), with_old_ones(world)
     run = world.invoke({"period": "hour"})
@@ -101,7 +102,8 @@ def test_eight_kilobytes_of_hook_parameters_are_read_whole(world):
         pytest.param(throttled, id="throttled for good"),
     ],
 )
-def test_an_encrypted_policy_that_cannot_be_read_fails_by_name_and_harms_no_other(world, fault):
+def test_an_unreadable_encrypted_policy_fails_by_name(world, fault):
+    """It harms no other."""
     world.account.policy("S", '{"hour": 2}', kind="SecureString")
     secret, good = with_old_ones(world, "S"), with_old_ones(world)
     world.faults.on("GetParameter", fault)
@@ -111,7 +113,7 @@ def test_an_encrypted_policy_that_cannot_be_read_fails_by_name_and_harms_no_othe
 
 
 @pytest.mark.parametrize("event", [{"period": "hour"}, {"period": "hour", "force": True}])
-def test_a_policy_whose_parameter_is_gone_leaves_its_volumes_alone_and_names_them(world, event):
+def test_volumes_of_a_deleted_policy_are_left_alone_and_named(world, event):
     volume = with_old_ones(world, "GONE")
     run = world.invoke(event)
     assert run.error is None
@@ -122,7 +124,8 @@ def test_a_policy_whose_parameter_is_gone_leaves_its_volumes_alone_and_names_the
 # Tags
 
 
-def test_tags_of_every_allowed_character_and_full_to_fifty_arrive_unchanged_or_are_named_as_left_out(world):
+def test_odd_tags_arrive_unchanged_or_are_named_as_left_out(world):
+    """They have every allowed character, and are full to fifty."""
     odd = {
         "+ - = . _ : / @": "+ - = . _ : / @",
         "Grüße, 世界 ✓ 🗄": "Ünïcödé 日本語 🗄 \u202eabc",
@@ -146,7 +149,7 @@ def test_tags_of_every_allowed_character_and_full_to_fifty_arrive_unchanged_or_a
     assert f"tags left out, no room: {', '.join(left_out)}" in run.text
 
 
-def test_a_set_of_volumes_with_odd_tags_is_taken_with_each_volume_s_own(world):
+def test_a_set_of_volumes_with_odd_tags_gets_each_one_s_own(world):
     instance = world.account.instance()
     values = ("Grüße 世界 🗄", "&?#%<>\"'\\")
     volumes = [world.account.volume({KEYS.selection: "P", "Name": value}, instance) for value in values]
@@ -156,7 +159,8 @@ def test_a_set_of_volumes_with_odd_tags_is_taken_with_each_volume_s_own(world):
 
 
 @pytest.mark.parametrize("name", ["P ", " P", "p", "\uff30", "P\u200b", "*", "P?", "🗄", "../P", "P/Q", ""])
-def test_a_tag_that_only_resembles_a_policy_s_name_selects_nothing_and_is_told(world, name):
+def test_a_tag_that_resembles_a_policy_s_name_selects_nothing(world, name):
+    """It is reported."""
     volume = with_old_ones(world, name)
     run = world.invoke({"period": "hour"})
     assert run.error is None
@@ -167,7 +171,7 @@ def test_a_tag_that_only_resembles_a_policy_s_name_selects_nothing_and_is_told(w
 # Others' hands
 
 
-def test_snapshots_of_other_accounts_that_bear_our_key_are_not_even_listed(world):
+def test_other_accounts_snapshots_with_our_key_are_not_listed(world):
     volume = with_old_ones(world)
     foreign = world.snapshot(volume, "hour", timedelta(minutes=1))
     world.backend.snapshots[foreign].owner_id = OTHER_ACCOUNT
@@ -181,7 +185,8 @@ def test_snapshots_of_other_accounts_that_bear_our_key_are_not_even_listed(world
     assert all(parameters["OwnerIds"] == ["self"] for parameters in reading)
 
 
-def test_a_snapshot_shared_with_other_accounts_is_kept_and_let_go_like_any_other(world):
+def test_a_snapshot_shared_with_accounts_is_like_any_other(world):
+    """It is kept and deleted in its turn."""
     volume = with_old_ones(world)
     oldest = min(world.of(volume), key=lambda each: world.backend.snapshots[each].start_time)
     world.account.ec2.modify_snapshot_attribute(
@@ -190,7 +195,7 @@ def test_a_snapshot_shared_with_other_accounts_is_kept_and_let_go_like_any_other
     assert oldest in world.invoke({"period": "hour"}).deleted
 
 
-def test_a_snapshot_in_the_archive_counts_and_goes_like_any_other(world):
+def test_an_archived_snapshot_counts_and_goes_like_any_other(world):
     """EC2 lists it as completed, whichever tier it is in; how to keep one is in the restore page."""
     volume = with_old_ones(world)
     oldest = min(world.of(volume), key=lambda each: world.backend.snapshots[each].start_time)
@@ -202,7 +207,8 @@ def test_a_snapshot_in_the_archive_counts_and_goes_like_any_other(world):
     "code",
     ["IncorrectState", "SnapshotLocked", "InvalidSnapshot.InUse", "OperationNotPermitted", "DependencyViolation"],
 )
-def test_a_deletion_that_ec2_refuses_for_whatever_reason_is_told_with_it_and_the_others_go_on(world, code):
+def test_a_refused_deletion_is_reported_and_stops_no_other(world, code):
+    """EC2's reason is reported, whatever it is."""
     with_old_ones(world)
     world.faults.in_turn("DeleteSnapshot", error(code, message="the reason"), through)
     run = world.invoke({"period": "hour"})
@@ -223,7 +229,7 @@ def to_create(world, operation):
 
 
 @pytest.mark.parametrize("operation", ["CreateSnapshot", "CreateSnapshots"])
-def test_a_create_whose_answer_is_lost_is_found_again_and_not_made_twice(world, operation):
+def test_a_create_with_a_lost_answer_is_found_and_not_repeated(world, operation):
     volumes = to_create(world, operation)
     world.faults.in_turn(operation, lost_answer, through)
     run = world.invoke({"period": "hour"})
@@ -233,7 +239,8 @@ def test_a_create_whose_answer_is_lost_is_found_again_and_not_made_twice(world, 
 
 
 @pytest.mark.parametrize("operation", ["CreateSnapshot", "CreateSnapshots"])
-def test_a_create_whose_answer_is_cut_fails_and_the_repetition_finds_it_done(world, operation):
+def test_a_create_with_a_cut_answer_fails(world, operation):
+    """The repetition finds it done."""
     volumes = to_create(world, operation)
     world.faults.in_turn(operation, truncated_answer, through)
     first, second = world.invoke({"period": "hour"}), world.invoke({"period": "hour"})
@@ -243,7 +250,8 @@ def test_a_create_whose_answer_is_cut_fails_and_the_repetition_finds_it_done(wor
 
 
 @pytest.mark.parametrize("fault", [lost_answer, truncated_answer])
-def test_a_deletion_whose_answer_does_not_come_whole_is_done_and_costs_no_other(world, fault):
+def test_a_deletion_with_a_cut_answer_is_done(world, fault):
+    """The other deletions are done, too."""
     volume = with_old_ones(world)
     world.faults.in_turn("DeleteSnapshot", fault, through)
     run = world.invoke({"period": "hour"})
@@ -257,7 +265,8 @@ def test_a_deletion_whose_answer_does_not_come_whole_is_done_and_costs_no_other(
 
 @pytest.mark.parametrize("code", ["RequestExpired", "AuthFailure", "InvalidSignatureException", "ExpiredToken"])
 @pytest.mark.parametrize("operation", ["GetParametersByPath", "DescribeVolumes", "DescribeSnapshots"])
-def test_a_clock_too_far_off_for_signatures_ends_the_run_before_anything_is_written(world, operation, code):
+def test_a_clock_too_far_off_ends_the_run_before_any_write(world, operation, code):
+    """AWS refuses signatures made so far off."""
     with_old_ones(world)
     world.faults.on(operation, error(code, 403))
     run = world.invoke({"period": "hour"})
@@ -277,7 +286,8 @@ def hooked(world):
 
 
 @pytest.mark.parametrize("fault", [denied, throttled, error("InternalServerError", 500)])
-def test_when_commands_cannot_be_listed_the_thaw_is_sent_all_the_same_and_the_failure_says_why(world, fault):
+def test_a_thaw_is_sent_though_commands_cannot_be_listed(world, fault):
+    """The failure says why."""
     instance, volume = hooked(world)
     world.faults.on("ListCommandInvocations", fault)
     run = world.invoke({"period": "hour"})
@@ -288,7 +298,7 @@ def test_when_commands_cannot_be_listed_the_thaw_is_sent_all_the_same_and_the_fa
     assert world.of(volume) == []
 
 
-def test_commands_that_cannot_be_listed_for_a_while_cost_nothing_but_time(world):
+def test_commands_not_listed_for_a_while_cost_only_time(world):
     _, volume = hooked(world)
     world.faults.on("ListCommandInvocations", throttled, after=1, times=12)
     run = world.invoke({"period": "hour"})
@@ -297,7 +307,8 @@ def test_commands_that_cannot_be_listed_for_a_while_cost_nothing_but_time(world)
     assert [world.tag(each, KEYS.consistency) for each in world.of(volume)] == ["application"]
 
 
-def test_when_what_a_command_printed_cannot_be_read_the_snapshot_stays_crash_and_the_failure_says_why(world):
+def test_unreadable_output_leaves_the_snapshot_crash(world):
+    """The failure says why."""
     _, volume = hooked(world)
     world.rules.agents.with_plugins = False  # so that it is read from the invocation itself
     world.faults.on("GetCommandInvocation", denied)
@@ -307,7 +318,7 @@ def test_when_what_a_command_printed_cannot_be_read_the_snapshot_stays_crash_and
     assert [world.tag(each, KEYS.consistency) for each in world.of(volume)] == ["crash"]
 
 
-def test_a_freeze_that_throttling_keeps_from_being_cancelled_is_thawed_all_the_same(world):
+def test_a_freeze_is_thawed_though_its_cancelling_is_throttled(world):
     instance, _ = hooked(world)
     usual = world.rules.agents.well_behaved
 

@@ -96,9 +96,8 @@ BODIES = [
 
 @pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize("operation", [*READS, *WRITES_WITH_AN_ANSWER])
-def test_an_answer_that_is_not_what_the_api_promises_is_an_error_that_names_the_call_and_never_a_shorter_list(
-    edge, operation, body
-):
+def test_an_answer_that_breaks_the_api_s_promise_is_an_error(edge, operation, body):
+    """The error names the call; the answer is never a shorter list."""
     edge.faults.on(operation, answer(body))
     with pytest.raises(NoAnswerError) as raised:
         (READS | WRITES_WITH_AN_ANSWER)[operation](edge)
@@ -108,7 +107,7 @@ def test_an_answer_that_is_not_what_the_api_promises_is_an_error_that_names_the_
 @pytest.mark.parametrize("status", [400, 403, 500, 503])
 @pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize("operation", [*READS, *WRITES_WITH_AN_ANSWER, *WRITES_WITHOUT_ONE])
-def test_an_error_whose_body_cannot_be_read_is_an_error_all_the_same(edge, operation, body, status):
+def test_an_error_with_an_unreadable_body_is_still_an_error(edge, operation, body, status):
     edge.faults.on(operation, answer(body, status))
     with pytest.raises(AwsError) as raised:
         (READS | WRITES_WITH_AN_ANSWER | WRITES_WITHOUT_ONE)[operation](edge)
@@ -116,7 +115,7 @@ def test_an_error_whose_body_cannot_be_read_is_an_error_all_the_same(edge, opera
 
 
 @pytest.mark.parametrize("operation", ["DescribeSnapshots", "CreateSnapshot", "DeleteSnapshot"])
-def test_an_error_without_code_and_message_is_an_error_all_the_same(edge, operation):
+def test_an_error_without_code_and_message_is_still_an_error(edge, operation):
     edge.faults.on(operation, answer("<Response><Errors><Error><Code/><Message/></Error></Errors></Response>", 400))
     with pytest.raises(AwsError, match=f"{operation}: Unknown: no message"):
         (READS | WRITES_WITH_AN_ANSWER | WRITES_WITHOUT_ONE)[operation](edge)
@@ -132,14 +131,14 @@ def test_a_long_body_that_cannot_be_read_is_not_quoted_whole(edge, operation, st
 
 
 @pytest.mark.parametrize("operation", WRITES_WITHOUT_ONE)
-def test_a_write_whose_acknowledgement_ends_early_is_not_taken_as_done(edge, operation):
+def test_a_write_with_a_cut_answer_is_not_taken_as_done(edge, operation):
     edge.faults.on(operation, answer(f'<?xml version="1.0"?><{operation}Response><return>tr'))
     with pytest.raises(NoAnswerError):
         WRITES_WITHOUT_ONE[operation](edge)
 
 
 @pytest.mark.parametrize("body", BODIES)
-def test_an_encrypted_policy_whose_answer_is_garbled_is_the_fault_of_that_policy_only(edge, body):
+def test_a_garbled_encrypted_policy_is_only_its_own_fault(edge, body):
     listed = '{"Parameters": [{"Name": "/p/S", "Type": "SecureString", "Value": "x"}, {"Name": "/p/A", "Value": "y"}]}'
     edge.pages("GetParametersByPath", listed)
     edge.faults.on("GetParameter", answer(body))
@@ -149,7 +148,7 @@ def test_an_encrypted_policy_whose_answer_is_garbled_is_the_fault_of_that_policy
     assert "GetParameter" in (secret.error or "")
 
 
-def test_a_decrypted_policy_whose_answer_ends_within_a_character_is_not_quoted(edge):
+def test_a_decrypted_policy_cut_within_a_character_is_not_quoted(edge):
     edge.pages("GetParametersByPath", '{"Parameters": [{"Name": "/p/S", "Type": "SecureString", "Value": "x"}]}')
     edge.faults.on("GetParameter", answer('{"Parameter": {"Value": "hunter2 é'.encode()[:-1]))
     (secret,) = edge.policies.read()
@@ -160,22 +159,26 @@ def test_a_decrypted_policy_whose_answer_ends_within_a_character_is_not_quoted(e
 @pytest.mark.parametrize(
     "body", [*BODIES, pytest.param(b'{"Status": "InProgress", "ResponseCode": -1}', id="an answer behind the list's")]
 )
-def test_a_command_whose_output_cannot_be_read_proves_nothing_and_says_why(edge, body):
+def test_a_command_with_unreadable_output_proves_nothing(edge, body):
+    """The result says why."""
+    ended = {"CommandId": COMMAND, "InstanceId": "i-0123456789abcdef0", "Status": "Success"}
+    edge.faults.on("ListCommandInvocations", answer(json.dumps({"CommandInvocations": [ended]})))
     edge.faults.on("GetCommandInvocation", answer(body))
-    outcome = edge.commands._read({"CommandId": COMMAND, "InstanceId": "i-0123456789abcdef0", "Status": "Success"})
+    outcome = edge.commands.wait(COMMAND, "i-0123456789abcdef0", time.monotonic() + 5)
     assert outcome.succeeded
     assert not outcome.complete
     assert "GetCommandInvocation" in str(outcome)
 
 
 @pytest.mark.parametrize("body", BODIES)
-def test_a_list_of_commands_that_is_garbled_is_looked_at_again(edge, body):
+def test_a_garbled_list_of_commands_is_read_again(edge, body):
     ended = {"CommandId": COMMAND, "InstanceId": "i-1", "Status": "Success", "CommandPlugins": [{"Output": ""}]}
     edge.faults.in_turn("ListCommandInvocations", answer(body), answer(json.dumps({"CommandInvocations": [ended]})))
     assert edge.commands.wait(COMMAND, "i-1", time.monotonic() + 120).succeeded
 
 
-def test_a_command_that_could_not_be_seen_until_the_end_is_an_error_and_not_a_time_out(edge):
+def test_a_command_not_seen_to_its_end_is_an_error(edge):
+    """It is not a time-out."""
     edge.faults.on("ListCommandInvocations", throttled)
     with pytest.raises(AwsError, match="ListCommandInvocations: ThrottlingException"):
         edge.commands.wait(COMMAND, "i-1", time.monotonic() + 0.1)
@@ -203,13 +206,14 @@ def snapshots(edge):
 
 
 @pytest.mark.parametrize("code", ["InvalidNextToken", "InvalidParameterValue", "InvalidPaginationToken"])
-def test_a_token_that_expires_in_the_middle_of_a_walk_is_an_error_and_not_the_end(edge, code):
+def test_a_token_that_expires_between_pages_is_an_error(edge, code):
+    """It is not taken for the end of the list."""
     edge.faults.in_turn("DescribeSnapshots", answer(snapshot_page(listed(1), token="a")), error(code))
     with pytest.raises(RequestRejectedError, match=f"DescribeSnapshots: {code}"):
         snapshots(edge)
 
 
-def test_a_page_that_never_comes_to_the_end_is_an_error_and_not_a_loop(edge):
+def test_a_list_without_an_end_is_an_error_and_not_a_loop(edge):
     edge.pages("DescribeSnapshots", snapshot_page(listed(1), token="a"))
     with pytest.raises(NoAnswerError, match=r"DescribeSnapshots: PaginationError: .* token was received twice"):
         snapshots(edge)
@@ -250,7 +254,8 @@ def test_a_state_that_this_release_does_not_know_is_other(edge):
 
 
 @pytest.mark.parametrize("started", [None, "", "yesterday"])
-def test_a_snapshot_without_a_start_time_makes_the_listing_unusable_rather_than_shorter(edge, started):
+def test_a_snapshot_without_a_start_time_spoils_the_listing(edge, started):
+    """The listing is not just shorter."""
     edge.pages("DescribeSnapshots", snapshot_page(listed(1), listed(2, started=started)))
     with pytest.raises(NoAnswerError, match="DescribeSnapshots"):
         snapshots(edge)
@@ -265,7 +270,8 @@ PASSING = [
 
 
 @pytest.mark.parametrize("fault", PASSING)
-def test_a_fault_that_passes_is_tried_again_by_botocore_and_the_listing_is_whole(edge, fault):
+def test_botocore_retries_a_passing_fault(edge, fault):
+    """The listing is whole."""
     edge.faults.in_turn(
         "DescribeSnapshots",
         *(fault, answer(snapshot_page(listed(1), token="a"))),
@@ -276,7 +282,8 @@ def test_a_fault_that_passes_is_tried_again_by_botocore_and_the_listing_is_whole
 
 @pytest.mark.parametrize("fault", PASSING)
 @pytest.mark.parametrize("operation", [*READS, *WRITES_WITH_AN_ANSWER, *WRITES_WITHOUT_ONE])
-def test_a_fault_that_stays_is_an_error_of_the_call_once_botocore_has_tried_several_times(edge, operation, fault):
+def test_a_fault_that_stays_is_an_error_of_the_call(edge, operation, fault):
+    """botocore has tried several times by then."""
     edge.faults.on(operation, fault)
     with pytest.raises(AwsError) as raised:
         (READS | WRITES_WITH_AN_ANSWER | WRITES_WITHOUT_ONE)[operation](edge)

@@ -49,7 +49,8 @@ def clients_of(monkeypatch):
 
 
 @pytest.mark.parametrize("manner", MANNERS, ids=lambda manner: manner.__name__)
-def test_a_listing_whose_connection_breaks_is_an_error_and_never_a_shorter_list(clients_of, manner):
+def test_a_listing_with_a_broken_connection_is_an_error(clients_of, manner):
+    """It is never a shorter list."""
     with manners.rude_server(manner, PAGE) as address:
         clients, patient = clients_of(address)
         ebs = Ec2Ebs(clients.reading, clients.creating, clients.urgent, clients.changing, TagKeys("AUTO-SNAPSHOT"))
@@ -58,14 +59,15 @@ def test_a_listing_whose_connection_breaks_is_an_error_and_never_a_shorter_list(
 
 
 @pytest.mark.parametrize("manner", MANNERS, ids=lambda manner: manner.__name__)
-def test_policies_whose_connection_breaks_are_an_error_and_never_fewer_policies(clients_of, manner):
+def test_policies_with_a_broken_connection_are_an_error(clients_of, manner):
+    """There are never fewer policies."""
     with manners.rude_server(manner, PARAMETERS) as address:
         clients, patient = clients_of(address)
         with patient, pytest.raises(NoAnswerError, match="GetParametersByPath: "):
             ParameterStore(clients.ssm, "/p/").read()
 
 
-def test_the_server_s_page_is_a_listing_of_twenty_where_nothing_breaks(clients_of):
+def test_the_server_s_page_lists_twenty_where_nothing_breaks(clients_of):
     def politely(connection, body):
         connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + body)
 

@@ -89,7 +89,8 @@ def invoke(world: World, period: Period, action: str = ""):
 
 
 @pytest.mark.parametrize("period", PERIODS)
-def test_a_run_for_any_period_uses_every_action_the_function_has_but_those_of_want_of_time(world, period):
+def test_a_run_uses_every_action_but_those_of_continuation(world, period):
+    """This holds for any period."""
     fleet = furnish(world, period)
     run = invoke(world, period)
     assert run.error is None
@@ -99,9 +100,8 @@ def test_a_run_for_any_period_uses_every_action_the_function_has_but_those_of_wa
 
 @pytest.mark.parametrize("period", PERIODS)
 @pytest.mark.parametrize("action", ACTIONS)
-def test_whatever_action_is_denied_the_failure_names_it_and_nothing_is_deleted_on_incomplete_knowledge(
-    world, period, action
-):
+def test_a_denied_action_is_named_in_the_failure(world, period, action):
+    """Nothing is deleted on incomplete knowledge, whichever action is denied."""
     fleet = furnish(world, period)
     world.faults.on(action, denied)
     before = world.ids()
@@ -118,7 +118,7 @@ def test_whatever_action_is_denied_the_failure_names_it_and_nothing_is_deleted_o
 
 
 @pytest.mark.parametrize("period", PERIODS)
-def test_with_every_action_denied_but_reading_a_run_is_a_failure_and_a_dry_run_is_not(world, period):
+def test_a_run_that_may_only_read_fails_and_a_dry_run_does_not(world, period):
     furnish(world, period)
     for action in ACTIONS:
         if not action.startswith(("Describe", "Get", "List")):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lambda_function.errors import AwsError
-from lambda_function.model.period import Period
+from lambda_function.model.period import Period, RetentionRule
 from lambda_function.plan.retention import apply_retention
 from tests.support.faults import answer, error, lost_answer, reset, throttled, through, truncated_answer
 from tests.unit.plan.test_retention import counts, of, states
@@ -58,9 +58,8 @@ EXPIRED = [
 @pytest.mark.parametrize(
     ("operation", "pages"), [("GetParametersByPath", 1), ("DescribeVolumes", 1), ("DescribeSnapshots", 7)]
 )
-def test_a_walk_that_breaks_on_a_later_page_ends_the_run_before_anything_is_written(
-    world, fleet, operation, pages, fault
-):
+def test_a_listing_that_breaks_on_a_later_page_ends_the_run(world, fleet, operation, pages, fault):
+    """Nothing has been written by then."""
     before = world.ids()
     world.faults.on(operation, fault, after=pages)
     run = world.invoke({"period": "hour"})
@@ -71,7 +70,8 @@ def test_a_walk_that_breaks_on_a_later_page_ends_the_run_before_anything_is_writ
 
 
 @pytest.mark.parametrize("fault", EXPIRED)
-def test_a_last_look_that_breaks_deletes_nothing_and_every_deletion_is_a_failure_by_name(world, fleet, fault):
+def test_a_recheck_that_breaks_deletes_nothing(world, fleet, fault):
+    """Every deletion is a failure by name."""
     world.rules.max_page = 1000
     world.faults.in_turn("DescribeSnapshots", through, fault)
     run = world.invoke({"period": "hour"})
@@ -94,7 +94,7 @@ def test_storms_that_pass_cost_nothing_but_time(world, fleet):
     assert run.text.startswith('{"message": "hour: 4 created, 0 shared, 0 already done, 12 deleted"')
 
 
-def test_a_listing_that_shrinks_between_pages_loses_nothing_and_the_next_run_finds_what_was_passed_over(world, fleet):
+def test_a_listing_that_shrinks_between_pages_loses_nothing(world, fleet):
     """The endpoint's tokens are positions, so a deletion before the position makes the next page skip one."""
     listed = [each.id for each in world.backend.snapshots.values() if not each.from_ami]
 
@@ -109,7 +109,7 @@ def test_a_listing_that_shrinks_between_pages_loses_nothing_and_the_next_run_fin
     assert [len(world.of(volume)) for volume in fleet] == [2] * 4
 
 
-def test_a_listing_that_grows_between_pages_repeats_some_and_takes_each_once(world, fleet):
+def test_a_listing_that_grows_between_pages_takes_each_once(world, fleet):
     """One that appears before the position makes the next page begin with the last one's end."""
 
     def somebody_adds(request):
@@ -124,9 +124,18 @@ def test_a_listing_that_grows_between_pages_repeats_some_and_takes_each_once(wor
 
 
 @given(counts, states, st.data())
-def test_whatever_a_listing_lacks_retention_lets_go_nothing_that_the_whole_one_keeps(count, letters, data):
+def test_an_incomplete_listing_makes_no_kept_snapshot_go(count, letters, data):
+    """Whatever it lacks, retention releases nothing that the whole listing keeps."""
     everything = of(letters)
     listed = [each for each in everything if data.draw(st.booleans())]
-    kept = {verdict.snapshot.id for verdict in apply_retention(Period.HOUR, count, everything) if verdict.keep}
-    let_go = {verdict.snapshot.id for verdict in apply_retention(Period.HOUR, count, listed) if not verdict.keep}
+    kept = {
+        verdict.snapshot.id
+        for verdict in apply_retention(RetentionRule(Period.HOUR, count), everything)
+        if verdict.keep
+    }
+    let_go = {
+        verdict.snapshot.id
+        for verdict in apply_retention(RetentionRule(Period.HOUR, count), listed)
+        if not verdict.keep
+    }
     assert not kept & let_go

@@ -26,7 +26,7 @@ from tools.bench.throughput import misses, run
 ROUNDS = 5
 CPU_SECONDS = 1.0
 MEGABYTES = 256
-RATIO = 1.3
+RATIO = 1.6
 EXCESS_SECONDS = 0.5
 FREEZE_ROUNDS = 3
 

@@ -27,7 +27,7 @@ from lambda_function.model.result import Change, Outcome
 from lambda_function.model.tags import TagKeys
 from lambda_function.plan.create_calls import plan_creates
 from lambda_function.plan.due import plan_run
-from lambda_function.run.prune import kept_for, plan_prune
+from lambda_function.plan.retention import kept_for, plan_prune
 
 VOLUMES = 10_000
 SNAPSHOTS_EACH = 10
@@ -124,11 +124,11 @@ def main() -> None:
     calls = time.process_time()
     changes = []
     for each in plan.volumes:
-        if each.retain_count is not None:
+        if each.rule is not None:
             known = {snapshot.id: snapshot for snapshot in each.snapshots}
             made = Snapshot("snap-new", each.volume.id, NOW, SnapshotState.PENDING, (), each.policy_name)
             known[made.id] = kept_for(made, request.period)
-            planned_changes = plan_prune(request.period, each.retain_count, list(known.values()), made.id)
+            planned_changes = plan_prune(each.rule, list(known.values()), made.id)
             changes += [change for change in planned_changes if change.change is not Change.KEEP]
     pruned = time.process_time()
     print(

@@ -19,8 +19,7 @@ from lambda_function.model.request import RunRequest
 from lambda_function.model.result import Change, Outcome
 from lambda_function.model.tags import TagKeys
 from lambda_function.plan.due import VolumePlan, plan_run
-from lambda_function.plan.retention import change_for
-from lambda_function.run.prune import plan_prune
+from lambda_function.plan.retention import change_for, plan_prune
 
 
 class Standing(StrEnum):
@@ -51,8 +50,9 @@ def compare(files: Mapping[str, Policy], stored: Iterable[Parameter], *, prune: 
         if name not in files:
             changes.append(PolicyChange(name, Standing.REMOVED if prune else Standing.STAYS))
         elif name not in parameters:
-            given = tuple(f"{field}: {_shown(files[name], field)}" for field in FIELDS if _differ(files[name], field))
-            changes.append(PolicyChange(name, Standing.NEW, given))
+            given = files[name].model_dump(exclude={"name"}, exclude_defaults=True)
+            details = tuple(f"{field}: {_shown(files[name], field)}" for field in given)
+            changes.append(PolicyChange(name, Standing.NEW, details))
         else:
             changes.append(_compared(name, files[name], parameters[name]))
     return changes
@@ -65,7 +65,7 @@ def _compared(name: str, policy: Policy, parameter: Parameter) -> PolicyChange:
     if not isinstance(present, Policy):
         faults = tuple(f"replaces a faulty value: {fault}" for fault in present)
         return PolicyChange(name, Standing.CHANGED, faults)
-    different = [field for field in FIELDS if _differ(policy, field, present)]
+    different = [field for field in FIELDS if getattr(policy, field) != getattr(present, field)]
     if not different:
         return PolicyChange(name, Standing.UNCHANGED)
     return PolicyChange(
@@ -77,11 +77,6 @@ def _compared(name: str, policy: Policy, parameter: Parameter) -> PolicyChange:
             for field in different
         ),
     )
-
-
-def _differ(policy: Policy, field: str, other: Policy | None = None) -> bool:
-    same: bool = getattr(policy, field) == getattr(other or Policy(), field)
-    return not same
 
 
 def _shown(policy: Policy, field: str) -> str:
@@ -184,12 +179,10 @@ def _deletions(
     for period in Period:
         plan = plan_run(RunRequest(period, now), policies, volumes, held.values(), keys)
         for each in plan.volumes:
-            if each.retain_count is None:
+            if each.rule is None:
                 continue
-            slot_snapshot = (
-                each.slot_snapshot.id if each.slot_snapshot and each.outcome is Outcome.ALREADY_DONE else None
-            )
-            for planned in plan_prune(period, each.retain_count, each.snapshots, slot_snapshot):
+            done = each.slot_snapshot if each.outcome is Outcome.ALREADY_DONE else None
+            for planned in plan_prune(each.rule, each.snapshots, done.id if done else None):
                 snapshot = planned.snapshot
                 if planned.change is Change.DELETE:
                     gone[snapshot.id] = Deletion(held.pop(snapshot.id), period, planned.reason)

@@ -10,7 +10,8 @@ from typing import Any
 
 from lambda_function.cli.policies.source import Document, Location, read_document, stored_text
 from lambda_function.errors import ConfigurationError, quoted
-from lambda_function.inputs.policy import FIELDS, Fault, Parameter, Policy, parse_content
+from lambda_function.inputs.policy import FIELDS, NAME, Policy, parse_content
+from lambda_function.inputs.validation import Fault
 
 JSON_SUFFIX = ".json"
 SUFFIXES = (JSON_SUFFIX, ".yaml", ".yml")
@@ -20,8 +21,6 @@ SCHEMA_KEY = "$schema"
 
 MAX_BYTES = 4096
 """A standard parameter's value (Systems Manager user guide, "Managing parameter tiers")."""
-
-NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 @dataclass(frozen=True, order=True)
@@ -173,13 +172,13 @@ def _take(name: str, path: Path, location: Location, document: Document, found: 
     def note(place: Location, line: int, text: str) -> None:
         faults.setdefault(place, FileFault(path, line, text))
 
-    if not NAME.fullmatch(name):
+    if not re.fullmatch(NAME, name):
         note((*location, "(name)"), document.line(location), f"{label}: a name consists of A-Z a-z 0-9 _ . -")
-    outcome = parse_content(content, Parameter(label))
+    outcome = parse_content(content, name, label)
     if not isinstance(outcome, Policy):
         for fault in outcome:
             place = (*location, *fault.location)
-            note(place if fault.location else (*place, fault.allowed), document.line(place), str(fault))
+            note(place if fault.location else (*place, fault.text), document.line(place), str(fault))
     for each in document.faults:
         if each.location is not None and each.location[: len(location)] == location and each.location != ():
             # Where the field's own fault says what it must be, that tells more than that YAML is unclear.
@@ -197,7 +196,7 @@ def _take(name: str, path: Path, location: Location, document: Document, found: 
 
 def same_policy(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether both say the same: a field left out is as good as its default."""
-    first, second = (parse_content(dict(each), Parameter("")) for each in (one, other))
+    first, second = (parse_content(dict(each), "", "") for each in (one, other))
     if isinstance(first, Policy) and isinstance(second, Policy):
         return first == second
     return stored_text(dict(sorted(one.items()))) == stored_text(dict(sorted(other.items())))

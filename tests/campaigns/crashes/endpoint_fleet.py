@@ -20,6 +20,7 @@ from unittest import mock
 from lambda_function import app, handler
 from lambda_function.errors import RunFailedError
 from lambda_function.model.ec2 import SnapshotState, Volume
+from lambda_function.model.request import RunRequest
 from lambda_function.model.result import RunReport
 from tests.campaigns.crashes.deaths import Gate
 from tests.campaigns.crashes.fleet import BY_OTHERS, DAY, DAY_WORDS, HOUR, POLICIES
@@ -151,8 +152,10 @@ class EndpointFleet:
     def _live(self, period: str) -> RunReport:
         reports: list[RunReport] = []
 
-        def told(*args: Any, **kwargs: Any) -> Any:
-            reports.append(app.run_event(*args, **kwargs))  # type: ignore[arg-type]  # no hook check is asked for
+        run = app.App.run
+
+        def told(self: app.App, request: RunRequest) -> RunReport:
+            reports.append(run(self, request))
             return reports[-1]
 
         ends = self.clock.monotonic() + SECONDS
@@ -164,7 +167,7 @@ class EndpointFleet:
         with (
             mock.patch("lambda_function.handler.utc_now", self.clock),
             mock.patch("lambda_function.app.time", self.clock),
-            mock.patch("lambda_function.handler.run_event", told),
+            mock.patch("lambda_function.app.App.run", told),
             in_one_thread("changes last"),
         ):
             try:

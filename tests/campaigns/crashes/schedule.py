@@ -11,15 +11,16 @@ from typing import Any
 from unittest import mock
 
 from lambda_function.model.result import ChangeResult
-from lambda_function.run.prune import BATCH, PlannedChange
-from lambda_function.run.prune_queue import ChangeStream
+from lambda_function.plan.retention import PlannedChange
+from lambda_function.run.prune import BATCH
+from lambda_function.run.prune_queue import PruneQueue
 
 
 def _one_by_one(function: Callable[[Any], Any], items: Sequence[Any], workers: int = 1) -> Iterator[Any]:
     return map(function, items)
 
 
-class _Last(ChangeStream):
+class _Last(PruneQueue):
     """Changes after all creates."""
 
     def add(self, changes: Sequence[PlannedChange]) -> None:
@@ -43,7 +44,7 @@ class _InTurn(_Last):
         yield from super().finish()
 
 
-class _First(ChangeStream):
+class _First(PruneQueue):
     """A volume's changes as soon as they are known, between the creates."""
 
     def add(self, changes: Sequence[PlannedChange]) -> None:
@@ -65,6 +66,6 @@ def in_one_thread(schedule: str) -> Iterator[None]:
         for module in ("runner", "prune", "create_frozen"):
             stack.enter_context(mock.patch(f"lambda_function.run.{module}.in_parallel", _one_by_one))
         stack.enter_context(
-            mock.patch("lambda_function.run.runner.ChangeStream", {**SCHEDULES, "in turn": _InTurn}[schedule])
+            mock.patch("lambda_function.run.runner.PruneQueue", {**SCHEDULES, "in turn": _InTurn}[schedule])
         )
         yield

@@ -103,7 +103,8 @@ def without_what_differs(text):
     return " ".join(text.split())
 
 
-def test_the_readme_s_commands_at_most_five_print_what_it_shows_and_the_first_snapshot_is_there(person):
+def test_the_commands_in_the_readme_print_what_it_shows(person):
+    """There are at most five, and then the first snapshot exists."""
     origin = copy_of_the_repository(person.folder / "origin" / STACK)
     identity = "-c user.name=x -c user.email=x@example.com"
     person.types(f"cd {origin} && git init -q && git add -A && git {identity} commit -qm x")
@@ -125,7 +126,8 @@ def test_the_readme_s_commands_at_most_five_print_what_it_shows_and_the_first_sn
     assert (person.function()["Runtime"], person.function()["Architectures"]) == ("python3.14", ["arm64"])
 
 
-def test_what_was_built_has_the_native_module_for_every_runtime_and_architecture_of_the_template(person):
+def test_the_build_has_the_native_module_for_every_runtime(person):
+    """It has one for every architecture of the template, too."""
     package = person.folder / ".aws-sam/build/AutoSnapshotsFunction"
     names = {path.name for path in (package / "pydantic_core").glob("*.so")}
     for python in ("313", "314"):
@@ -133,11 +135,12 @@ def test_what_was_built_has_the_native_module_for_every_runtime_and_architecture
             assert f"_pydantic_core.cpython-{python}-{machine}-linux-gnu.so" in names
 
 
-def test_deploying_the_same_build_again_changes_nothing_and_is_no_error(person):
+def test_deploying_the_same_build_again_changes_nothing(person):
+    """It is no error either."""
     assert "No changes to deploy" in person.types("sam deploy --no-confirm-changeset")
 
 
-def test_a_build_in_another_place_and_under_another_umask_is_the_same_upload(person, tmp_path):
+def test_a_build_elsewhere_with_another_umask_is_the_same_upload(person, tmp_path):
     """SAM names an upload by its content, and zips files as the file system lists them: so on one machine."""
     elsewhere = Person(copy_of_the_repository(tmp_path / "elsewhere"), person.cloud, person.account)
     elsewhere.types("umask 077 && sam build", TZ="Asia/Kolkata")
@@ -149,7 +152,7 @@ def test_a_build_in_another_place_and_under_another_umask_is_the_same_upload(per
     assert [each["Key"] for each in kept if not each["Key"].endswith(".template")] == [key]
 
 
-def test_another_runtime_and_processor_take_the_package_as_it_was_built(person):
+def test_another_runtime_and_processor_take_the_same_package(person):
     before = person.function()["CodeSha256"]
     person.types("sam deploy --no-confirm-changeset --parameter-overrides Runtime=python3.13 Architecture=x86_64")
     function = person.function()

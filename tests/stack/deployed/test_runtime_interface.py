@@ -62,7 +62,8 @@ def start(package, account, tmp_path_factory):
     return partial(sandbox, PYTHON, package, scratch, environ)
 
 
-def test_an_ordinary_run_answers_in_short_makes_the_snapshot_and_logs_json_lines(start, account):
+def test_an_ordinary_run_makes_the_snapshot_and_answers_briefly(start, account):
+    """It logs JSON lines."""
     volume = account.volume({"AUTO-SNAPSHOT": "P", "Name": "db"})
     with start(HANDLER) as function:
         answer = function.invoke(YEAR)
@@ -84,7 +85,7 @@ def test_an_ordinary_run_answers_in_short_makes_the_snapshot_and_logs_json_lines
     assert function.stderr.read_text() == ""
 
 
-def test_the_second_invocation_of_a_warm_process_finds_the_slot_done(start, account, rules):
+def test_a_second_invocation_of_a_process_finds_the_slot_done(start, account, rules):
     volume = account.volume({"AUTO-SNAPSHOT": "P"})
     with start(HANDLER) as function:
         first, second = function.invoke(YEAR), function.invoke(YEAR)
@@ -93,7 +94,8 @@ def test_the_second_invocation_of_a_warm_process_finds_the_slot_done(start, acco
     assert len(account.snapshots(volume)) == rules.calls.count("create_snapshot") == 1
 
 
-def test_what_fails_is_posted_as_an_error_by_name_and_the_process_serves_on(start, account, rules):
+def test_a_failure_is_posted_as_an_error_by_name(start, account, rules):
+    """The process serves the next invocation."""
     good, bad = account.volume({"AUTO-SNAPSHOT": "P"}), account.volume({"AUTO-SNAPSHOT": "P"})
     rules.failing_volumes.add(bad)
     with start(HANDLER) as function:
@@ -111,7 +113,8 @@ def test_what_fails_is_posted_as_an_error_by_name_and_the_process_serves_on(star
     assert (repeated.kind, repeated.body["summary"]) == (RESPONSE, {"created": 1, "already_done": 1})
 
 
-def test_with_too_little_time_nothing_is_begun_and_what_is_left_is_told_before_the_deadline(start, account, rules):
+def test_a_run_with_too_little_time_begins_nothing(start, account, rules):
+    """It reports what is deferred before the deadline."""
     volumes = [account.volume({"AUTO-SNAPSHOT": "P"}) for _ in range(3)]
     with start(HANDLER) as function:
         answer = function.invoke(YEAR, seconds=20)
@@ -123,7 +126,8 @@ def test_with_too_little_time_nothing_is_begun_and_what_is_left_is_told_before_t
     assert account.snapshots() == []
 
 
-def test_a_run_that_hangs_is_killed_at_its_deadline_and_its_repetition_makes_good(start, account):
+def test_a_hanging_run_is_killed_and_its_repetition_completes_it(start, account):
+    """It is killed at its deadline."""
     served, lost, unserved = volumes = [account.volume({"AUTO-SNAPSHOT": "P"}) for _ in range(3)]
     answered, released = ElasticBlockStore.create_snapshot, threading.Event()
     tried = []
@@ -158,14 +162,14 @@ def test_a_run_that_hangs_is_killed_at_its_deadline_and_its_repetition_makes_goo
     assert [len(account.snapshots(volume)) for volume in volumes] == [1, 1, 1]
 
 
-def test_what_cannot_be_loaded_is_told_before_any_event_is_taken(start):
+def test_a_load_error_is_posted_before_any_event_is_taken(start):
     with start("lambda_function.absent.lambda_handler") as function:
         answer = function.invoke(YEAR)
     assert (answer.kind, answer.body["errorType"]) == (LOAD_ERROR, "Runtime.ImportModuleError")
     assert "lambda_function.absent" in answer.body["errorMessage"]
 
 
-def test_the_package_loads_nothing_from_outside_itself_and_the_standard_library(start, account, package, tmp_path):
+def test_the_package_loads_only_itself_and_the_standard_library(start, account, package, tmp_path):
     account.volume({"AUTO-SNAPSHOT": "P"})
     shutil.copy(loaded_modules.__file__, tmp_path)
     with start("loaded_modules.handler", tmp_path) as function:
@@ -182,6 +186,7 @@ def test_the_package_loads_nothing_from_outside_itself_and_the_standard_library(
         "boto3",
         "botocore",
         "dateutil",
+        "pydantic",
         "pydantic_core",
         "aws_lambda_powertools",
     ):

@@ -9,7 +9,8 @@ from tests.stack.deployed.stack import STACK
 from tests.support.endpoint import ACCOUNT, REGION
 
 
-def test_the_package_has_the_function_and_what_it_needs_and_no_shell_command(built):
+def test_the_package_has_the_function_and_no_shell_command(built):
+    """It has all that the function needs."""
     package = built / "AutoSnapshotsFunction"
     assert (package / "lambda_function/handler.py").exists()
     assert (package / "boto3").is_dir()
@@ -30,7 +31,8 @@ def test_the_rule_fires_and_the_snapshot_is_there_with_its_tags(fired):
     }
 
 
-def test_the_second_firing_finds_the_hour_done_and_creates_nothing(fired):
+def test_the_second_firing_finds_the_hour_done(fired):
+    """It creates nothing."""
     first, second = fired.runs
     assert (first["summary"]["created"], first["summary"]["already_done"]) == (1, 0)
     assert (second["summary"]["created"], second["summary"]["already_done"]) == (0, 1)
@@ -49,7 +51,8 @@ def test_an_event_sent_by_hand_is_answered(fired, event, message):
     assert fired.answers[event]["message"] == message
 
 
-def test_an_update_gives_the_changed_document_a_new_default_version_and_leaves_the_others(updated):
+def test_an_update_makes_a_new_default_document_version(updated):
+    """It does so for the changed document and leaves the others."""
     before, after = updated
     assert {name: each["DefaultVersion"] for name, each in before.items()} == dict.fromkeys(before, "1")
     assert {name for name in after if after[name]["DefaultVersion"] != "1"} == {DOCUMENT}
@@ -64,13 +67,15 @@ def test_deleting_the_stack_takes_what_it_runs_with(deleted):
     assert not deleted.documents
 
 
-def test_deleting_the_stack_leaves_the_policies_as_they_were_edited_and_the_snapshots(fired, deleted):
+def test_deleting_the_stack_leaves_policies_and_snapshots(fired, deleted):
+    """The policies stay as they were edited."""
     assert sorted(deleted.policies) == ["CRITICAL", "MEH"]
     assert json.loads(deleted.policies["CRITICAL"]) == json.loads(EDITED)
     assert deleted.snapshots == [each["SnapshotId"] for each in fired.snapshots]
 
 
-def test_deployed_again_over_the_kept_policies_the_hour_is_found_done(deleted, deployed_again):
+def test_a_stack_deployed_again_finds_the_hour_done(deleted, deployed_again):
+    """The policies were kept."""
     assert deployed_again.answer["message"] == "hour: 2 runs started, one for each account and Region"
     assert deployed_again.own["summary"]["already_done"] == 1
     assert deployed_again.own["message"].startswith(f"hour in {ACCOUNT}/{REGION}: 0 created")
@@ -78,7 +83,8 @@ def test_deployed_again_over_the_kept_policies_the_hour_is_found_done(deleted, d
     assert deployed_again.policies == deleted.policies
 
 
-def test_another_account_s_region_is_served_by_the_same_function_out_of_lambda_s_queue(deployed_again):
+def test_the_same_function_serves_another_account_s_region(deployed_again):
+    """Its event comes from Lambda's queue."""
     assert deployed_again.answer["targets_started"] == [f"{ACCOUNT}/{REGION}", f"{MEMBER}/{MEMBER_REGION}"]
     (snapshot,) = deployed_again.in_the_member
     assert snapshot["OwnerId"] == MEMBER

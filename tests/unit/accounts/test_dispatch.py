@@ -39,7 +39,8 @@ class SelfInvoker:
         return sorted(self.events, key=lambda event: event["target"])
 
 
-def test_each_target_and_the_own_place_get_the_event_with_their_name_and_the_time_of_this_run():
+def test_each_target_and_home_get_the_event():
+    """The event has their name and the time of this run."""
     self_invoker = SelfInvoker()
     event = {"period": "day", "policies": ["P"], "force": True}
     outcome = fan_out(RunRequest(Period.DAY, NOW, force=True), event, targets(*NAMES), OWN, self_invoker)
@@ -51,13 +52,15 @@ def test_each_target_and_the_own_place_get_the_event_with_their_name_and_the_tim
     assert outcome.target_faults == ()
 
 
-def test_the_own_account_and_region_among_the_targets_has_one_run():
+def test_home_among_the_targets_has_one_run():
+    """Home is the function's own account and Region."""
     self_invoker = SelfInvoker()
     fan_out(RunRequest(Period.DAY, NOW), {"period": "day"}, targets(*NAMES, OWN), OWN, self_invoker)
     assert [event["target"] for event in self_invoker.sorted()] == sorted((*NAMES, OWN))
 
 
-def test_what_could_not_be_started_is_given_to_the_own_place_s_run_to_tell_and_the_others_have_theirs():
+def test_the_home_run_reports_what_could_not_be_started():
+    """The others have their runs."""
     self_invoker = SelfInvoker(refuses=NAMES[1:2])
     found = targets(*NAMES, faults=["/t/x: must be an object"])
     outcome = fan_out(RunRequest(Period.DAY, NOW), {"period": "day"}, found, OWN, self_invoker)
@@ -87,7 +90,7 @@ def test_many_faults_are_counted_so_that_the_event_stays_small():
     assert isinstance(parse_event(own, NOW), RunRequest)
 
 
-def test_where_the_own_place_cannot_be_started_the_event_is_repeated():
+def test_the_event_is_repeated_if_home_cannot_be_started():
     with pytest.raises(AwsError):
         fan_out(RunRequest(Period.DAY, NOW), {"period": "day"}, targets(*NAMES), OWN, SelfInvoker(refuses=[OWN]))
 

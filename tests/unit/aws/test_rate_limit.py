@@ -41,7 +41,7 @@ def take(pace, count, **how):
         pace.take(**how)
 
 
-def test_the_burst_is_free_and_the_rest_takes_as_long_as_ec2_refills(pace, clock):
+def test_the_burst_is_free_and_the_rest_waits_for_the_refill(pace, clock):
     take(pace, int(BURST))
     assert clock.slept == 0
     take(pace, 900)
@@ -88,7 +88,8 @@ def test_refusals_of_calls_under_way_together_count_once(pace, clock):
     assert clock.slept == pytest.approx(1 / 4, rel=0.05)
 
 
-def test_the_pace_never_falls_below_its_least_and_rises_to_the_published_rate_again(pace, clock):
+def test_the_rate_never_falls_below_its_minimum(pace, clock):
+    """It rises to the published rate again."""
     for _ in range(100):
         clock.now += 1
         pace.refused()
@@ -102,9 +103,8 @@ def test_the_pace_never_falls_below_its_least_and_rises_to_the_published_rate_ag
 
 
 @pytest.mark.parametrize(("share", "most_refused"), [(0.5, 0.1), (0.2, 0.2)])
-def test_where_others_use_the_bucket_too_most_of_what_is_left_is_used_and_few_calls_are_refused(
-    clock, pace, share, most_refused
-):
+def test_most_of_a_shared_bucket_is_used_and_few_calls_refused(clock, pace, share, most_refused):
+    """Others use the bucket too."""
     # EC2's own bucket, of which this one believes to have all.
     tokens, seen, refused, made = EC2_BURST * share, clock.now, 0, 0
     began = clock.now
@@ -140,7 +140,8 @@ def test_many_threads_together_take_no_more_than_the_bucket_has():
     assert pace._tokens == pytest.approx(BURST - 96)
 
 
-def test_each_api_has_a_bucket_of_its_own_and_both_creates_hold_back(clock):
+def test_each_api_has_a_bucket_of_its_own(clock):
+    """A reservation for creates applies to both kinds of create."""
     rate_limits = RateLimits.at(clock, clock.sleep)
     rate_limits.reserve_creates(int(BURST))
     take(rate_limits.delete, int(BURST))

@@ -37,20 +37,22 @@ def one():
     return Freezing("i-1")
 
 
-def test_a_freeze_that_goes_well_proves_all_its_volumes_and_tells_every_step_with_its_time(two):
+def test_a_successful_freeze_proves_all_its_volumes(two):
+    """Its journal has every step with its time."""
     two.told(POST, "i-2", Reply(output="auto-snapshots: held-ms 900\nauto-snapshots: held yes\n"))
     held = two.around()
     assert steps(held) == WELL
     assert held == FreezeResult("result", frozenset({BOTH, SECOND}), None, None, True, 2000, 1500, held.steps)
 
 
-def test_all_instances_are_told_until_when_a_pre_may_begin_and_none_until_when_a_post_may(two):
+def test_only_a_pre_has_a_latest_start(two):
+    """All instances get until when a pre may begin, and none until when a post may."""
     two.around()
     not_after = [each.parameters.get("notAfter") for each in two.ssm.sent]
     assert not_after == [[str(int(START.timestamp()) + 60)]] * 2 + [None] * 2
 
 
-def test_post_is_told_the_execution_of_its_own_instance_and_the_snapshots(two):
+def test_post_gets_its_instance_s_execution_and_the_snapshots(two):
     two.around()
     ids = {(each.command, each.instance_id): each.parameters["executionId"] for each in two.ssm.sent}
     assert ids[PRE, "i-1"] == ids[POST, "i-1"] != ids[PRE, "i-2"] == ids[POST, "i-2"]
@@ -60,7 +62,8 @@ def test_post_is_told_the_execution_of_its_own_instance_and_the_snapshots(two):
 @pytest.mark.parametrize(
     ("left", "begun"), [pytest.param(175, True, id="just enough"), pytest.param(174.9, False, id="a moment too few")]
 )
-def test_a_freeze_begins_only_with_time_for_both_stages_the_create_and_cancelling_both(one, left, begun):
+def test_a_freeze_begins_only_with_time_for_all_of_it(one, left, begun):
+    """For both stages, the create, and cancelling both."""
     one.left = left
     assert seconds_needed(one.plan) == 60 + 60 + 45 + 5 + 5
     if begun:
@@ -71,7 +74,7 @@ def test_a_freeze_begins_only_with_time_for_both_stages_the_create_and_cancellin
     assert one.ssm.sent == []
 
 
-def test_a_pre_that_fails_on_one_instance_is_named_and_both_are_thawed(two):
+def test_a_failed_pre_is_named_and_both_instances_are_thawed(two):
     two.told(PRE, "i-1", Reply(exit_code=201, output="fsfreeze: busy\n"))
     held = two.around()
     assert steps(held) == [
@@ -94,7 +97,7 @@ def test_when_pre_fails_on_both_instances_both_are_named(two):
     assert two.around().pre_error == "pre on i-1: Failed (exit 201); pre on i-2: Failed (exit 204)"
 
 
-def test_a_pre_that_takes_too_long_is_cancelled_waited_for_and_thawed(one):
+def test_a_slow_pre_is_cancelled_waited_for_and_thawed(one):
     one.told(PRE, "i-1", Reply(seconds=math.inf))
     held = one.around()
     assert one.ssm.sent[0].cancelled
@@ -110,7 +113,9 @@ def test_a_pre_that_takes_too_long_is_cancelled_waited_for_and_thawed(one):
 
 
 @pytest.mark.parametrize("refused", [False, True], ids=["cancelled", "not even cancelled"])
-def test_a_pre_of_which_nothing_is_known_is_thawed_whether_or_not_it_can_be_cancelled(one, refused):
+def test_a_pre_with_an_unknown_outcome_is_thawed(one, refused):
+    """Whether or not it can be cancelled."""
+
     def burst(operation, target):
         if operation == f"wait {PRE}" or (refused and operation == "CancelCommand"):
             raise AwsError(operation.split()[0], "ThrottlingException", "slow down")
@@ -129,7 +134,8 @@ def test_a_pre_of_which_nothing_is_known_is_thawed_whether_or_not_it_can_be_canc
     assert held.pre_error == "pre on i-1: unknown (AwsError: wait: ThrottlingException: slow down)"
 
 
-def test_once_a_pre_is_refused_no_other_is_sent_and_only_those_sent_are_thawed(two):
+def test_no_pre_is_sent_after_one_is_refused(two):
+    """Only those that were sent are thawed."""
     two.fail(f"SendCommand {PRE}", "i-2", RequestRejectedError("SendCommand", "InvalidInstanceId", "no such instance"))
     two.plan = replace(two.plan, instance_ids=("i-1", "i-2", "i-3"))
     held = two.around()
@@ -152,7 +158,7 @@ def test_once_a_pre_is_refused_no_other_is_sent_and_only_those_sent_are_thawed(t
     ],
     ids=["no answer", "an error without words"],
 )
-def test_a_pre_whose_sending_got_no_answer_is_not_waited_for_but_thawed(two, error, told):
+def test_an_unanswered_pre_is_not_waited_for_but_thawed(two, error, told):
     two.fail(f"SendCommand {PRE}", "i-1", error, after=True)
     held = two.around()
     assert steps(held) == [
@@ -164,7 +170,7 @@ def test_a_pre_whose_sending_got_no_answer_is_not_waited_for_but_thawed(two, err
     assert held.proved == frozenset()
 
 
-def test_a_create_that_fails_unexpectedly_is_told_and_thawed(one):
+def test_a_create_that_fails_unexpectedly_is_reported_and_thawed(one):
     def burst():
         raise ZeroDivisionError("ours")
 
@@ -175,7 +181,7 @@ def test_a_create_that_fails_unexpectedly_is_told_and_thawed(one):
     )
 
 
-def test_a_create_that_made_nothing_proves_nothing_and_is_told(one):
+def test_an_empty_create_proves_nothing_and_is_reported(one):
     held = one.around(made=())
     assert "3.5 s create snapshots: failed" in steps(held)
     assert held.proved == frozenset()
@@ -205,6 +211,7 @@ def test_a_volume_is_proved_only_by_every_instance_that_has_it(two):
     assert two.around().proved == {SECOND}
 
 
-def test_the_times_of_the_steps_count_from_the_freeze_s_beginning_and_not_the_run_s(one):
+def test_step_times_count_from_the_freeze_s_beginning(one):
+    """They do not count from the run's."""
     one.clock.now = START + timedelta(seconds=100)
     assert steps(one.around())[0] == "0.0 s pre-script i-1: sent"

@@ -23,7 +23,8 @@ def one():
     return Freezing("i-1")
 
 
-def test_the_longest_time_that_an_instance_was_held_is_told_whichever_was_thawed_first(two):
+def test_the_longest_freeze_of_an_instance_is_reported(two):
+    """Whichever instance was thawed first."""
     two.told(POST, "i-1", Reply(output="auto-snapshots: held-ms 900\nauto-snapshots: held yes\n"))
     assert two.around().held_ms == 1500
 
@@ -33,7 +34,7 @@ def test_a_freeze_of_less_than_a_millisecond_was_held_for_none(one):
     assert one.around().held_ms == 0
 
 
-def test_an_instance_that_measured_nothing_does_not_hide_what_the_other_did(two):
+def test_an_instance_that_measured_nothing_hides_no_other(two):
     two.told(POST, "i-1", Reply(output="auto-snapshots: held yes\n"))
     assert two.around().held_ms == 1500
 
@@ -62,14 +63,15 @@ def test_an_instance_that_measured_nothing_does_not_hide_what_the_other_did(two)
         ),
     ],
 )
-def test_what_post_says_of_the_freeze_is_told_and_proves_nothing(two, reply, problem, thawed):
+def test_a_post_that_reports_a_problem_proves_nothing(two, reply, problem, thawed):
     two.told(POST, "i-1", reply)
     held = two.around()
     assert [each.command for each in two.ssm.sent] == [PRE, PRE, POST, POST]
     assert held == FreezeResult("result", frozenset(), None, problem, thawed, 2000, 1500, held.steps)
 
 
-def test_when_post_fails_on_both_instances_both_are_named_in_the_order_of_the_thaws(two):
+def test_both_instances_are_named_when_post_fails_on_both(two):
+    """They are in the order of the thaws."""
     two.told(POST, "i-1", Reply(exit_code=202))
     two.told(POST, "i-2", Reply(exit_code=205))
     held = two.around()
@@ -80,7 +82,7 @@ def test_when_post_fails_on_both_instances_both_are_named_in_the_order_of_the_th
     assert held.held_ms is None
 
 
-def test_a_freeze_not_held_is_no_second_problem_where_pre_had_failed(one):
+def test_a_freeze_not_held_is_not_reported_after_a_failed_pre(one):
     one.told(PRE, "i-1", Reply(exit_code=201))
     one.told(POST, "i-1", Reply(output="auto-snapshots: held no\n"))
     assert one.around().post_error is None
@@ -91,26 +93,29 @@ def test_a_freeze_not_held_is_no_second_problem_where_pre_had_failed(one):
     [("", "", ""), ("", "GetCommandInvocation: AccessDenied", " (GetCommandInvocation: AccessDenied)")],
     ids=["without a reason", "with a reason"],
 )
-def test_a_post_whose_output_could_not_be_read_proves_nothing_and_says_why(one, output, error, why):
+def test_a_post_with_unreadable_output_proves_nothing(one, output, error, why):
+    """The result says why."""
     one.incomplete(POST, output, error)
     held = one.around()
     problem = f"post on i-1: the freeze was not held throughout, or that is not known{why}"
     assert (held.post_error, held.thawed, held.proved) == (problem, True, frozenset())
 
 
-def test_what_a_document_printed_of_the_policy_s_own_parameters_is_not_told_of_a_freeze_not_held_either(one):
+def test_a_freeze_not_held_does_not_quote_policy_parameters(one):
+    """The document may have printed them."""
     one.plan = replace(one.plan, parameters={"password": ["swordfish"]})
     one.ssm.documents["DOC"] |= {"password"}
     one.incomplete(POST, "swordfish was wrong")
     assert "swordfish" not in str(one.around())
 
 
-def test_a_post_whose_output_was_read_in_part_proves_what_it_says(one):
+def test_a_post_with_output_read_in_part_proves_what_it_says(one):
     one.incomplete(POST, "auto-snapshots: held yes\n")
     assert one.around().proved == {BOTH, SECOND}
 
 
-def test_a_post_without_a_verdict_is_sent_three_times_each_with_its_own_time(one):
+def test_a_post_without_a_verdict_is_sent_three_times(one):
+    """Each attempt has its own time."""
     one.told(POST, "i-1", Reply(seconds=math.inf))
     held = one.around()
     assert steps(held)[2:] == [
@@ -143,7 +148,7 @@ def test_only_the_instance_without_a_verdict_is_sent_post_again(two):
     ("spare", "sent"),
     [pytest.param(0, 2, id="just enough time"), pytest.param(-1, 1, id="a second too few")],
 )
-def test_post_is_sent_again_only_with_time_to_wait_for_it_and_to_cancel_it(one, spare, sent):
+def test_post_is_sent_again_only_with_time_to_wait_and_cancel(one, spare, sent):
     one.told(POST, "i-1", Reply(status="Undeliverable", exit_code=-1), HELD)
     first_ends = 1.5 + 2 + 1.5
     one.left = seconds_needed(one.plan)
@@ -158,7 +163,7 @@ def test_post_is_sent_again_only_with_time_to_wait_for_it_and_to_cancel_it(one, 
     assert held.thawed is (sent == 2)
 
 
-def test_a_post_that_cannot_be_sent_is_tried_again_and_told(two):
+def test_a_post_that_cannot_be_sent_is_retried_and_reported(two):
     two.fail(f"SendCommand {POST}", "i-2", AwsError("SendCommand", "ThrottlingException", "slow down"))
     held = two.around()
     refusal = "3.5 s post-script i-2: not sent (SendCommand: ThrottlingException: slow down)"
@@ -175,7 +180,8 @@ def test_a_post_that_cannot_be_sent_is_tried_again_and_told(two):
     assert held.proved == frozenset()
 
 
-def test_a_post_of_which_nothing_is_known_is_not_cancelled_but_sent_again(one):
+def test_a_post_with_an_unknown_outcome_is_sent_again(one):
+    """It is not cancelled."""
     left = [1]
 
     def burst(operation, target):

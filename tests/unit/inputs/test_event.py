@@ -30,7 +30,7 @@ def test_every_file_in_events_is_a_valid_event(path):
     assert isinstance(parse_event(json.loads(path.read_text()), NOW), RunRequest | HookCheckRequest)
 
 
-def test_events_has_one_file_per_period_and_one_for_each_special_use():
+def test_events_has_a_file_per_period_and_per_special_use():
     names = {path.stem for path in EVENTS.glob("*.json")}
     assert names >= {*Period, "dry-run", "forced", "one-volume", "check-hooks", "one-target"}
 
@@ -59,7 +59,7 @@ def test_everything_an_event_may_say_is_taken_over():
     )
 
 
-def test_a_check_of_hooks_may_be_narrowed_to_policies_and_volumes():
+def test_a_hook_check_may_be_limited_to_policies_and_volumes():
     event = {"check_hooks": True, "policies": ["A"], "volumes": ["vol-01234567"]}
     assert parse_event(event, NOW) == HookCheckRequest(("A",), ("vol-01234567",))
 
@@ -113,7 +113,7 @@ def test_a_time_in_the_current_slot_needs_no_dry_run(period, time):
         ({"period": "hour", "time": "2026-03-04T09:59:59Z"}, "must be within the current hour"),
         ({"period": "hour", "time": "2026-03-04T11:00:00Z"}, "or set dry_run"),
         ({"period": "week", "time": "2026-03-01"}, "must be within the current week"),
-        ({"period": "hour", "dryrun": True}, 'event field "dryrun": unknown field; known are period, dry_run'),
+        ({"period": "hour", "dryrun": True}, 'event field "dryrun": unknown field; did you mean "dry_run"?'),
         ({"period": "hour", "x" * 500: True}, "unknown field"),
         ({"detail-type": "Scheduled Event", "source": "aws.events", "detail": {}}, "set the rule's input"),
         ({"version": "0", "source": "aws.events"}, "set the rule's input"),

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambda_function.inputs.policy import FIELDS, Fault, Parameter, Policy, parse_policies, parse_policy
+from lambda_function.inputs.policy import FIELDS, Parameter, Policy, parse_policies, parse_policy
+from lambda_function.inputs.validation import Fault
 from lambda_function.model.period import Period
 from tests.support.campaign import examples
 
@@ -26,22 +27,23 @@ def test_the_seed_s_example_is_a_policy_once_it_is_json():
         )
     )
     assert isinstance(policy, Policy)
-    assert [policy.retain_count(period) for period in Period] == [2, 5, 52, 0, None]
+    counts = [rule and rule.retain_count for rule in map(policy.rule, Period)]
+    assert counts == [2, 5, 52, 0, None]
     assert policy.only_attached_vols
     assert policy.hook_document is None
 
 
 def test_what_a_policy_leaves_out_has_the_documented_default():
-    policy = Policy(day=1)
+    policy = Policy(name="P", day=1)
     assert (policy.only_attached_vols, policy.hook_parameters, policy.hook_timeout_seconds, policy.hook_on_failure) == (
         False, {}, 60, "skip",
     )  # fmt: skip
 
 
-def test_a_byte_order_mark_is_tolerated_and_null_is_as_good_as_absent():
+def test_a_byte_order_mark_is_ignored_and_null_means_absent():
     policy = parse_policy(Parameter(NAME, '\ufeff{"hour": 1, "day": null}'))
     assert isinstance(policy, Policy)
-    assert policy.retain_count(Period.DAY) is None
+    assert policy.rule(Period.DAY) is None
 
 
 @pytest.mark.parametrize(
@@ -86,7 +88,7 @@ def test_a_byte_order_mark_is_tolerated_and_null_is_as_good_as_absent():
         ('{"hour": ' + "9" * 5000 + "}", "must be"),
     ],
 )  # fmt: skip
-def test_a_faulty_policy_names_parameter_field_value_and_what_is_allowed(text, expected):
+def test_a_fault_names_parameter_field_value_and_what_is_allowed(text, expected):
     found = faults(text)
     assert any(expected in fault for fault in found), found
     assert all(fault.startswith(NAME + ": ") for fault in found)
@@ -98,12 +100,12 @@ def test_all_faults_of_a_policy_come_at_once():
     assert len(found) == 4
 
 
-def test_a_parameter_that_could_not_be_read_is_the_fault_of_its_own_policy_only():
+def test_an_unreadable_parameter_is_the_fault_of_its_policy_only():
     policies = parse_policies(
         [Parameter("/p/A", error="could not be decrypted", secure=True), Parameter("/p/B", '{"day": 1}')]
     )
     assert policies.faulty == {"A": (Fault("/p/A", None, None, "could not be decrypted"),)}
-    assert policies.valid == {"B": Policy(day=1)}
+    assert policies.valid == {"B": Policy(name="B", day=1)}
     assert policies.names == {"A", "B"}
 
 

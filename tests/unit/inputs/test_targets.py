@@ -21,7 +21,7 @@ def parse(*values, **fields):
     return parse_targets([Parameter(f"{PATH}{n}", value, **fields) for n, value in enumerate(values)], PATH)
 
 
-def test_a_target_is_an_account_with_its_regions_a_role_and_an_external_id():
+def test_a_target_has_account_regions_role_and_external_id():
     text = json.dumps(
         {
             "account": "111122223333",
@@ -38,11 +38,13 @@ def test_a_target_is_an_account_with_its_regions_a_role_and_an_external_id():
     ]
 
 
-def test_account_and_regions_are_enough_and_the_role_is_then_the_member_template_s():
+def test_account_and_regions_are_enough():
+    """The role is then the member template's."""
     assert parse(ONE).valid == {"111122223333/eu-west-1": Target("111122223333", "eu-west-1", DEFAULT_ROLE)}
 
 
-def test_a_parameter_may_list_several_and_there_may_be_several_parameters():
+def test_a_parameter_may_list_several_targets():
+    """There may be several parameters, too."""
     found = parse(
         f'[{ONE}, {{"account": "222233334444", "regions": ["eu-west-1"]}}]',
         '\ufeff{"account": "222233334444", "regions": ["ap-southeast-2"]}',
@@ -83,12 +85,12 @@ def test_a_parameter_may_list_several_and_there_may_be_several_parameters():
         ),
         pytest.param(
             '[[{"account": "111122223333", "external_id": "secret"}]]',
-            "target 1: (not shown): must be",
+            "target 1: (a list, not shown): must be",
             id="lists in it",
         ),
         pytest.param(
             '{"account": "111122223333", "region": ["eu-west-1"], "regions": ["eu-west-1"]}',
-            'field "region": unknown field; known are account, role, external_id, regions',
+            'field "region": unknown field; did you mean "regions"?',
             id="unknown field",
         ),
         pytest.param(
@@ -99,7 +101,8 @@ def test_a_parameter_may_list_several_and_there_may_be_several_parameters():
         pytest.param('[{"account": "1"}]', '0: target 1: field "account": "1": must be', id="in a list, by position"),
     ],
 )
-def test_a_fault_names_the_parameter_the_field_the_value_and_what_is_allowed_and_harms_no_other(value, fault):
+def test_a_fault_names_parameter_field_value_and_what_is_allowed(value, fault):
+    """It harms no other target."""
     found = parse(value, '{"account": "222233334444", "regions": ["eu-west-1"]}')
     assert list(found.valid) == ["222233334444/eu-west-1"]
     assert any(each.startswith(PATH + "0") and fault in each for each in found.faults), found.faults
@@ -111,31 +114,34 @@ def test_a_bad_entry_of_a_list_costs_the_others_nothing():
     assert len(found.faults) == 2
 
 
-def test_the_same_target_twice_is_one_and_with_another_role_a_fault_that_leaves_the_first():
+def test_the_same_target_twice_is_one():
+    """With another role it is a fault, which leaves the first."""
     found = parse(ONE, ONE, '{"account": "111122223333", "regions": ["eu-west-1"], "role": "other"}')
     assert found.valid["111122223333/eu-west-1"].role == DEFAULT_ROLE
     (fault,) = found.faults
     assert fault == f"{PATH}2: 111122223333/eu-west-1 is listed with another role or external id already"
 
 
-def test_a_path_without_any_target_is_a_fault_for_it_may_be_a_typo():
+def test_a_path_without_any_target_is_a_fault():
+    """It may be a typo."""
     assert parse().faults == (f"no target under {PATH}: put one parameter per target there, or leave TARGETS_PATH out",)
 
 
-def test_an_external_id_is_not_shown_nor_anything_of_a_secure_string():
+def test_neither_external_ids_nor_secure_strings_are_shown():
     shown = parse('{"account": "111122223333", "regions": ["eu-west-1"], "external_id": "my secret"}').faults
     assert "my secret" not in str(shown)
-    assert 'field "external_id": (not shown): must be' in shown[0]
+    assert 'field "external_id": (a string, not shown): must be' in shown[0]
     assert "s3cret" not in str(parse('{"account": "s3cret", "regions": ["eu-west-1"]}', '"s3cret"', secure=True).faults)
 
 
-def test_a_parameter_that_could_not_be_read_is_a_fault_of_its_own():
+def test_an_unreadable_parameter_is_a_fault_of_its_own():
     found = parse_targets([Parameter(f"{PATH}a", error="could not be read"), Parameter(f"{PATH}b", ONE)], PATH)
     assert list(found.valid) == ["111122223333/eu-west-1"]
     assert found.faults == (f"{PATH}a: could not be read",)
 
 
-def test_a_name_that_is_not_there_is_told_with_those_that_are_and_with_the_faults():
+def test_an_unknown_name_is_reported_with_the_known_ones():
+    """The faults are reported with it."""
     with pytest.raises(ConfigurationError, match=r"x/y does not exist \(there is 111122223333/eu-west-1\); .*1: "):
         parse(ONE, "{").named("x/y")
 

@@ -42,7 +42,8 @@ def test_the_exact_key_selects_and_wins_over_the_one_with_an_s(tags, policy):
     ["auto-snapshot", "Auto-Snapshot", "Auto-snapshot", "auto-snapshots", "AUTO_SNAPSHOT", "auto_snapshot",
      "AutoSnapshot", "AUTOSNAPSHOT", "Auto-Snapshots"],
 )  # fmt: skip
-def test_another_spelling_of_the_key_is_a_near_miss_and_is_searched_for(key):
+def test_another_spelling_of_the_key_is_a_near_miss(key):
+    """It is searched for."""
     assert near_miss({key: "A"}, KEYS) == key
     assert key in KEYS.searched()
 
@@ -61,7 +62,7 @@ def test_a_key_in_small_letters_takes_a_small_s():
 
 
 @given(st.lists(st.sampled_from([*Period, "fortnight", "other:tool"]), unique=True))
-def test_keepers_survive_writing_and_reading_in_any_order(words):
+def test_periods_survive_writing_and_reading_in_any_order(words):
     written = format_periods(words)
     assert set(parse_periods(written)) == set(words)
     assert format_periods(parse_periods(written)) == written
@@ -71,7 +72,7 @@ def test_known_periods_stand_first_and_shortest_first():
     assert format_periods(["zebra", "week", "hour", "day"]) == "hour day week zebra"
 
 
-def test_a_new_snapshot_bears_period_consistency_and_instance():
+def test_a_new_snapshot_has_period_consistency_and_instance():
     assert own_tags(KEYS, Period.DAY, Consistency.CRASH, ("i-1",)) == {
         "AUTO-SNAPSHOT-PERIOD": "day",
         "AUTO-SNAPSHOT-CONSISTENCY": "crash",
@@ -83,7 +84,7 @@ def test_a_detached_volume_s_snapshot_names_no_instance():
     assert "AUTO-SNAPSHOT-INSTANCE" not in own_tags(KEYS, Period.DAY, Consistency.OFFLINE, ())
 
 
-def test_the_instances_of_a_multi_attached_volume_fit_into_the_tag_whole():
+def test_all_instances_of_a_multi_attached_volume_fit_the_tag():
     value = own_tags(KEYS, Period.DAY, Consistency.CRASH, tuple(f"i-{n:017x}" for n in range(16)))[KEYS.instance]
     assert len(value) <= 256
     assert all(len(word) == 19 for word in value.split())
@@ -94,7 +95,8 @@ def test_reserved_and_stale_tags_are_not_copied():
     assert copied_tags(tags, KEYS) == {"AUTO-SNAPSHOT": "A", "k": ""}
 
 
-def test_at_fifty_tags_ours_the_selection_and_the_name_win_and_the_rest_is_reported():
+def test_our_tags_selection_and_name_win_at_fifty_tags():
+    """The rest is reported."""
     volume = {**{f"k{n:02}": "v" for n in range(48)}, "Name": "db", "AUTO-SNAPSHOT": "A"}
     own = own_tags(KEYS, Period.HOUR, Consistency.CRASH, ("i-1",))
     tags, left_out = snapshot_tags(volume, own, KEYS)
@@ -114,12 +116,12 @@ def test_at_fifty_tags_ours_the_selection_and_the_name_win_and_the_rest_is_repor
         ({"AUTO-SNAPSHOT-PERIOD": "hour"}, False),
     ],
 )
-def test_ec2_may_copy_tags_itself_only_without_collision_and_within_fifty(volume, possible):
+def test_ec2_copies_tags_only_without_collision_within_fifty(volume, possible):
     own = own_tags(KEYS, Period.HOUR, Consistency.CRASH, ("i-1",))
     assert set_can_copy(volume, own, KEYS) is possible
 
 
-def test_who_takes_the_plural_for_the_key_is_told_of_volumes_with_the_singular():
+def test_the_singular_of_a_plural_key_is_a_near_miss():
     keys = TagKeys("AUTO-SNAPSHOTS")
     assert near_miss({"AUTO-SNAPSHOT": "P"}, keys) == "AUTO-SNAPSHOT"
     assert "AUTO-SNAPSHOT" in keys.searched()

@@ -102,7 +102,8 @@ def test_a_dry_run_shows_more_and_says_that_nothing_was_written():
     assert len(answer["done"]) == MAX_PLANNED_LINES + 1
 
 
-def test_the_answer_for_the_largest_fleet_stays_far_below_lambda_s_limit():
+def test_the_largest_answer_stays_far_below_lambda_s_limit():
+    """The answer for the largest fleet."""
     long = "x" * 3000
     report = RunReport(
         replace(REQUEST, dry_run=True),

@@ -15,7 +15,7 @@ REQUEST = RunRequest(Period.HOUR, datetime(2026, 3, 2, tzinfo=UTC))
 
 
 @given(st.lists(st.text(max_size=6000), max_size=60))
-def test_a_failure_message_is_bounded_and_counts_what_it_leaves_out(lines):
+def test_a_failure_message_is_bounded_and_counts_the_rest(lines):
     text = truncated_list("head:", lines)
     assert len(text) <= MAX_MESSAGE
     if lines and "more, each in the log" not in text:

@@ -38,7 +38,8 @@ def test_the_due_volumes_of_an_instance_are_one_call():
     assert unit.description == "Daily snapshot of instance i-1, policy P"
 
 
-def test_volumes_that_are_not_due_are_excluded_and_the_root_by_its_own_switch():
+def test_volumes_that_are_not_due_are_excluded():
+    """The root volume is excluded by its own switch."""
     (unit,) = units([due(1, "i-1"), due(2, "i-1")], instance("i-1", 1, 2, 3, 4, root=9))
     assert unit.exclude_boot
     assert unit.exclude_data == ("vol-3", "vol-4")
@@ -50,7 +51,8 @@ def test_a_root_volume_that_is_due_is_not_excluded():
     assert unit.exclude_data == ()
 
 
-def test_several_policies_of_one_instance_are_one_call_that_names_them():
+def test_several_policies_of_one_instance_share_one_call():
+    """The call names them."""
     (unit,) = units([due(1, "i-1", policy="A"), due(2, "i-1", policy="B")], instance("i-1", 1, 2))
     assert unit.description == "Daily snapshot of instance i-1, policies A, B"
 
@@ -78,7 +80,7 @@ def test_several_policies_of_one_instance_are_one_call_that_names_them():
         ),
     ],
 )
-def test_volumes_are_taken_singly_where_one_call_cannot_express_it(plans, instances):
+def test_volumes_are_taken_singly_if_one_call_cannot_express_it(plans, instances):
     calls = units(plans, instances)
     assert [unit.is_set for unit in calls] == [False] * len(plans)
     assert [unit.volume_ids for unit in calls] == [(plan.volume.id,) for plan in plans]
@@ -89,7 +91,8 @@ def test_forty_exclusions_still_fit():
     assert len(unit.exclude_data) == 40
 
 
-def test_a_multi_attached_volume_is_excluded_from_the_set_of_each_of_its_instances():
+def test_a_multi_attached_volume_is_excluded_from_each_set():
+    """The sets of all its instances."""
     plans = [due(1, "i-1"), due(2, "i-1"), due(3, "i-1", "i-2")]
     one_set, alone = units(plans, {**instance("i-1", 1, 2, 3), **instance("i-2", 3)})
     assert one_set.exclude_data == ("vol-3",)

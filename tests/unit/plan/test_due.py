@@ -6,7 +6,7 @@ import pytest
 
 from lambda_function.inputs.policy import Parameter, parse_policies
 from lambda_function.model.ec2 import Snapshot, SnapshotState, Volume
-from lambda_function.model.period import Period
+from lambda_function.model.period import Period, RetentionRule
 from lambda_function.model.request import RunRequest
 from lambda_function.model.result import Outcome
 from lambda_function.model.tags import TagKeys
@@ -84,7 +84,7 @@ def test_a_slot_is_done_by_a_snapshot_that_is_good_or_on_its_way(state, outcome)
 
 
 @pytest.mark.parametrize(("state", "outcome"), [("pending", "would share"), ("error", "would create")])
-def test_a_pending_snapshot_can_be_shared_and_a_failed_one_cannot(state, outcome):
+def test_a_pending_snapshot_is_shared_and_a_failed_one_is_not(state, outcome):
     assert plan_one(volume(), snapshot("hour", 5, SnapshotState(state))).outcome == outcome
 
 
@@ -103,18 +103,21 @@ def test_the_newest_of_several_candidates_is_shared():
         pytest.param([("hour day", 10)], ("week",), id="the day has joined it already"),
     ],
 )
-def test_a_longer_period_writes_the_word_of_a_shorter_one_that_is_due_with_its_own(snapshots, joining):
+def test_a_longer_period_writes_the_word_of_a_shorter_due_one(snapshots, joining):
+    """It writes its own as well."""
     listed = [snapshot(periods, minutes, number=n) for n, (periods, minutes) in enumerate(snapshots)]
     assert plan_one(volume(), *listed, period="week").joining == joining
 
 
 @pytest.mark.parametrize("policy", [None, "FORMER"])
-def test_a_snapshot_of_the_old_script_or_of_another_policy_is_never_shared(policy):
+def test_foreign_snapshots_are_never_shared(policy):
+    """They come from the old script or from another policy."""
     assert plan_one(volume(), snapshot("hour", 5, policy=policy)).outcome == Outcome.WOULD_CREATE
 
 
 @pytest.mark.parametrize("policy", [None, "FORMER"])
-def test_a_snapshot_of_the_old_script_or_of_a_former_policy_makes_the_slot_done(policy):
+def test_a_snapshot_of_another_origin_makes_the_slot_done(policy):
+    """It comes from the old script or from a former policy."""
     assert plan_one(volume(), snapshot("day", 5, policy=policy)).outcome == Outcome.ALREADY_DONE
 
 
@@ -143,7 +146,7 @@ def test_a_forced_event_delivered_again_finds_what_it_made():
         (volume("ALL", key="AUTO-SNAPSHOTS"), "would create", "none started"),
     ],
 )
-def test_volumes_are_selected_and_judged_by_tag_state_and_attachment(volume, outcome, reason):
+def test_volumes_are_selected_by_tag_state_and_attachment(volume, outcome, reason):
     plan = plan_one(volume)
     assert plan.outcome == outcome
     assert reason in plan.reason
@@ -151,7 +154,7 @@ def test_volumes_are_selected_and_judged_by_tag_state_and_attachment(volume, out
 
 @pytest.mark.parametrize("name", ["ALLL", "BROKEN", "ATTACHED"])
 def test_what_is_outside_unknown_or_faulty_is_never_pruned(name):
-    assert plan_one(volume(name), snapshot("day", 5)).retain_count is None
+    assert plan_one(volume(name), snapshot("day", 5)).rule is None
 
 
 def test_a_misspelt_key_selects_nothing_and_is_named():
@@ -160,7 +163,8 @@ def test_a_misspelt_key_selects_nothing_and_is_named():
     assert plan.warnings == ("vol-00000001: its tag auto-snapshot selects nothing; the key is AUTO-SNAPSHOT",)
 
 
-def test_snapshots_of_volumes_gone_or_no_longer_tagged_are_only_counted():
+def test_orphaned_snapshots_are_only_counted():
+    """Their volumes are gone or no longer tagged."""
     snapshots = [snapshot("day", 5, volume_id="vol-gone", number=n) for n in range(3)]
     plan = plan_run(RunRequest(Period.DAY, NOW), POLICIES, [volume()], [*snapshots, snapshot("hour", 5)], KEYS)
     assert plan.orphaned == 3
@@ -171,7 +175,8 @@ def test_failed_snapshots_are_named():
     assert plan_run(RunRequest(Period.DAY, NOW), POLICIES, [volume()], [failed], KEYS).failed_snapshots == (failed.id,)
 
 
-def test_only_the_policies_and_volumes_asked_for_are_planned_but_typos_are_never_silent():
+def test_only_the_requested_policies_and_volumes_are_planned():
+    """Typos are reported."""
     volumes = [volume("ALL", number=1), volume("ATTACHED", number=2), volume("TYPO", number=3)]
     request = RunRequest(Period.DAY, NOW, policies=("ALL",))
     plans = plan_run(request, POLICIES, volumes, [], KEYS).volumes
@@ -200,7 +205,8 @@ def test_a_volume_asked_for_that_cannot_be_served_is_named():
         pytest.param({1: []}, None, id="without snapshots there is no age"),
     ],
 )
-def test_the_age_is_that_of_the_newest_snapshot_of_the_volume_that_is_worst_off(of_volumes, minutes):
+def test_the_age_is_that_of_the_volume_worst_off(of_volumes, minutes):
+    """It is the age of that volume's newest snapshot."""
     listed = [
         snapshot(
             periods, ago, SnapshotState(*state or ["completed"]), number=10 * each + n, volume_id=f"vol-{each:08x}"
@@ -213,7 +219,8 @@ def test_the_age_is_that_of_the_newest_snapshot_of_the_volume_that_is_worst_off(
     assert greatest_newest_age(plan.volumes, {}, NOW) == (None if minutes is None else minutes * 60)
 
 
-def test_what_this_run_made_counts_as_the_newest_and_a_policy_that_keeps_none_has_no_age():
+def test_a_snapshot_of_this_run_counts_as_the_newest():
+    """A policy that keeps none has no age."""
     made = snapshot("day", 0, number=9)
     plan = plan_run(RunRequest(Period.DAY, NOW), POLICIES, [volume()], [snapshot("day", 2000)], KEYS)
     assert greatest_newest_age(plan.volumes, {"vol-00000001": made}, NOW) == 0
@@ -280,7 +287,7 @@ def test_what_this_run_made_counts_as_the_newest_and_a_policy_that_keeps_none_ha
         ),
     ],
 )
-def test_every_decision_is_told_with_its_reason(what, period, snapshots, reason):
+def test_every_decision_is_reported_with_its_reason(what, period, snapshots, reason):
     listed = [
         snapshot(periods, ago, SnapshotState(*state or ["completed"]), what.get("policy", "ALL"), n)
         for n, (periods, ago, *state) in enumerate(snapshots)
@@ -288,17 +295,18 @@ def test_every_decision_is_told_with_its_reason(what, period, snapshots, reason)
     assert plan_one(volume(**what), *listed, period=period).reason == reason
 
 
-def test_a_forced_one_says_so_and_one_delivered_again_says_since_when():
+def test_the_reason_names_force_or_an_earlier_delivery():
+    """A forced event that is delivered again names the snapshot started since its time."""
     assert plan_one(volume(), force=True).reason == "forced"
     done = plan_one(volume(), snapshot("day", 0), force=True)
     assert done.outcome == Outcome.ALREADY_DONE
     assert done.reason == "snap-00000001 was started since the forced event's time (2026-03-04 00:15)"
 
 
-def test_what_was_decided_for_a_volume_names_its_policy_and_what_it_was_decided_by():
+def test_a_decision_names_its_policy_and_what_decided_it():
     listed = [snapshot("hour", 30, number=1), snapshot("day", 10, number=2), snapshot("hour day", 2000, number=3)]
     plan = plan_one(volume(), *listed)
-    assert (plan.policy_name, plan.policy, plan.retain_count) == ("ALL", POLICIES.valid["ALL"], 5)
+    assert (plan.policy_name, plan.policy, plan.rule) == ("ALL", POLICIES.valid["ALL"], RetentionRule(Period.DAY, 5))
     assert (plan.slot_snapshot, plan.snapshots, plan.joining) == (listed[1], tuple(listed[1:]), ())
     for outside in (volume("ATTACHED"), volume("ATTACHED", "creating")):
         assert plan_one(outside).policy == POLICIES.valid["ATTACHED"]
@@ -307,12 +315,13 @@ def test_what_was_decided_for_a_volume_names_its_policy_and_what_it_was_decided_
     assert (unknown.volume, unknown.policy_name, unknown.policy) == (volume("ALLL"), "ALLL", None)
 
 
-def test_the_newest_of_several_in_the_slot_is_the_one_that_serves_it():
+def test_the_newest_of_several_snapshots_serves_the_slot():
     listed = [snapshot("day", 9, number=1), snapshot("day", 3, number=2), snapshot("day", 6, number=3)]
     assert plan_one(volume(), *listed).slot_snapshot == listed[1]
 
 
-def test_of_two_of_one_second_the_one_with_the_greater_id_serves_and_is_shared_in_whatever_order_they_come():
+def test_the_greater_id_wins_between_two_of_one_second():
+    """It serves and is shared, in whatever order they come."""
     for periods in ("day", "hour"):
         listed = [snapshot(periods, 5, number=n) for n in (1, 3, 2)]
         assert plan_one(volume(), *listed).slot_snapshot == listed[1]
@@ -322,7 +331,8 @@ def test_one_of_exactly_an_hour_ago_is_shared():
     assert plan_one(volume(), snapshot("hour", 60), period="week").outcome == Outcome.WOULD_SHARE
 
 
-def test_one_whose_tag_is_full_of_other_tools_words_is_not_shared():
+def test_a_snapshot_with_a_tag_full_of_words_is_not_shared():
+    """The words are other tools'."""
     assert plan_one(volume(), snapshot("hour " + "w" * 245, 5)).outcome == Outcome.WOULD_CREATE
 
 
@@ -337,14 +347,14 @@ def test_one_whose_tag_is_full_of_other_tools_words_is_not_shared():
         pytest.param("ONCE", "day", "hour", ("day",), id="none is due besides"),
     ],
 )
-def test_only_the_shorter_periods_that_would_join_the_same_snapshot_are_written_with_it(
-    policy, period, periods, joining
-):
+def test_only_shorter_periods_sharing_the_snapshot_are_written(policy, period, periods, joining):
+    """Another shorter period may share another snapshot."""
     plan = plan_one(volume(policy), snapshot(periods, 5, policy=policy), period=period)
     assert plan.joining == tuple(Period(each) for each in joining)
 
 
-def test_volumes_that_are_not_selected_hide_none_that_is_and_all_come_in_the_order_of_their_ids():
+def test_unselected_volumes_hide_no_selected_one():
+    """All come in the order of their ids."""
     volumes = [
         volume(number=4),
         volume(number=3),
@@ -356,7 +366,8 @@ def test_volumes_that_are_not_selected_hide_none_that_is_and_all_come_in_the_ord
     assert len(plan.warnings) == 1
 
 
-def test_only_the_volumes_asked_for_are_planned_and_the_others_snapshots_are_no_orphans():
+def test_snapshots_of_volumes_not_requested_are_no_orphans():
+    """Only the requested volumes are planned."""
     volumes = [volume(number=1), volume(number=2)]
     listed = [snapshot("day", 5, number=n, volume_id=each.id) for n, each in enumerate(volumes)]
     plan = plan_run(RunRequest(Period.DAY, NOW, volumes=(volumes[1].id,)), POLICIES, volumes, listed, KEYS)
@@ -366,7 +377,8 @@ def test_only_the_volumes_asked_for_are_planned_and_the_others_snapshots_are_no_
     assert plan.volumes[0].snapshots == (listed[1],)
 
 
-def test_failed_snapshots_of_this_period_only_are_named_in_the_order_of_their_ids():
+def test_only_failed_snapshots_of_this_period_are_named():
+    """They are in the order of their ids."""
     failed = SnapshotState.ERROR
     listed = [
         snapshot("day", 5, failed, number=3),
@@ -378,7 +390,8 @@ def test_failed_snapshots_of_this_period_only_are_named_in_the_order_of_their_id
     assert plan.failed_snapshots == ("snap-00000001", "snap-00000003")
 
 
-def test_a_volume_whose_policy_keeps_none_does_not_hide_the_age_of_the_next():
+def test_a_volume_that_keeps_none_does_not_hide_the_next_age():
+    """Its policy keeps none."""
     volumes = [volume("NODAY", number=1), volume(number=2)]
     listed = [snapshot("day", 30, volume_id=volumes[1].id)]
     plan = plan_run(RunRequest(Period.DAY, NOW), POLICIES, volumes, listed, KEYS)

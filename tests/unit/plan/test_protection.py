@@ -54,7 +54,7 @@ def snapshot(started, periods="hour", state="completed", *, number=1, of="vol-1"
     return Snapshot(f"snap-{number}", of, moment, SnapshotState(state), words, policy, consistency)
 
 
-def apply_retention(volumes, snapshots=(), now=NOW, **options):
+def judge(volumes, snapshots=(), now=NOW, **options):
     return judge_volumes(now, PARSED, volumes, snapshots, KEYS, **options)
 
 
@@ -114,7 +114,7 @@ def row(number, text, periods, state="completed"):
     ("policy", "rows", "expected"), [each[1:] for each in STANDINGS], ids=[e[0] for e in STANDINGS]
 )
 def test_how_a_volume_stands(policy, rows, expected):
-    report = apply_retention([volume(policy)], [row(number, *each) for number, each in enumerate(rows)])
+    report = judge([volume(policy)], [row(number, *each) for number, each in enumerate(rows)])
     (only,) = report.volumes
     assert only.status == expected
     assert report.is_well == (expected not in ("overdue", "unprotected"))
@@ -141,19 +141,21 @@ def test_how_a_volume_stands(policy, rows, expected):
     ],
 )
 def test_how_a_volume_without_snapshots_stands_when(which, expected, reason):
-    (only,) = apply_retention([which]).volumes
+    (only,) = judge([which]).volumes
     assert (only.status, reason in only.reason) == (expected, True), only.reason
 
 
-def test_a_detached_volume_outside_its_policy_still_shows_the_snapshots_it_has():
+def test_a_detached_volume_still_shows_its_snapshots():
+    """Its policy excludes detached volumes."""
     old = snapshot(timedelta(days=90), "day")
-    (only,) = apply_retention([volume("ATTACHED", attached=False)], [old]).volumes
+    (only,) = judge([volume("ATTACHED", attached=False)], [old]).volumes
     assert only.status == "outside policy"
     assert only.periods[0].newest == old
 
 
 @pytest.mark.parametrize("period", Period)
-def test_a_period_is_overdue_from_the_end_of_its_grace_and_not_a_moment_before(period):
+def test_a_period_is_overdue_from_the_end_of_its_grace(period):
+    """It is not overdue a moment before."""
     policies = parse_policies([Parameter("/p/P", f'{{"{period}": 1}}')])
     held = snapshot(NOW, period.value)
     ends = slot(period, NOW)[1] + GRACE[period]
@@ -164,17 +166,19 @@ def test_a_period_is_overdue_from_the_end_of_its_grace_and_not_a_moment_before(p
     assert (status(NOW), status(ends), status(ends + minutes(1))) == ("protected", "protected", "overdue")
 
 
-def test_the_newest_failed_snapshot_is_named_while_no_good_one_came_after_it():
+def test_the_newest_failed_snapshot_is_named():
+    """It is named until a good one follows."""
     failed, good = snapshot(minutes(2), state="error", number=2), snapshot(minutes(60), number=1)
-    (only,) = apply_retention([volume()], [failed, good]).volumes
+    (only,) = judge([volume()], [failed, good]).volumes
     assert only.warnings == ("snap-2 of 2026-03-04 10:00 failed",)
     later = snapshot(minutes(1), number=3)
-    assert apply_retention([volume()], [failed, good, later]).volumes[0].warnings == ()
+    assert judge([volume()], [failed, good, later]).volumes[0].warnings == ()
 
 
-def test_a_snapshot_that_is_pending_for_more_than_a_day_is_named_with_its_beginning():
+def test_a_snapshot_pending_for_over_a_day_is_named():
+    """Its start time is given."""
     slow = snapshot(timedelta(hours=25), "hour day", "pending")
-    (only,) = apply_retention([volume("DAILY")], [slow]).volumes
+    (only,) = judge([volume("DAILY")], [slow]).volumes
     assert only.status == "protected"
     assert only.warnings == ("snap-1 is pending since 2026-03-03 09:02",)
 
@@ -189,8 +193,8 @@ def test_a_snapshot_that_is_pending_for_more_than_a_day_is_named_with_its_beginn
         pytest.param("HOURLY", Consistency.CRASH, 57, False, id="no hook was asked for"),
     ],
 )
-def test_a_crash_consistent_snapshot_is_a_warning_where_a_hook_was_asked_for(policy, consistency, age, warned):
-    report = apply_retention([volume(policy)], [snapshot(minutes(age), consistency=consistency)])
+def test_a_crash_consistent_snapshot_under_a_hook_is_a_warning(policy, consistency, age, warned):
+    report = judge([volume(policy)], [snapshot(minutes(age), consistency=consistency)])
     (only,) = report.volumes
     assert only.consistency == consistency
     assert report.is_well
@@ -198,23 +202,25 @@ def test_a_crash_consistent_snapshot_is_a_warning_where_a_hook_was_asked_for(pol
     assert bool(only.warnings) == warned
 
 
-def test_snapshots_of_volumes_that_are_gone_untagged_or_misspelt_are_counted():
+def test_orphaned_snapshots_are_counted():
+    """Their volumes are gone, untagged or misspelt."""
     left = [snapshot(minutes(60), of=each, number=n) for n, each in enumerate(["vol-1", "vol-2", "vol-3", "vol-3"])]
-    report = apply_retention([volume(), volume(key="auto-snapshot", number=2)], left)
+    report = judge([volume(), volume(key="auto-snapshot", number=2)], left)
     assert report.orphaned_snapshots == 3
 
 
-def test_only_the_policies_and_volumes_asked_for_are_judged_but_no_typo_is_silent():
+def test_only_the_requested_policies_and_volumes_are_judged():
+    """Typos are reported."""
     fleet = [volume(number=1), volume("DAILY", number=2), volume("NOPE", number=3), volume(number=4)]
-    report = apply_retention(fleet, only_policies=("HOURLY",), only_volumes=("vol-1", "vol-3", "vol-9"))
+    report = judge(fleet, only_policies=("HOURLY",), only_volumes=("vol-1", "vol-3", "vol-9"))
     assert [each.volume_id for each in report.volumes] == ["vol-1", "vol-3"]
     assert report.faults == ("vol-9: asked for, but not found",)
     assert not report.is_well
 
 
-def test_faults_of_policies_alone_call_for_a_look():
-    assert not apply_retention([], faults=["policy FAULTY: ..."]).is_well
-    assert apply_retention([]).is_well
+def test_faults_of_policies_alone_need_attention():
+    assert not judge([], faults=["policy FAULTY: ..."]).is_well
+    assert judge([]).is_well
 
 
 VOLUMES = st.builds(
@@ -245,12 +251,12 @@ FLEETS = st.lists(VOLUMES, max_size=9, unique_by=lambda each: each.id)
 @given(FLEETS, SNAPSHOTS, st.randoms(use_true_random=False))
 def test_the_order_in_which_ec2_lists_does_not_matter(fleet, snapshots, chance):
     shuffled_fleet, shuffled = chance.sample(fleet, len(fleet)), chance.sample(snapshots, len(snapshots))
-    assert apply_retention(shuffled_fleet, shuffled) == apply_retention(fleet, snapshots)
+    assert judge(shuffled_fleet, shuffled) == judge(fleet, snapshots)
 
 
 @given(FLEETS, SNAPSHOTS)
 def test_every_volume_is_counted_once_and_every_problem_says_why(fleet, snapshots):
-    report = apply_retention(fleet, snapshots)
+    report = judge(fleet, snapshots)
     assert [each.volume_id for each in report.volumes] == sorted(each.id for each in fleet)
     assert sum(report.count(status) for status in Status) == len(fleet) == summary(report)["volumes"]
     assert all(each.reason for each in report.volumes if each.status.is_problem)
@@ -258,15 +264,16 @@ def test_every_volume_is_counted_once_and_every_problem_says_why(fleet, snapshot
 
 @given(FLEETS, SNAPSHOTS, st.integers(0, 60 * 24 * 800).map(minutes))
 def test_time_alone_never_makes_a_problem_go_away(fleet, snapshots, later):
-    before, after = apply_retention(fleet, snapshots), apply_retention(fleet, snapshots, NOW + later)
+    before, after = judge(fleet, snapshots), judge(fleet, snapshots, NOW + later)
     for old, new in zip(before.volumes, after.volumes, strict=True):
         assert not old.status.is_problem or new.status.is_problem
 
 
 @given(FLEETS, SNAPSHOTS)
-def test_a_good_snapshot_started_now_for_all_periods_ends_every_overdue(fleet, snapshots):
+def test_a_good_snapshot_for_all_periods_ends_every_overdue(fleet, snapshots):
+    """The snapshot was started now."""
     fresh = [snapshot(NOW, " ".join(Period), number=10**7 + n, of=each.id) for n, each in enumerate(fleet)]
-    report = apply_retention(fleet, [*snapshots, *fresh])
+    report = judge(fleet, [*snapshots, *fresh])
     assert report.count(Status.OVERDUE) == 0
     for each in report.volumes:
         assert each.status is not Status.UNPROTECTED or each.policy in (None, "NOPE", "FAULTY")
@@ -274,7 +281,8 @@ def test_a_good_snapshot_started_now_for_all_periods_ends_every_overdue(fleet, s
 
 @examples(100, 20, 10)
 @given(st.integers(0, 60 * 24 * 700).map(lambda number: NOW + minutes(number)))
-def test_after_a_successful_run_of_all_periods_nothing_is_overdue(moment):
+def test_nothing_is_overdue_after_a_run_of_all_periods(moment):
+    """The run was successful."""
     cloud = FakeCloud(policies={"P": '{"hour": 1, "day": 1, "week": 1, "month": 1, "year": 1}'})
     cloud.clock.now = moment
     cloud.volume(1)
@@ -295,7 +303,7 @@ def test_ten_thousand_volumes_are_judged_volume_by_volume():
         snapshot(minutes(60 * k), "hour day", number=10 * n + k, of=f"vol-{n}") for n in range(10_000) for k in range(4)
     ]
     random.Random(4).shuffle(held)
-    report = apply_retention(fleet, held)
+    report = judge(fleet, held)
     assert report.count(Status.PROTECTED) == 10_000
 
 
@@ -369,7 +377,8 @@ def lines_of(text, start):
     return [line for line in text.splitlines() if line.startswith(start)]
 
 
-def test_the_command_lists_every_volume_by_period_and_exits_zero_when_all_are_protected(account, capsys):
+def test_the_command_lists_every_volume_by_period(account, capsys):
+    """It exits with 0 when all are protected."""
     volume_id = account.volume({"AUTO-SNAPSHOT": "P"})
     assert [shell.main(["hour"]), shell.main(["day"])] == [0, 0]
     capsys.readouterr()
@@ -385,7 +394,8 @@ def test_the_command_lists_every_volume_by_period_and_exits_zero_when_all_are_pr
     assert out.splitlines()[-1] == "status: 1 volumes: 1 protected, 0 overdue, 0 unprotected"
 
 
-def test_the_command_exits_one_and_names_what_is_overdue_unprotected_or_left_over(account, now, capsys):
+def test_the_command_exits_1_and_names_what_is_wrong(account, now, capsys):
+    """Something is overdue, unprotected or left over."""
     late, typo = account.volume({"AUTO-SNAPSHOT": "P"}), account.volume({"AUTO-SNAPSHOT": "Q"})
     account.snapshot(late, {"AUTO-SNAPSHOT-PERIOD": "hour day"}, now() - timedelta(hours=5))
     account.snapshot(account.volume(), {"AUTO-SNAPSHOT-PERIOD": "hour"})
@@ -420,13 +430,13 @@ def test_the_status_as_json_has_these_keys_and_no_others(account, capsys):
     assert line["periods"]["day"]["newest"] is None
 
 
-def test_a_volume_that_was_just_created_waits_and_calls_for_no_look(account, capsys):
+def test_a_volume_just_created_waits_and_needs_no_attention(account, capsys):
     volume_id = account.volume({"AUTO-SNAPSHOT": "P"})
     assert shell.main(["status", "--volume", volume_id, "--policy", "P"]) == 0
     assert "for its first snapshot" in capsys.readouterr().out
 
 
-def test_a_faulty_policy_calls_for_a_look_even_without_volumes(account, capsys):
+def test_a_faulty_policy_needs_attention_even_without_volumes(account, capsys):
     account.policy("BROKEN", '{"hour": -1}')
     assert shell.main(["status"]) == 1
     assert "FAULT: /auto-snapshots/policies/BROKEN" in capsys.readouterr().out

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lambda_function.model.ec2 import Snapshot, SnapshotState
-from lambda_function.model.period import Period
+from lambda_function.model.period import Period, RetentionRule
 from lambda_function.model.result import Change
 from lambda_function.plan.retention import apply_retention, change_for
 
@@ -56,7 +56,7 @@ def of(states, periods=("hour",)):
     ],
 )
 def test_retention(count, states, kept):
-    verdicts = apply_retention(Period.HOUR, count, of(states))
+    verdicts = apply_retention(RetentionRule(Period.HOUR, count), of(states))
     assert "".join(v.snapshot.state[0] if v.keep else "." for v in verdicts) == "".join(
         LETTERS[s][0] if s != "." else "." for s in kept
     )
@@ -103,25 +103,32 @@ def test_retention(count, states, kept):
         ),
     ],
 )
-def test_every_snapshot_kept_or_let_go_is_told_why(count, states, expected):
-    assert [(verdict.keep, verdict.reason) for verdict in apply_retention(Period.HOUR, count, of(states))] == expected
+def test_every_snapshot_kept_or_released_has_a_reason(count, states, expected):
+    assert [
+        (verdict.keep, verdict.reason) for verdict in apply_retention(RetentionRule(Period.HOUR, count), of(states))
+    ] == expected
 
 
-def test_a_failed_one_of_the_very_moment_of_the_newest_completed_one_stays():
+def test_a_failed_one_as_new_as_the_newest_completed_one_stays():
     completed, failed = of("ce")
-    verdicts = apply_retention(Period.HOUR, 1, [completed, replace(failed, start_time=completed.start_time)])
+    verdicts = apply_retention(
+        RetentionRule(Period.HOUR, 1), [completed, replace(failed, start_time=completed.start_time)]
+    )
     assert all(verdict.keep for verdict in verdicts)
 
 
-def test_the_snapshot_that_serves_the_slot_ranks_first_whatever_the_clocks_say():
+def test_the_slot_snapshot_ranks_first_whatever_the_clocks_say():
     one, two, three = of("ccc")
-    verdicts = apply_retention(Period.HOUR, 2, [one, two, three], slot_snapshot_id=three.id)
+    verdicts = apply_retention(RetentionRule(Period.HOUR, 2), [one, two, three], slot_snapshot_id=three.id)
     assert {v.snapshot.id for v in verdicts if v.keep} == {one.id, three.id}
 
 
-def test_a_failed_one_newer_than_every_completed_one_stays_even_if_the_slot_is_served():
+def test_a_failed_one_newer_than_every_completed_one_stays():
+    """It stays even if the slot is served."""
     failed, serving = of("ec")
-    assert all(v.keep for v in apply_retention(Period.HOUR, 2, [failed, serving], slot_snapshot_id=serving.id))
+    assert all(
+        v.keep for v in apply_retention(RetentionRule(Period.HOUR, 2), [failed, serving], slot_snapshot_id=serving.id)
+    )
 
 
 states = st.lists(st.sampled_from(list(LETTERS)), max_size=12)
@@ -133,25 +140,27 @@ def test_the_result_does_not_depend_on_the_order_of_the_listing(count, letters, 
     snapshots = of(letters)
     shuffled = list(snapshots)
     random.shuffle(shuffled)
-    assert apply_retention(Period.HOUR, count, snapshots) == apply_retention(Period.HOUR, count, shuffled)
+    assert apply_retention(RetentionRule(Period.HOUR, count), snapshots) == apply_retention(
+        RetentionRule(Period.HOUR, count), shuffled
+    )
 
 
 @given(counts, states)
 def test_every_snapshot_gets_exactly_one_verdict(count, letters):
     snapshots = of(letters)
-    assert [v.snapshot for v in apply_retention(Period.HOUR, count, snapshots)] == snapshots
+    assert [v.snapshot for v in apply_retention(RetentionRule(Period.HOUR, count), snapshots)] == snapshots
 
 
 @given(counts, states)
 def test_pruning_twice_is_pruning_once(count, letters):
-    kept = [v.snapshot for v in apply_retention(Period.HOUR, count, of(letters)) if v.keep]
-    assert [v.snapshot for v in apply_retention(Period.HOUR, count, kept) if v.keep] == kept
+    kept = [v.snapshot for v in apply_retention(RetentionRule(Period.HOUR, count), of(letters)) if v.keep]
+    assert [v.snapshot for v in apply_retention(RetentionRule(Period.HOUR, count), kept) if v.keep] == kept
 
 
 @given(st.integers(1, 6), states)
-def test_the_newest_completed_one_and_the_newest_n_good_ones_always_stay(count, letters):
+def test_the_newest_completed_and_the_newest_n_good_always_stay(count, letters):
     snapshots = of(letters)
-    kept = {v.snapshot.id for v in apply_retention(Period.HOUR, count, snapshots) if v.keep}
+    kept = {v.snapshot.id for v in apply_retention(RetentionRule(Period.HOUR, count), snapshots) if v.keep}
     good = [s for s in snapshots if s.state.is_good]
     completed = [s for s in snapshots if s.state is SnapshotState.COMPLETED]
     assert {s.id for s in good[:count]} <= kept
@@ -159,14 +168,14 @@ def test_the_newest_completed_one_and_the_newest_n_good_ones_always_stay(count, 
 
 
 @given(counts, states)
-def test_only_completed_and_failed_snapshots_are_ever_let_go(count, letters):
-    for verdict in apply_retention(Period.HOUR, count, of(letters)):
+def test_only_completed_and_failed_snapshots_are_ever_released(count, letters):
+    for verdict in apply_retention(RetentionRule(Period.HOUR, count), of(letters)):
         assert verdict.keep or verdict.snapshot.state in (SnapshotState.COMPLETED, SnapshotState.ERROR)
 
 
 @given(counts, st.lists(st.just("c"), max_size=12))
 def test_once_everything_is_completed_exactly_n_remain(count, letters):
-    kept = [v for v in apply_retention(Period.HOUR, count, of(letters)) if v.keep]
+    kept = [v for v in apply_retention(RetentionRule(Period.HOUR, count), of(letters)) if v.keep]
     assert len(kept) == min(count, len(letters))
 
 
@@ -178,6 +187,7 @@ def test_once_everything_is_completed_exactly_n_remain(count, letters):
         (("day", "fortnight"), "day", (Change.RELEASE, ("fortnight",))),
     ],
 )
-def test_a_period_that_lets_go_takes_its_word_and_the_last_word_takes_the_snapshot(periods, period, expected):
+def test_the_last_word_released_deletes_the_snapshot(periods, period, expected):
+    """Any other release only removes the period's word."""
     (snapshot,) = of("c", periods)
     assert change_for(snapshot, Period(period)) == expected

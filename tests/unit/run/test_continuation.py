@@ -43,7 +43,8 @@ class Queue:
         self.events.append(event)
 
 
-def test_what_is_left_is_handed_on_as_the_same_event_for_the_same_slot_with_a_counter():
+def test_deferred_work_is_continued_as_the_same_event():
+    """The event has the same slot, and a counter."""
     queue = Queue()
     concluded = continue_or_conclude(report(CREATED, LEFT), EVENT, NOW, queue)
     assert queue.events == [{"period": "hour", "time": "2026-03-02T00:05:00+00:00", "continuation": 1}]
@@ -64,14 +65,16 @@ def test_the_rest_of_the_event_goes_along():
     assert queue.events[0]["policies"] == ["P"]
 
 
-def test_a_run_that_leaves_nothing_hands_on_nothing_and_is_told_as_it_was():
+def test_a_run_that_defers_nothing_is_not_continued():
+    """It is reported as it was."""
     queue = Queue()
     whole = report(CREATED)
     assert continue_or_conclude(whole, EVENT, NOW, queue) is whole
     assert queue.events == []
 
 
-def test_failures_of_a_run_that_is_handed_on_are_for_the_next_one_which_finds_them_due():
+def test_failures_of_a_continued_run_are_left_to_the_next_one():
+    """It finds them due."""
     failed = VolumeResult("vol-3", "P", Outcome.FAILED, "refused")
     concluded = continue_or_conclude(report(CREATED, LEFT, failed, failures=("vol-3: refused",)), EVENT, NOW, Queue())
     assert concluded.failures == ("vol-3: refused",)
@@ -94,7 +97,7 @@ def test_failures_of_a_run_that_is_handed_on_are_for_the_next_one_which_finds_th
         ),
     ],
 )
-def test_what_is_not_handed_on_fails_by_name_with_the_reason(given, queue, reason):
+def test_work_not_continued_fails_by_name_with_the_reason(given, queue, reason):
     concluded = continue_or_conclude(given, EVENT, NOW, queue)
     assert not concluded.is_continued
     (failure,) = concluded.failures
@@ -136,7 +139,8 @@ def chain(cloud, seconds):
     return reports
 
 
-def test_a_fleet_too_large_for_one_run_is_served_by_a_chain_each_volume_exactly_once():
+def test_a_fleet_too_large_for_one_run_is_served_by_a_chain():
+    """Each volume is served exactly once."""
     cloud = FakeCloud(policies={"P": '{"day": 1}'}, pending_cap=10, pending_for=timedelta(seconds=60))
     volumes = [cloud.volume(n) for n in range(100)]
     reports = chain(cloud, seconds=240)
@@ -157,7 +161,8 @@ def test_a_chain_ends_with_a_failure_that_names_what_remains():
     assert "after 10 continuations" in reports[-1].failures[0]
 
 
-def test_when_the_slot_is_about_to_end_what_remains_is_named_now_while_the_names_are_known():
+def test_the_rest_is_named_when_the_slot_is_about_to_end():
+    """The next run would not know the names."""
     queue = Queue()
     late = NOW.replace(minute=59, second=30)
     concluded = continue_or_conclude(report(CREATED, LEFT), EVENT, late, queue)
@@ -165,7 +170,8 @@ def test_when_the_slot_is_about_to_end_what_remains_is_named_now_while_the_names
     assert "since the hour is over" in concluded.failures[0]
 
 
-def test_a_failure_that_no_other_run_would_find_is_told_at_once_and_nothing_is_handed_on():
+def test_an_unrepeatable_failure_is_reported_at_once():
+    """Nothing is continued."""
     cloud = FakeCloud(policies={"P": '{"hour": 1}'}, pending_cap=5, pending_for=timedelta(hours=1))
     for n in range(4):
         cloud.volume(n, instance="i-1")
@@ -186,7 +192,8 @@ def test_a_failure_that_no_other_run_would_find_is_told_at_once_and_nothing_is_h
     assert "a retry of this event does the rest" in concluded.failures[-1]
 
 
-def test_a_snapshot_whose_thaw_failed_is_told_at_once_since_its_slot_is_served():
+def test_a_failed_thaw_is_reported_at_once():
+    """Its snapshot serves the slot, so no other run would find it."""
     after = VolumeResult("vol-1", "P", Outcome.FAILED, "snap-1 was made, but hook failed", "snap-1")
     given = replace(
         report(CREATED, LEFT, after, failures=("vol-1: hook failed",)), unrepeatable_failures=("vol-1: hook failed",)
@@ -199,7 +206,8 @@ def test_a_snapshot_whose_thaw_failed_is_told_at_once_since_its_slot_is_served()
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_what_needs_no_room_is_done_although_the_others_wait_for_room_until_time_is_over():
+def test_work_that_needs_no_quota_does_not_wait_for_creates():
+    """They wait for room under the quota until time is over."""
     cloud = FakeCloud(policies={"P": '{"day": 1}'}, pending_cap=1, pending_for=timedelta(hours=3))
     shares, waits, done = cloud.volume(1), cloud.volume(2), cloud.volume(3)
     shared = cloud.snapshot(shares, "hour", timedelta(minutes=4), state=SnapshotState.COMPLETED)

@@ -75,7 +75,8 @@ def test_one_that_becomes_visible_late_is_still_adopted(cloud):
     assert cloud.clock.slept == 5
 
 
-def test_a_shorter_period_s_snapshot_that_just_appeared_is_joined(cloud):
+def test_a_new_snapshot_of_a_shorter_period_is_joined(cloud):
+    """It has just appeared."""
     volume = cloud.volume(1)
 
     def beside(called, target):
@@ -89,7 +90,7 @@ def test_a_shorter_period_s_snapshot_that_just_appeared_is_joined(cloud):
     assert [s.tags[KEYS.period] for s in cloud.of(volume)] == ["hour day"]
 
 
-def test_after_a_foreign_snapshot_the_fifteen_seconds_are_waited_out(cloud):
+def test_a_create_waits_15_seconds_after_a_foreign_snapshot(cloud):
     volume = cloud.volume(1)
     foreign = cloud.snapshot(volume, "")
     foreign.tags.clear()
@@ -99,7 +100,8 @@ def test_after_a_foreign_snapshot_the_fifteen_seconds_are_waited_out(cloud):
     assert cloud.clock.slept == 15
 
 
-def test_a_join_after_a_refused_create_writes_the_words_of_the_shorter_periods_due_as_well(cloud):
+def test_a_join_after_a_refused_create_writes_shorter_periods(cloud):
+    """It writes those that are due, beside its own."""
     cloud.policies["P"] = '{"hour": 2, "day": 2, "week": 2}'
     volume = cloud.volume(1)
     cloud.hidden_for = 4 * SECOND
@@ -117,7 +119,7 @@ def test_a_forced_run_does_not_adopt_what_was_there_before(cloud):
     assert len(cloud.of(volume)) == 2
 
 
-def test_a_set_of_which_one_volume_was_just_served_is_completed_one_by_one(cloud):
+def test_a_set_with_one_volume_just_served_is_completed_singly(cloud):
     served, missing = cloud.volume(1, instance="i-1"), cloud.volume(2, instance="i-1")
 
     def beside(called, target):
@@ -131,7 +133,8 @@ def test_a_set_of_which_one_volume_was_just_served_is_completed_one_by_one(cloud
     assert len(cloud.of(served)) == len(cloud.of(missing)) == 1
 
 
-def test_creates_wait_while_too_many_are_pending_and_none_is_lost(cloud):
+def test_creates_wait_while_too_many_are_pending(cloud):
+    """None is lost."""
     cloud.pending_cap, cloud.pending_for = 3, 20 * SECOND
     volumes = [cloud.volume(n) for n in range(10)]
     report = cloud.run("hour")
@@ -148,7 +151,8 @@ def test_room_is_learnt_by_counting_not_by_refused_creates(cloud):
     assert cloud.calls("CreateSnapshot") <= 40 + 16 + 3  # at most one refusal a thread, and a few for late counts
 
 
-def test_refusals_that_the_count_does_not_explain_are_waited_out_and_not_hammered(cloud):
+def test_refusals_that_the_count_does_not_explain_are_waited_out(cloud):
+    """EC2 is not hammered."""
     cloud.volume(1)
 
     tried: list[str] = []
@@ -164,7 +168,7 @@ def test_refusals_that_the_count_does_not_explain_are_waited_out_and_not_hammere
     assert tried.count("CreateSnapshot") <= 300 / 5
 
 
-def test_what_a_run_never_gets_room_for_is_left_by_name_in_time(cloud):
+def test_creates_that_never_get_room_are_deferred_in_time(cloud):
     cloud.pending_cap, cloud.pending_for = 1, timedelta(hours=3)
     cloud.snapshot("vol-other", "hour")
     cloud.volume(1)
@@ -174,14 +178,15 @@ def test_what_a_run_never_gets_room_for_is_left_by_name_in_time(cloud):
     assert cloud.clock.slept <= 600 - 45
 
 
-def test_a_volume_with_too_many_pending_of_its_own_waits_and_is_served(cloud):
+def test_a_volume_with_too_many_pending_waits_and_is_served(cloud):
     cloud.per_volume_cap, cloud.pending_for = 1, 40 * SECOND
     volume = cloud.volume(1)
     cloud.snapshot(volume, "day", 20 * SECOND)
     assert cloud.run("hour").volumes[0].outcome is Outcome.CREATED
 
 
-def test_a_volume_whose_pending_ones_never_end_fails_with_ec2_s_reason(cloud):
+def test_a_volume_whose_snapshots_stay_pending_fails(cloud):
+    """The failure gives EC2's reason."""
     cloud.per_volume_cap, cloud.pending_for = 1, timedelta(hours=3)
     volume = cloud.volume(1)
     cloud.snapshot(volume, "day", 20 * SECOND)
@@ -189,7 +194,8 @@ def test_a_volume_whose_pending_ones_never_end_fails_with_ec2_s_reason(cloud):
     assert "ConcurrentSnapshotLimitExceeded" in report.failures[0]
 
 
-def test_a_volume_gone_between_listing_and_create_is_reported_and_no_failure(cloud):
+def test_a_volume_gone_before_its_create_is_no_failure(cloud):
+    """It is reported."""
     volume = cloud.volume(1)
     cloud.snapshot(volume, "hour", timedelta(hours=3))
     cloud.before = once("CreateSnapshot", VolumeNotFoundError("CreateSnapshot", "InvalidVolume.NotFound", "gone"))
@@ -206,7 +212,7 @@ def test_a_volume_gone_between_listing_and_create_is_reported_and_no_failure(clo
         VolumeNotFoundError("CreateSnapshots", "InvalidVolume.NotFound", "one is gone"),
     ],
 )
-def test_a_set_that_ec2_rejects_is_taken_one_by_one_with_a_warning(cloud, error):
+def test_a_set_that_ec2_rejects_is_taken_singly_with_a_warning(cloud, error):
     for n in (1, 2):
         cloud.volume(n, instance="i-1")
     cloud.before = once("CreateSnapshots", error)
@@ -224,7 +230,8 @@ def test_a_refused_set_fails_every_volume_of_it_by_name(cloud):
     assert [failure[:12] for failure in report.failures] == ["vol-00000001", "vol-00000002"]
 
 
-def test_a_snapshot_that_nobody_asked_for_is_deleted_at_once_and_reported(cloud):
+def test_an_unrequested_snapshot_is_deleted_and_reported(cloud):
+    """It is deleted at once."""
     wanted = [cloud.volume(n, instance="i-1") for n in (1, 2)]
 
     def attach(called, target):
@@ -264,7 +271,8 @@ def test_tags_that_do_not_fit_are_reported(cloud):
     assert len(next(iter(cloud.snapshots.values())).tags) == 50
 
 
-def test_an_unexpected_fault_in_one_unit_is_its_failure_and_harms_no_other(cloud, caplog):
+def test_an_unexpected_fault_in_one_create_call_harms_no_other(cloud, caplog):
+    """It is the failure of that call."""
     cloud.volume(1)
     cloud.volume(2)
 
@@ -278,7 +286,8 @@ def test_an_unexpected_fault_in_one_unit_is_its_failure_and_harms_no_other(cloud
     assert report.failures == ("vol-00000001: unexpected ZeroDivisionError: ours",)
 
 
-def test_after_a_lost_answer_that_is_never_found_the_volume_fails_rather_than_twice(cloud):
+def test_a_lost_answer_that_is_never_found_fails_the_volume(cloud):
+    """The alternative would be a second snapshot."""
     cloud.volume(1)
 
     def lost(called, target):
@@ -291,7 +300,8 @@ def test_after_a_lost_answer_that_is_never_found_the_volume_fails_rather_than_tw
     assert cloud.calls("CreateSnapshot") == 0
 
 
-def test_a_stray_of_a_selected_volume_stays_as_that_volume_s_own_snapshot(cloud):
+def test_an_unrequested_snapshot_of_a_selected_volume_stays(cloud):
+    """It is that volume's own."""
     for n in (1, 2):
         cloud.volume(n, instance="i-1")
     late = cloud.volume(3)

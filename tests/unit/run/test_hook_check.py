@@ -21,7 +21,8 @@ def cloud():
     return made
 
 
-def test_each_instance_is_dry_run_once_and_nothing_is_frozen_or_written(cloud):
+def test_each_instance_is_dry_run_once(cloud):
+    """Nothing is frozen or written."""
     report = cloud.check_hooks()
     assert sorted(cloud.ssm.stages()) == [("dry-run", "i-1"), ("dry-run", "i-2")]
     assert cloud.writes() == []
@@ -30,7 +31,7 @@ def test_each_instance_is_dry_run_once_and_nothing_is_frozen_or_written(cloud):
     assert report.failures == ()
 
 
-def test_the_dry_run_is_asked_about_the_volumes_that_a_run_would_freeze(cloud):
+def test_the_dry_run_gets_the_volumes_that_a_run_would_freeze(cloud):
     cloud.check_hooks()
     asked = {each.instance_id: each.parameters["volumeIds"] for each in cloud.ssm.sent}
     assert asked == {"i-1": ["vol-00000001,vol-00000002"], "i-2": ["vol-00000003"]}

@@ -63,7 +63,7 @@ class Full:
             self.seconds = 10_000
 
 
-def test_until_a_create_was_refused_nobody_waits_and_nothing_is_counted():
+def test_nobody_waits_and_nothing_is_counted_before_a_refusal():
     account = Full(0, cap=50)
     assert all(account.create() for _ in range(50))
     assert (account.counts, account.clock.slept) == (0, 0)
@@ -78,7 +78,8 @@ def test_what_is_pending_at_the_first_refusal_is_the_cap():
     assert (account.refusals, account.clock.slept) == (1, REFUSED_SECONDS)
 
 
-def test_a_cap_counted_too_small_grows_until_a_try_is_refused_and_then_stays():
+def test_a_cap_counted_too_small_grows_until_a_try_is_refused():
+    """Then it stays as it is."""
     account = Full(10, cap=30)
     account.room.refused(0)  # it was full a moment ago
     assert account.create()
@@ -91,7 +92,8 @@ def test_a_cap_counted_too_small_grows_until_a_try_is_refused_and_then_stays():
     assert account.believed() == 30
 
 
-def test_a_try_takes_half_a_minute_s_trust_before_it_and_costs_one_refusal():
+def test_a_try_costs_one_refusal_after_half_a_minute():
+    """The count is trusted until then."""
     account = Full(10)
     account.room.refused(0)
     began = account.clock.slept
@@ -128,7 +130,7 @@ def test_a_cap_that_was_counted_too_large_shrinks_by_refusals():
     assert account.believed() == 10
 
 
-def test_a_refusal_is_known_at_once_though_somebody_waits_for_room():
+def test_a_refusal_is_known_at_once_while_others_wait():
     """Behind the one who waits it would be known when room was found, and all of that room thought free."""
     account = Full(10)
     account.room.refused(0)
@@ -150,7 +152,7 @@ def test_a_refusal_is_known_at_once_though_somebody_waits_for_room():
     assert not waiter.is_alive()
 
 
-def test_creates_under_way_are_taken_off_the_room_that_a_count_shows():
+def test_creates_under_way_are_subtracted_from_the_room():
     """They may not be counted yet: admitted once more, they would be refused, and a refusal costs seconds."""
     account = Full(10, seconds=100)
     account.room.refused(0)
@@ -162,7 +164,7 @@ def test_creates_under_way_are_taken_off_the_room_that_a_count_shows():
         assert account.clock.slept == 0, "what was answered is only what is counted"
 
 
-def test_a_set_larger_than_the_cap_is_let_through_when_nothing_is_pending():
+def test_a_set_larger_than_the_cap_passes_if_nothing_is_pending():
     account = Full(3, cap=3)
     account.room.refused(0)
     account.pending = 0

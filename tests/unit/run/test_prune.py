@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from lambda_function.deadline import Deadline
 from lambda_function.errors import AwsError
 from lambda_function.model.ec2 import SnapshotState, UnrequestedSnapshot
-from lambda_function.model.period import Period
+from lambda_function.model.period import Period, RetentionRule
+from lambda_function.model.request import RunRequest
 from lambda_function.model.result import Change, ChangeOutcome, ChangeResult
-from lambda_function.run.prune import Changer, delete_unrequested, kept_for, plan_join, plan_prune
+from lambda_function.plan.retention import kept_for, plan_join, plan_prune
+from lambda_function.run.prune import Changer
+from lambda_function.run.unrequested import delete_unrequested
 from tests.support.cloud import FakeCloud
 
 HOUR = timedelta(hours=1)
 LOOK = ("DescribeSnapshots", "recheck")
+REQUEST = RunRequest(Period.HOUR, datetime(2026, 3, 2, tzinfo=UTC))
 
 
 class World:
@@ -26,12 +30,13 @@ class World:
         self.cloud = FakeCloud()
         self.waits = []
         self.left = 900.0
-        self.deadline = Deadline(
+        deadline = Deadline(
             lambda: self.left - self.cloud.clock.elapsed(),
             self._sleep,
             self.cloud.clock.elapsed,
             lambda: self.cloud.clock.now,
         )
+        self.context = replace(self.cloud._context(900), deadline=deadline)
 
     def _sleep(self, seconds):
         self.waits.append(seconds)
@@ -43,12 +48,12 @@ class World:
         return stored, self.cloud._seen(stored)
 
     def apply(self, *batch):
-        results = list(Changer(self.cloud, Period.HOUR, self.deadline).apply(batch))
+        results = list(Changer(REQUEST, self.context).apply(batch))
         return sorted(results, key=lambda result: result.snapshot_id)
 
     def delete_unrequested(self, *snapshots):
         return delete_unrequested(
-            self.cloud, [UnrequestedSnapshot(each, "nobody asked for it") for each in snapshots], self.deadline
+            self.context, [UnrequestedSnapshot(each, "nobody asked for it") for each in snapshots]
         )
 
     def when(self, operation, error):
@@ -65,17 +70,18 @@ def world():
 
 
 def prune(*snapshots, count=0):
-    return plan_prune(Period.HOUR, count, snapshots, None)
+    return plan_prune(RetentionRule(Period.HOUR, count), snapshots, None)
 
 
-def test_what_is_let_go_is_planned_with_its_reason_and_what_is_kept_only_where_it_is_asked_for(world):
+def test_releases_are_planned_with_their_reason(world):
+    """What is kept is planned only on request."""
     seen = [world.stored(1, periods, hours)[1] for hours, periods in enumerate(["hour", "hour day week", "hour"])]
-    planned = plan_prune(Period.HOUR, 1, seen, None)
+    planned = plan_prune(RetentionRule(Period.HOUR, 1), seen, None)
     assert [(each.snapshot, each.change, each.reason, each.joining) for each in planned] == [
         (seen[1], Change.RELEASE, "2nd newest hourly snapshot; the policy keeps 1; still kept for day week", ()),
         (seen[2], Change.DELETE, "3rd newest hourly snapshot; the policy keeps 1", ()),
     ]
-    everything = plan_prune(Period.HOUR, 1, seen, None, with_kept=True)
+    everything = plan_prune(RetentionRule(Period.HOUR, 1), seen, None, with_kept=True)
     assert everything[1:] == planned
     kept = everything[0]
     assert (kept.snapshot, kept.change, kept.reason) == (
@@ -87,7 +93,7 @@ def test_what_is_let_go_is_planned_with_its_reason_and_what_is_kept_only_where_i
 
 def test_what_serves_the_slot_is_never_planned_to_go(world):
     newest, second, serving = (world.stored(1, "hour", hours)[1] for hours in (1, 2, 3))
-    planned = plan_prune(Period.HOUR, 2, [newest, second, serving], serving.id)
+    planned = plan_prune(RetentionRule(Period.HOUR, 2), [newest, second, serving], serving.id)
     assert [each.snapshot for each in planned] == [second]
 
 
@@ -98,12 +104,14 @@ def test_a_join_is_planned_with_its_periods_and_its_reason(world):
     assert planned.joining == (Period.DAY, Period.WEEK)
 
 
-def test_a_snapshot_that_a_period_keeps_bears_its_word_among_the_others_in_order(world):
+def test_a_kept_snapshot_has_the_period_s_word_in_order(world):
+    """The word stands among those of the other periods."""
     seen = world.stored(1, "day fortnight", 1)[1]
     assert kept_for(seen, Period.HOUR) == replace(seen, periods=("hour", "day", "fortnight"))
 
 
-def test_the_last_keeper_s_word_takes_the_snapshot_and_another_s_stays_on_it(world):
+def test_the_last_period_s_release_deletes_the_snapshot(world):
+    """A snapshot that another period keeps stays, with that word."""
     (gone, gone_seen), (stays, stays_seen) = world.stored(1, "hour", 1), world.stored(2, "hour day week", 1)
     results = world.apply(*prune(gone_seen), *prune(stays_seen))
     assert results == [
@@ -143,7 +151,7 @@ def test_the_last_keeper_s_word_takes_the_snapshot_and_another_s_stays_on_it(wor
         ),
     ],
 )
-def test_a_deletion_that_does_not_happen_says_why_and_leaves_the_snapshot(world, meanwhile, outcome, note):
+def test_a_deletion_not_done_says_why_and_leaves_the_snapshot(world, meanwhile, outcome, note):
     stored, seen = world.stored(1, "hour", 1)
     meanwhile(stored)
     reason = f"the policy keeps no hourly snapshots{note}"
@@ -152,7 +160,7 @@ def test_a_deletion_that_does_not_happen_says_why_and_leaves_the_snapshot(world,
 
 
 @pytest.mark.parametrize("gone_at", ["recheck", "DeleteSnapshot"])
-def test_one_already_gone_is_told_so_whenever_that_shows(world, gone_at):
+def test_a_snapshot_already_gone_is_reported_as_gone(world, gone_at):
     stored, seen = world.stored(1, "hour", 1)
 
     def vanish(called, target):
@@ -175,9 +183,8 @@ def test_one_already_gone_is_told_so_whenever_that_shows(world, gone_at):
     ],
     ids=["EC2's", "our own"],
 )
-def test_a_fault_at_the_look_or_at_the_deletion_is_that_change_s_failure_in_words(
-    world, caplog, operation, at, error, note
-):
+def test_a_fault_in_recheck_or_deletion_fails_that_change(world, caplog, operation, at, error, note):
+    """The reason is in words."""
     stored, seen = world.stored(1, "hour", 1)
     world.when(operation, error)
     reason = f"the policy keeps no hourly snapshots{note}"
@@ -188,7 +195,8 @@ def test_a_fault_at_the_look_or_at_the_deletion_is_that_change_s_failure_in_word
 
 @pytest.mark.parametrize(("left", "outcome"), [(45, ChangeOutcome.DONE), (44, ChangeOutcome.DEFERRED)])
 @pytest.mark.parametrize("lost_at", ["before the look", "at the look"])
-def test_nothing_is_looked_at_or_deleted_with_less_time_than_its_retries_need(world, left, outcome, lost_at):
+def test_nothing_is_deleted_without_time_for_retries(world, left, outcome, lost_at):
+    """Nothing is rechecked either."""
     stored, seen = world.stored(1, "hour", 1)
 
     def lose(called, target):
@@ -217,7 +225,7 @@ def test_nothing_is_looked_at_or_deleted_with_less_time_than_its_retries_need(wo
         pytest.param("day week", None, id="none is missing, though the hour has let go"),
     ],
 )
-def test_a_join_adds_the_words_that_are_missing_at_the_last_look(world, now, written):
+def test_a_join_adds_the_words_that_are_missing_at_the_recheck(world, now, written):
     stored, seen = world.stored(1, "hour", 0)
     stored.tags["AUTO-SNAPSHOT-PERIOD"] = now
     assert world.apply(plan_join(seen, (Period.DAY, Period.WEEK), "why")) == [
@@ -236,13 +244,14 @@ def test_a_join_of_one_that_failed_meanwhile_is_left_and_says_so(world):
     assert world.cloud.calls("CreateTags") == 0
 
 
-def test_a_volume_whose_join_did_not_succeed_loses_nothing_in_this_batch_or_a_later_one_and_others_do(world):
+def test_a_volume_whose_join_failed_loses_nothing(world):
+    """This holds for this batch and later ones; other volumes are pruned."""
     _, joined = world.stored(1, "hour", 0)
     _, old = world.stored(1, "hour", 1)
     older, older_seen = world.stored(1, "hour", 2)
     other, other_seen = world.stored(2, "hour", 1)
     world.cloud.snapshots.pop(joined.id)
-    changer = Changer(world.cloud, Period.HOUR, world.deadline)
+    changer = Changer(REQUEST, world.context)
     first = list(changer.apply([*prune(old), *prune(other_seen), plan_join(joined, (Period.DAY,), "why")]))
     assert [(each.snapshot_id, each.outcome) for each in first] == [
         (joined.id, ChangeOutcome.GONE),
@@ -252,10 +261,10 @@ def test_a_volume_whose_join_did_not_succeed_loses_nothing_in_this_batch_or_a_la
     assert {old.id, older.id} <= set(world.cloud.snapshots)
 
 
-def test_a_volume_whose_deletion_failed_is_no_volume_whose_join_failed(world):
+def test_a_failed_deletion_is_no_failed_join(world):
     stuck, stuck_seen = world.stored(1, "hour", 2, protected="in use by ami-1")
     gone, gone_seen = world.stored(1, "hour", 3)
-    changer = Changer(world.cloud, Period.HOUR, world.deadline)
+    changer = Changer(REQUEST, world.context)
     assert [each.outcome for each in changer.apply(prune(stuck_seen))] == [ChangeOutcome.REFUSED]
     assert [each.outcome for each in changer.apply(prune(gone_seen))] == [ChangeOutcome.DONE]
     assert set(world.cloud.snapshots) == {stuck.id}
@@ -266,7 +275,7 @@ def unrequested_snapshot(world, number=1, policy=None):
     return world.stored(number, "hour", 0, policy=policy)
 
 
-def test_a_stray_is_deleted_at_once_where_it_is_visible(world):
+def test_a_visible_unrequested_snapshot_is_deleted_at_once(world):
     stored, seen = unrequested_snapshot(world)
     assert world.delete_unrequested(seen) == [
         ChangeResult(stored.id, "vol-1", Change.DELETE, ChangeOutcome.DONE, "nobody asked for it")
@@ -275,7 +284,7 @@ def test_a_stray_is_deleted_at_once_where_it_is_visible(world):
     assert world.waits == [0.0]
 
 
-def test_a_stray_of_a_selected_volume_stays_as_that_volume_s(world):
+def test_an_unrequested_snapshot_of_a_selected_volume_stays(world):
     stored, seen = unrequested_snapshot(world, policy="P")
     reason = "nobody asked for it; its volume is selected, so it stays as that volume's"
     assert world.delete_unrequested(seen) == [
@@ -284,7 +293,8 @@ def test_a_stray_of_a_selected_volume_stays_as_that_volume_s(world):
     assert stored.id in world.cloud.snapshots
 
 
-def test_a_stray_that_is_not_visible_yet_is_looked_at_again_and_only_that_one(world):
+def test_an_unrequested_snapshot_not_visible_yet_is_retried(world):
+    """No other change is."""
     (seen_at_once, first), (hidden, second) = unrequested_snapshot(world), unrequested_snapshot(world, 2)
     del world.cloud.snapshots[hidden.id]
     asked = []
@@ -303,7 +313,7 @@ def test_a_stray_that_is_not_visible_yet_is_looked_at_again_and_only_that_one(wo
     assert world.waits == [0.0, 3.0, 10.0]
 
 
-def test_a_stray_that_stays_out_of_sight_is_taken_for_gone(world):
+def test_an_unrequested_snapshot_never_visible_counts_as_gone(world):
     _, seen = unrequested_snapshot(world)
     world.cloud.snapshots.clear()
     (result,) = world.delete_unrequested(seen)
@@ -311,14 +321,14 @@ def test_a_stray_that_stays_out_of_sight_is_taken_for_gone(world):
     assert world.waits == [0.0, 3.0, 10.0]
 
 
-def test_strays_are_looked_at_two_hundred_a_call(world):
+def test_unrequested_snapshots_are_rechecked_200_a_call(world):
     seen = [unrequested_snapshot(world, number)[1] for number in range(400)]
     results = world.delete_unrequested(*seen)
     assert [each.outcome for each in results] == [ChangeOutcome.DONE] * 400
     assert world.cloud.journal.count(LOOK) == 2
 
 
-def test_a_stray_that_vanishes_before_its_deletion_is_gone(world):
+def test_an_unrequested_snapshot_that_vanishes_is_gone(world):
     stored, seen = unrequested_snapshot(world)
 
     def vanish(called, target):
@@ -342,7 +352,7 @@ def test_a_stray_that_vanishes_before_its_deletion_is_gone(world):
     ],
     ids=["EC2's", "our own"],
 )
-def test_a_fault_at_a_stray_is_its_failure_in_words(world, caplog, operation, at, error, note):
+def test_a_fault_at_an_unrequested_snapshot_is_its_failure(world, caplog, operation, at, error, note):
     stored, seen = unrequested_snapshot(world)
     world.when(operation, error)
     assert world.delete_unrequested(seen) == [
@@ -353,7 +363,8 @@ def test_a_fault_at_a_stray_is_its_failure_in_words(world, caplog, operation, at
 
 
 @pytest.mark.parametrize(("left", "outcome"), [(45, ChangeOutcome.DONE), (44, ChangeOutcome.FAILED)])
-def test_a_stray_for_which_time_is_too_short_is_a_failure_since_another_run_would_not_know_of_it(world, left, outcome):
+def test_an_unrequested_snapshot_without_time_is_a_failure(world, left, outcome):
+    """Another run would not know of it."""
     _, seen = unrequested_snapshot(world)
     world.left = left
     (result,) = world.delete_unrequested(seen)

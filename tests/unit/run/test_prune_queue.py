@@ -10,8 +10,9 @@ import pytest
 
 from lambda_function.model.ec2 import Snapshot, SnapshotState
 from lambda_function.model.result import Change, ChangeOutcome, ChangeResult
-from lambda_function.run.prune import BATCH, PlannedChange
-from lambda_function.run.prune_queue import BATCH_WORTH_CHECKING, ChangeStream
+from lambda_function.plan.retention import PlannedChange
+from lambda_function.run.prune import BATCH
+from lambda_function.run.prune_queue import BATCH_WORTH_CHECKING, PruneQueue
 
 
 @pytest.fixture(autouse=True)
@@ -56,9 +57,10 @@ def ids(results):
     return [each.snapshot_id for each in results]
 
 
-def test_enough_changes_for_a_look_are_applied_while_others_are_still_to_come():
+def test_enough_changes_for_a_recheck_are_applied_at_once():
+    """Others are still to come."""
     changer = Changer()
-    with ChangeStream(changer.apply) as stream:
+    with PruneQueue(changer.apply) as stream:
         stream.add(changes(BATCH_WORTH_CHECKING))
         assert changer.began.wait(MOST)
         stream.add(changes(3, first=1000))
@@ -67,9 +69,10 @@ def test_enough_changes_for_a_look_are_applied_while_others_are_still_to_come():
     assert len(changer.batches) == 2
 
 
-def test_fewer_wait_for_more_or_for_the_end_since_each_look_is_a_call():
+def test_fewer_changes_wait_for_more_or_for_the_end():
+    """Each recheck is a call."""
     changer = Changer()
-    with ChangeStream(changer.apply) as stream:
+    with PruneQueue(changer.apply) as stream:
         for number in range(BATCH_WORTH_CHECKING - 1):
             stream.add([change(number)])
         time.sleep(0.05)
@@ -82,7 +85,7 @@ def test_fewer_wait_for_more_or_for_the_end_since_each_look_is_a_call():
 def test_few_do_not_wait_for_ever_for_more(monkeypatch):
     monkeypatch.setattr("lambda_function.run.prune_queue.MOST_SECONDS", 0.02)
     changer = Changer()
-    with ChangeStream(changer.apply) as stream:
+    with PruneQueue(changer.apply) as stream:
         for first in (0, 1000):
             stream.add(changes(3, first))
             assert changer.began.wait(MOST), "though it is not said that nothing more comes"
@@ -93,7 +96,7 @@ def test_few_do_not_wait_for_ever_for_more(monkeypatch):
 
 def test_what_is_flushed_waits_neither_for_more_nor_for_the_end():
     changer = Changer()
-    with ChangeStream(changer.apply) as stream:
+    with PruneQueue(changer.apply) as stream:
         stream.add(changes(BATCH + 2))
         stream.flush()
         taken: list[ChangeResult] = []
@@ -107,9 +110,9 @@ def test_what_is_flushed_waits_neither_for_more_nor_for_the_end():
         assert ids(stream.finish()) == ["snap-1000", "snap-1001"]
 
 
-def test_no_batch_is_larger_than_one_look_can_read():
+def test_no_batch_is_larger_than_one_recheck_can_read():
     changer = Changer()
-    with ChangeStream(changer.apply) as stream:
+    with PruneQueue(changer.apply) as stream:
         stream.add(changes(2 * BATCH + 1))
         assert len(list(stream.finish())) == 2 * BATCH + 1
     assert [len(batch) for batch in changer.batches] == [BATCH, BATCH, 1]
@@ -117,7 +120,7 @@ def test_no_batch_is_larger_than_one_look_can_read():
 
 def test_without_changes_nothing_is_started():
     changer = Changer()
-    with ChangeStream(changer.apply) as stream:
+    with PruneQueue(changer.apply) as stream:
         stream.add([])
         assert list(stream.finish()) == []
     assert changer.batches == []
@@ -126,7 +129,7 @@ def test_without_changes_nothing_is_started():
 def test_results_can_be_taken_while_creates_go_on():
     changer = Changer()
     taken: list[ChangeResult] = []
-    with ChangeStream(changer.apply) as stream:
+    with PruneQueue(changer.apply) as stream:
         stream.add(changes(BATCH_WORTH_CHECKING))
         deadline = time.monotonic() + MOST
         while len(taken) < BATCH_WORTH_CHECKING and time.monotonic() < deadline:
@@ -136,7 +139,7 @@ def test_results_can_be_taken_while_creates_go_on():
 
 
 def test_an_error_within_is_raised_at_the_end_not_swallowed():
-    with ChangeStream(Changer(RuntimeError("a fault of our own")).apply) as stream:
+    with PruneQueue(Changer(RuntimeError("a fault of our own")).apply) as stream:
         stream.add(changes(BATCH_WORTH_CHECKING))
         with pytest.raises(RuntimeError, match="a fault of our own"):
             list(stream.finish())
@@ -146,7 +149,7 @@ def test_when_the_run_breaks_what_was_not_begun_is_left_alone():
     changer = Changer()
 
     def broken():
-        with ChangeStream(changer.apply) as stream:
+        with PruneQueue(changer.apply) as stream:
             stream.add(changes(5))
             raise RuntimeError("the run broke")
 

@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from lambda_function.errors import AwsError
 from lambda_function.model.ec2 import Snapshot, SnapshotState, Volume
-from lambda_function.model.period import Period
+from lambda_function.model.period import Period, RetentionRule
 from lambda_function.model.request import RunRequest
 from lambda_function.model.result import (
     Change,
@@ -19,7 +20,7 @@ from lambda_function.model.result import (
     VolumeResult,
 )
 from lambda_function.plan.due import RunPlan, VolumePlan
-from lambda_function.run.create_result import Creation
+from lambda_function.run.create_result import CreateResult
 from lambda_function.run.record import RunRecord
 from tests.support.observed import Heard
 
@@ -38,7 +39,7 @@ def plan(number=1, minutes=None, count=1):
         Outcome.WOULD_CREATE,
         "due",
         slot_snapshot=slot_snapshot,
-        retain_count=count,
+        rule=RetentionRule(Period.HOUR, count),
     )
 
 
@@ -71,7 +72,8 @@ def test_a_run_without_anything_reports_nothing(empty):
     assert empty.report() == RunReport(REQUEST)
 
 
-def test_what_is_known_from_the_beginning_is_told_at_once_and_stands_in_the_report():
+def test_what_is_known_at_the_start_is_logged_and_reported():
+    """It is logged at once."""
     made, heard = record(
         faults=["a faulty policy"],
         warnings=("a misspelt key", "another"),
@@ -92,14 +94,14 @@ def test_what_is_known_from_the_beginning_is_told_at_once_and_stands_in_the_repo
     )
 
 
-def test_a_failure_that_a_repetition_would_not_find_is_told_at_once_and_marked():
+def test_an_unrepeatable_failure_is_logged_at_once_and_marked():
     made, heard = record()
     made.fail_unrepeatably("instances could not be described")
     assert heard.entries == [("failure", "instances could not be described")]
     assert made.report().failures == made.report().unrepeatable_failures == ("instances could not be described",)
 
 
-def test_volumes_are_heard_as_they_come_and_reported_in_the_order_of_their_ids():
+def test_volumes_are_logged_as_they_come_and_reported_by_id():
     made, heard = record()
     results = [result(2, Outcome.CREATED), result(1, Outcome.SHARED)]
     for each in results:
@@ -114,7 +116,8 @@ def test_a_volume_s_later_outcome_takes_the_place_of_the_earlier(empty):
     assert empty.report().volumes == (result(1, Outcome.CREATED),)
 
 
-def test_volumes_that_failed_are_failures_in_order_and_those_left_for_want_of_time_are_left(empty):
+def test_failed_volumes_are_failures_and_deferred_ones_are_not(empty):
+    """Both are in the order of their ids."""
     for number, outcome in [(4, Outcome.DEFERRED), (3, Outcome.FAILED), (2, Outcome.DEFERRED), (1, Outcome.FAILED)]:
         empty.volume(result(number, outcome))
     report = empty.report()
@@ -123,12 +126,12 @@ def test_volumes_that_failed_are_failures_in_order_and_those_left_for_want_of_ti
     assert report.unrepeatable_failures == ()
 
 
-def test_a_failure_beside_a_snapshot_that_was_made_is_one_that_no_repetition_would_find(empty):
+def test_a_failure_beside_a_new_snapshot_is_unrepeatable(empty):
     empty.volume(result(1, Outcome.FAILED, "snap-1"))
     assert empty.report().unrepeatable_failures == empty.report().failures == ("vol-1: reason 1",)
 
 
-def test_what_settles_a_volume_without_a_create_names_the_snapshot_that_serves_it():
+def test_a_volume_settled_without_a_create_names_its_snapshot():
     made, heard = record()
     made.settle(plan(1), Outcome.FAILED, "why")
     made.settle(plan(2), Outcome.ALREADY_DONE, "since", snapshot(2))
@@ -138,7 +141,8 @@ def test_what_settles_a_volume_without_a_create_names_the_snapshot_that_serves_i
     ]
 
 
-def test_warnings_of_single_volumes_come_after_those_of_the_plan_and_a_tag_that_names_no_policy_is_one():
+def test_volume_warnings_follow_those_of_the_plan():
+    """A tag that names no policy is one."""
     made, _ = record(warnings=("first",))
     made.volume(result(2, Outcome.CREATED, warnings=("tags left out", "and more")))
     made.volume(result(1, Outcome.UNKNOWN_POLICY))
@@ -146,7 +150,7 @@ def test_warnings_of_single_volumes_come_after_those_of_the_plan_and_a_tag_that_
     assert made.report().failures == ()
 
 
-def test_changes_are_heard_as_they_come_and_reported_by_volume():
+def test_changes_are_logged_as_they_come_and_reported_by_volume():
     made, heard = record()
     changes = [change(2, ChangeOutcome.DONE), change(1, ChangeOutcome.REFUSED)]
     for each in changes:
@@ -165,37 +169,40 @@ def test_changes_are_heard_as_they_come_and_reported_by_volume():
         (ChangeOutcome.DEFERRED, (), ("snap-1 of vol-1: reason 1",)),
     ],
 )
-def test_only_a_change_that_failed_is_a_failure_and_one_without_time_is_left(empty, outcome, failures, left):
+def test_only_a_failed_change_is_a_failure(empty, outcome, failures, left):
+    """One without time is deferred."""
     empty.change(change(1, outcome))
     report = empty.report()
     assert (report.failures, report.deferred, report.unrepeatable_failures) == (failures, left, ())
 
 
 @pytest.mark.parametrize("outcome", [ChangeOutcome.FAILED, ChangeOutcome.DEFERRED])
-def test_a_join_s_failure_is_told_of_its_volume_only(empty, outcome):
+def test_a_failed_join_is_reported_for_its_volume_only(empty, outcome):
     empty.change(change(1, outcome, Change.JOIN))
     report = empty.report()
     assert (report.failures, report.deferred) == ((), ())
     assert len(report.changes) == 1
 
 
-def test_a_stray_that_could_not_be_deleted_is_a_failure_that_no_repetition_would_find(empty):
+def test_an_unrequested_snapshot_that_stays_is_a_failure(empty):
+    """No repetition would find it."""
     empty.change(change(1, ChangeOutcome.DONE), is_unrepeatable=True)
     empty.change(change(2, ChangeOutcome.FAILED), is_unrepeatable=True)
     assert empty.report().unrepeatable_failures == empty.report().failures == ("snap-2 of vol-2: reason 2",)
 
 
-def test_freezes_are_heard_and_foretold_ones_only_reported_in_the_order_of_instances():
+def test_freezes_are_heard_as_they_come_and_reported_by_instance():
     made, heard = record()
-    over, foretold = HookResult(("i-2",), "P", None), HookResult(("i-1",), "P", "would fail")
-    made.hook(over)
-    made.predicted_hook(foretold)
-    assert heard.entries == [("hook", over)]
-    assert made.report() == RunReport(REQUEST, hooks=(foretold, over))
+    second, first = HookResult(("i-2",), "P", None), HookResult(("i-1",), "P", "failed")
+    made.hook(second)
+    made.hook(first)
+    assert heard.entries == [("hook", second), ("hook", first)]
+    assert made.report() == RunReport(REQUEST, hooks=(first, second))
 
 
 @pytest.mark.parametrize("outcome", list(Outcome))
-def test_a_volume_without_a_snapshot_of_the_slot_is_unserved_and_one_not_heard_of_is_not(empty, outcome):
+def test_a_volume_without_a_slot_snapshot_is_known(empty, outcome):
+    """One that was never recorded is not among them."""
     empty.volume(result(1, outcome))
     assert empty.is_without_snapshot("vol-1") is (outcome in (Outcome.FAILED, Outcome.DEFERRED, Outcome.VOLUME_GONE))
     assert empty.is_without_snapshot("vol-2") is False
@@ -204,18 +211,12 @@ def test_a_volume_without_a_snapshot_of_the_slot_is_unserved_and_one_not_heard_o
 def test_what_was_made_serves_in_place_of_what_was_planned_to(empty):
     planned = plan(1, minutes=5)
     assert empty.slot_snapshot(planned) == planned.slot_snapshot
-    empty.take(Creation(planned, result(1, Outcome.FAILED)))
+    empty.created(CreateResult(planned, error=AwsError("CreateSnapshot", "InternalError", "oops")))
     assert empty.slot_snapshot(planned) == planned.slot_snapshot
-    made = snapshot(9)
-    empty.take(Creation(planned, result(1, Outcome.CREATED), made))
+    made = snapshot(1, minutes=-5)
+    empty.created(CreateResult(planned, made))
     assert empty.slot_snapshot(planned) == made
-    assert empty.report().volumes == (result(1, Outcome.CREATED),)
-
-
-def test_what_a_dry_run_assumes_serves_and_is_reported(empty):
-    empty.assume(result(1, Outcome.WOULD_CREATE), snapshot(1))
-    assert empty.slot_snapshot(plan(1)) == snapshot(1)
-    assert empty.report().volumes == (result(1, Outcome.WOULD_CREATE),)
+    assert empty.report().volumes == (VolumeResult("vol-1", "P", Outcome.CREATED, "due", made.id),)
 
 
 @pytest.mark.parametrize(
@@ -235,5 +236,5 @@ def test_the_newest_age_is_by_what_serves_in_the_end(outcome, seconds):
 def test_the_newest_age_counts_what_this_run_made():
     planned = plan(1, minutes=5)
     made, _ = record(planned, plan(2))
-    made.take(Creation(planned, result(1, Outcome.CREATED), snapshot(1, minutes=1)))
+    made.created(CreateResult(planned, snapshot(1, minutes=1)))
     assert made.report().newest_age_seconds == 60

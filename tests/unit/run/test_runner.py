@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 from datetime import timedelta
 from threading import Event
 
 import pytest
 
+import lambda_function.run.create_frozen
 from lambda_function.model.ec2 import SnapshotState
 from lambda_function.model.period import Period
 from lambda_function.model.result import Change, ChangeOutcome, ChangeResult, Outcome, VolumeResult
@@ -34,7 +36,7 @@ def when(cloud, operation, error):
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_the_observer_hears_of_each_stage_and_of_every_volume_and_change_in_it(cloud):
+def test_the_observer_hears_of_each_stage_volume_and_change(cloud):
     volumes = [cloud.volume(n, instance="i-1" if n < 3 else None) for n in (1, 2, 3)]
     old = [cloud.snapshot(volumes[2], "hour", age * HOUR) for age in (2, 3)]
     report, heard = observed(cloud)
@@ -43,10 +45,11 @@ def test_the_observer_hears_of_each_stage_and_of_every_volume_and_change_in_it(c
         ("stage", "reading", 0),
         ("stage", "creating", 3),
         ("volume", by_id[volumes[0].id]),
+        ("advance",),
         ("volume", by_id[volumes[1].id]),
-        ("advance", 2),
+        ("advance",),
         ("volume", by_id[volumes[2].id]),
-        ("advance", 1),
+        ("advance",),
         ("stage", "pruning", 0),
         ("change", report.changes[0]),
         ("advance",),
@@ -56,7 +59,8 @@ def test_the_observer_hears_of_each_stage_and_of_every_volume_and_change_in_it(c
     assert [each.snapshot_id for each in report.changes] == [old[0].id, old[1].id]
 
 
-def test_those_whose_newest_snapshot_is_oldest_are_taken_first_and_those_under_a_freeze_before_all(cloud, one_thread):
+def test_volumes_with_the_oldest_snapshots_are_taken_first(cloud, one_thread):
+    """Those under a freeze come before all others."""
     ages = {1: 2, 2: 30, 3: None, 4: 9}
     for number, age in ages.items():
         volume = cloud.volume(number)
@@ -70,14 +74,15 @@ def test_those_whose_newest_snapshot_is_oldest_are_taken_first_and_those_under_a
     assert [int(target[-1]) for target in created(cloud)] == [6, 5, 3, 2, 4, 1]
 
 
-def test_a_set_is_taken_in_the_turn_of_the_volume_in_it_that_is_worst_off(cloud, one_thread):
+def test_a_set_takes_the_turn_of_its_volume_worst_off(cloud, one_thread):
     for number, age, instance in [(1, 30, "i-1"), (2, 2, "i-1"), (3, 9, None), (4, 40, None)]:
         cloud.snapshot(cloud.volume(number, instance=instance), "hour", age * HOUR)
     observed(cloud)
     assert created(cloud) == ["vol-00000004", "i-1", "vol-00000003"]
 
 
-def test_so_many_creates_are_kept_free_as_freezes_are_still_to_come_and_none_in_the_end(cloud, one_thread):
+def test_creates_are_reserved_for_freezes_still_to_come(cloud, one_thread):
+    """There are as many as freezes, and none in the end."""
     cloud.volume(90)
     for number in range(MAX_FREEZES + 2):
         cloud.volume(number, "H", instance=f"i-{number}")
@@ -87,23 +92,26 @@ def test_so_many_creates_are_kept_free_as_freezes_are_still_to_come_and_none_in_
     assert kept_free == [MAX_FREEZES] * 3 + [*range(MAX_FREEZES - 1, -1, -1), 0]
 
 
-@pytest.mark.parametrize("policy", ["P", "H"])
-def test_a_fault_of_our_own_with_one_create_costs_no_other_its_snapshot(cloud, monkeypatch, policy):
-    def burst(*_):
-        raise ZeroDivisionError("ours")
+@pytest.mark.parametrize(("broken", "failed"), [("create_frozen.FrozenCreator", 1), ("create.Creator", 2)])
+def test_a_fault_of_our_own_with_one_create_costs_no_other(cloud, monkeypatch, broken, failed):
+    whole = operator.attrgetter(f"{broken}.create")(lambda_function.run)
+
+    def burst(creator, job, *begin_by):
+        if [plan.volume.id for plan in job.plans] == [f"vol-0000000{failed}"]:
+            raise ZeroDivisionError("ours")
+        return whole(creator, job, *begin_by)
 
     for number in (1, 2):
         cloud.volume(number, "H" if number == 1 else "P", instance=f"i-{number}")
-    room = "HookedCreator" if policy == "H" else "Creator"
-    monkeypatch.setattr(f"lambda_function.run.runner.{room}.create", burst)
+    monkeypatch.setattr(f"lambda_function.run.{broken}.create", burst)
     report, _ = observed(cloud)
     outcomes = [result.outcome for result in report.volumes]
-    assert outcomes == [Outcome.FAILED, Outcome.CREATED] if policy == "H" else [Outcome.CREATED, Outcome.FAILED]
+    assert outcomes == ([Outcome.FAILED, Outcome.CREATED] if failed == 1 else [Outcome.CREATED, Outcome.FAILED])
     assert len(report.failures) == 1
     assert "unexpected ZeroDivisionError: ours" in report.failures[0]
 
 
-def test_when_instances_cannot_be_described_that_is_a_failure_that_a_repetition_would_not_find(cloud):
+def test_undescribed_instances_are_an_unrepeatable_failure(cloud):
     cloud.volume(1, instance="i-1")
     when(cloud, "DescribeInstances", refused("DescribeInstances"))
     report, heard = observed(cloud)
@@ -115,7 +123,7 @@ def test_when_instances_cannot_be_described_that_is_a_failure_that_a_repetition_
     assert ("failure", failure) in heard
 
 
-def test_only_the_instances_of_volumes_that_are_due_are_described(cloud):
+def test_only_the_instances_of_due_volumes_are_described(cloud):
     cloud.snapshot(cloud.volume(1, instance="i-1"), "hour")
     cloud.volume(2, instance="i-2")
     cloud.volume(3, instance="i-3")
@@ -131,7 +139,8 @@ def test_only_the_instances_of_volumes_that_are_due_are_described(cloud):
     assert asked == [["i-2", "i-3"]]
 
 
-def test_without_a_volume_that_is_due_no_instance_is_described_and_no_hook_looked_at(cloud):
+def test_no_instance_is_described_without_a_due_volume(cloud):
+    """No hook is checked either."""
     cloud.snapshot(cloud.volume(1, "H", instance="i-1"), "hour", policy="H")
     cloud.volume(2)
     seen = []
@@ -165,7 +174,8 @@ def test_a_run_for_some_volumes_reads_those_only(cloud):
     assert report.orphaned_snapshots == 0
 
 
-def test_what_is_done_already_names_the_snapshot_that_serves_and_is_pruned_by_it(cloud):
+def test_a_volume_already_done_names_its_slot_snapshot(cloud):
+    """It is pruned by it."""
     volume = cloud.volume(1)
     serving = cloud.snapshot(volume, "hour")
     old = cloud.snapshot(volume, "hour", HOUR)
@@ -175,7 +185,8 @@ def test_what_is_done_already_names_the_snapshot_that_serves_and_is_pruned_by_it
     assert [(each.snapshot_id, each.outcome) for each in report.changes] == [(old.id, ChangeOutcome.DONE)]
 
 
-def test_what_is_shared_names_the_snapshot_and_counts_as_the_period_s_newest(cloud):
+def test_a_shared_snapshot_is_named_and_counts_as_the_newest(cloud):
+    """It counts for its period."""
     volume, shared, old = half_past(cloud)
     report, _ = observed(cloud, "day")
     reason = f"{shared.id} was taken for the hour at 2026-03-02 00:25"
@@ -189,7 +200,7 @@ def test_what_is_shared_names_the_snapshot_and_counts_as_the_period_s_newest(clo
     assert report.newest_age_seconds == 600
 
 
-def test_a_join_that_fails_fails_its_volume_in_words_and_deletes_nothing(cloud):
+def test_a_failed_join_fails_its_volume_and_deletes_nothing(cloud):
     volume, shared, old = half_past(cloud)
     when(cloud, "CreateTags", refused("CreateTags"))
     report, _ = observed(cloud, "day")
@@ -199,7 +210,7 @@ def test_a_join_that_fails_fails_its_volume_in_words_and_deletes_nothing(cloud):
     assert old.id in cloud.snapshots
 
 
-def test_a_join_without_time_leaves_its_volume_to_the_next_run_in_words_and_deletes_nothing(cloud):
+def test_a_join_without_time_is_deferred_and_deletes_nothing(cloud):
     volume, shared, old = half_past(cloud)
     report, _ = observed(cloud, "day", seconds=44)
     reason = f"{shared.id} was taken for the hour at 2026-03-02 00:25; not begun: 44 s left, 45 s needed"
@@ -209,7 +220,8 @@ def test_a_join_without_time_leaves_its_volume_to_the_next_run_in_words_and_dele
     assert old.id in cloud.snapshots
 
 
-def test_a_volume_whose_candidate_vanished_gets_one_of_its_own_and_the_reason(cloud):
+def test_a_volume_whose_candidate_vanished_gets_its_own_snapshot(cloud):
+    """The result has the reason."""
     _, shared, old = half_past(cloud)
 
     def vanish(called, target):
@@ -233,7 +245,8 @@ def test_a_freeze_is_reported_with_its_instances_and_its_policy(cloud):
     assert ("hook", report.hooks[0]) in heard
 
 
-def test_a_stray_that_could_not_be_deleted_is_a_failure_that_no_repetition_would_find(cloud):
+def test_an_unrequested_snapshot_that_stays_is_a_failure(cloud):
+    """No repetition would find it."""
     for number in (1, 2):
         cloud.volume(number, instance="i-1")
 
@@ -253,7 +266,7 @@ def test_a_stray_that_could_not_be_deleted_is_a_failure_that_no_repetition_would
     assert ("change", change) in heard
 
 
-def test_strays_are_looked_for_once_every_create_is_over(cloud, one_thread):
+def test_unrequested_snapshots_are_sought_after_the_creates(cloud, one_thread):
     for number in (1, 2, 3, 4):
         cloud.volume(number, instance="i-1" if number < 3 else "i-2")
     cloud.volume(5)
@@ -272,7 +285,8 @@ def test_strays_are_looked_for_once_every_create_is_over(cloud, one_thread):
 
 
 @pytest.mark.parametrize("freezes", [0, 3, MAX_FREEZES + 5])
-def test_each_freeze_has_a_thread_of_its_own_beside_those_of_plain_creates_up_to_a_limit(cloud, monkeypatch, freezes):
+def test_each_freeze_has_a_thread_of_its_own_up_to_a_limit(cloud, monkeypatch, freezes):
+    """Plain creates have theirs beside."""
     cloud.volume(90)
     for number in range(freezes):
         cloud.volume(number, "H", instance=f"i-{number}")
@@ -287,14 +301,15 @@ def test_each_freeze_has_a_thread_of_its_own_beside_those_of_plain_creates_up_to
     assert asked == [WORKERS + min(freezes, MAX_FREEZES)]
 
 
-def test_the_faults_of_policies_that_were_not_asked_for_fail_no_run(cloud):
+def test_the_faults_of_policies_not_requested_fail_no_run(cloud):
     cloud.policies["BAD"] = "{}"
     cloud.volume(1)
     assert len(observed(cloud)[0].failures) == 1
     assert observed(cloud, policies=("P",))[0].failures == ()
 
 
-def test_the_snapshot_just_made_never_goes_though_ec2_s_clock_says_it_is_the_oldest(cloud):
+def test_the_new_snapshot_stays_though_it_seems_the_oldest(cloud):
+    """EC2's clock says that it is."""
     volume = cloud.volume(1)
     newest, old = (cloud.snapshot(volume, "hour", timedelta(minutes=minutes)) for minutes in (20, 40))
     make = cloud._create
@@ -313,7 +328,7 @@ def test_the_snapshot_just_made_never_goes_though_ec2_s_clock_says_it_is_the_old
     assert [each.snapshot_id for each in report.changes] == [old.id]
 
 
-def test_changes_that_need_no_create_are_applied_before_the_creates_are_over(cloud):
+def test_changes_that_need_no_create_do_not_wait_for_creates(cloud):
     old = [cloud.snapshot(cloud.volume(1), "hour", age * HOUR) for age in (0, 1)]
     cloud.volume(2)
     gone, pause = [], Event()

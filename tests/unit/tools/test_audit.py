@@ -84,7 +84,7 @@ def test_what_is_found_fails_and_what_is_not_known_is_said(audit, pip_audit, cap
     assert said in capsys.readouterr().out
 
 
-def test_an_accepted_vulnerability_is_passed_over_by_its_id_or_another_name_of_it(audit, pip_audit, monkeypatch):
+def test_an_accepted_vulnerability_is_skipped_by_id_or_alias(audit, pip_audit, monkeypatch):
     command = pip_audit(canary=FOUND, requirements=[package("P-2")], tools=CLEAN)
     assert audit.main(command, strict=False, tools=[]) == 1
     monkeypatch.setitem(audit.ACCEPTED, "CVE-P-2", "what it is about is not used here")

@@ -28,7 +28,8 @@ SHOWN = (
 )
 
 
-def test_the_demonstration_keeps_every_promise_and_shows_what_a_user_came_to_see():
+def test_the_demonstration_keeps_every_promise():
+    """It shows what a user came to see."""
     demo = subprocess.run(
         [sys.executable, "-m", "tools.demo", "--hours", "13"],
         cwd=REPOSITORY,

@@ -26,7 +26,7 @@ def admitted(bucket: TokenBucket, calls: int) -> int:
     return sum(bucket.take() for _ in range(calls))
 
 
-def test_a_bucket_admits_its_burst_and_then_what_comes_back_each_second():
+def test_a_bucket_admits_its_burst_and_then_its_refill():
     clock = Clock()
     bucket = TokenBucket(Limit(100, 5), clock.elapsed)
     assert admitted(bucket, 150) == 100
@@ -92,7 +92,8 @@ def test_other_tools_take_their_part_of_every_bucket():
 
 
 @pytest.mark.parametrize("factor", [-1, 0, 8.5])
-def test_service_time_goes_forward_and_at_most_eight_times_as_fast(factor):
+def test_service_time_runs_at_most_eight_times_as_fast(factor):
+    """It never goes backwards."""
     with pytest.raises(ValueError, match="must be above 0 and at most 8"):
         ServiceClock(factor, 0.0)
 
@@ -122,7 +123,8 @@ def outcomes(call: Any, times: int) -> Counter[str]:
         return Counter(pool.map(once, range(times)))
 
 
-def test_over_http_the_101st_create_is_refused_and_neither_deletes_nor_another_region_are():
+def test_the_101st_create_is_refused_over_http():
+    """Deletions and other Regions are not refused."""
     layer = Layer(Buckets(Clock().elapsed), Latency(0, 0, 0), ServiceClock(1, 0))
     with before_moto(layer), endpoint(Rules(pending_cap=1000)) as (address, _):
         ireland, virginia = client(address, "eu-west-1"), client(address, "us-east-1")
@@ -138,7 +140,8 @@ def test_over_http_the_101st_create_is_refused_and_neither_deletes_nor_another_r
     assert layer.counts.errors == {"InvalidVolume.NotFound": 2}
 
 
-def test_the_process_holds_the_fleet_and_tells_what_was_called_since_it_began():
+def test_the_process_holds_the_fleet_and_reports_its_calls():
+    """It counts them since it began."""
     with running(Setting(factor=8, epoch=time.time()), {"volumes": 3, "copies": 2, "foreign_pending": 4}) as remote:
         ec2 = client(remote.address, "eu-west-1")
         remote.ask("begin")
@@ -155,7 +158,8 @@ def test_the_process_holds_the_fleet_and_tells_what_was_called_since_it_began():
     assert told["new_by_count"] == {"1": 3}
 
 
-def test_lambdas_queue_keeps_an_asynchronous_invocation_until_it_is_taken():
+def test_the_queue_keeps_an_invocation_until_it_is_taken():
+    """It is Lambda's queue for asynchronous invocations."""
     layer = Layer(None, Latency(0, 0, 0), ServiceClock(1, 0))
     with before_moto(layer), endpoint() as (address, _):
         function = boto3.client("lambda", endpoint_url=address)
@@ -182,5 +186,6 @@ assert time.monotonic() == time.perf_counter() == 40.0
 """
 
 
-def test_on_service_time_botocores_clock_and_whatever_waits_on_a_condition_are_as_many_times_faster():
+def test_service_time_speeds_up_clocks_and_waits():
+    """It does so for botocore's clock and for all that waits on a condition."""
     subprocess.run([sys.executable, "-c", SCALED], check=True, cwd=ROOT)

@@ -61,19 +61,19 @@ def cloud():
         ),
     ],
 )
-def test_what_the_new_counts_let_go_is_foretold(cloud, new, ages):
+def test_releases_by_the_new_retain_counts_are_predicted(cloud, new, ages):
     effects = foretold(cloud, {"P": new})
     found = {(cloud.clock.now - each.snapshot.start_time).days for each in effects.deletions}
     assert found == set(ages)
     assert deleted_by_the_next_runs(cloud, {"P": new}) == {each.snapshot.id for each in effects.deletions}
 
 
-def test_the_reason_is_that_of_the_last_period_to_let_go(cloud):
+def test_the_reason_is_that_of_the_last_period_to_release(cloud):
     first, *_ = foretold(cloud, {"P": '{"hour": 2, "day": 4}'}).deletions
     assert (first.period, first.reason) == (Period.DAY, "6th newest daily snapshot; the policy keeps 4")
 
 
-def test_a_policy_that_is_removed_deletes_nothing_and_its_volumes_are_named(cloud):
+def test_a_removed_policy_deletes_nothing_and_names_its_volumes(cloud):
     effects = foretold(cloud, {"Q": '{"hour": 1}'})
     assert effects.deletions == ()
     (volume,) = effects.volumes
@@ -81,7 +81,7 @@ def test_a_policy_that_is_removed_deletes_nothing_and_its_volumes_are_named(clou
     assert volume.text == 'no more snapshots, and none deleted: its tag names "P", which is no policy'
 
 
-def test_a_policy_that_is_new_names_its_volumes_and_what_it_does_not_keep(cloud):
+def test_a_new_policy_names_its_volumes_and_what_it_drops(cloud):
     cloud.policies = {"OTHER": '{"hour": 1}'}
     effects = foretold(cloud, {"OTHER": '{"hour": 1}', "P": '{"hour": 3, "day": 3}'})
     (volume,) = effects.volumes
@@ -89,14 +89,15 @@ def test_a_policy_that_is_new_names_its_volumes_and_what_it_does_not_keep(cloud)
     assert len(effects.deletions) == 3
 
 
-def test_a_faulty_policy_that_is_mended_prunes_what_had_gathered(cloud):
+def test_a_faulty_policy_that_is_fixed_prunes_what_had_gathered(cloud):
     cloud.policies = {"P": '{"hour": "2"}', "OTHER": '{"hour": 1}'}
     effects = foretold(cloud, {"P": '{"hour": 2, "day": 2}', "OTHER": '{"hour": 1}'})
     assert len(effects.deletions) == 4
     assert "policy P is faulty" in effects.volumes[0].text
 
 
-def test_what_the_stored_policies_delete_anyway_is_not_the_push_s_doing(cloud):
+def test_a_push_is_not_blamed_for_deletions_due_anyway(cloud):
+    """The stored policies delete those snapshots."""
     cloud.policies = {"P": '{"hour": 6, "day": 6, "week": 1}'}
     late = cloud.snapshot("vol-00000001", "week", timedelta(days=30))
     effects = foretold(cloud, {"P": '{"hour": 5, "day": 5, "week": 1}'})
@@ -104,7 +105,8 @@ def test_what_the_stored_policies_delete_anyway_is_not_the_push_s_doing(cloud):
     assert (len(effects.deletions), effects.due_anyway) == (1, 1)
 
 
-def test_a_pending_snapshot_that_goes_once_it_is_complete_is_foretold(cloud):
+def test_the_deletion_of_a_pending_snapshot_is_predicted(cloud):
+    """It goes once it is complete."""
     pending = cloud.snapshot("vol-00000001", "hour", timedelta(minutes=1), state=SnapshotState.PENDING)
     effects = foretold(cloud, {"P": '{"hour": 0, "day": 6}'})
     assert [each.snapshot.id for each in effects.deletions] == [pending.id]
@@ -139,7 +141,7 @@ def random_fleet(seed):
 
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("seed", range(150))
-def test_of_any_fleet_exactly_the_foretold_snapshots_are_deleted(seed):
+def test_exactly_the_predicted_snapshots_are_deleted(seed):
     cloud, new = random_fleet(seed)
     said = {each.snapshot.id for each in foretold(cloud, new).deletions}
     assert deleted_by_the_next_runs(cloud, new) == said
@@ -158,9 +160,14 @@ def standings(files, stored, **options):
     }
 
 
-def test_policies_are_compared_field_by_field_with_their_defaults():
+def test_policies_are_compared_by_field_with_their_defaults():
     found = standings(
-        {"A": Policy(hour=2, day=5), "B": Policy(day=1), "C": Policy(week=1, hook_document="doc"), "D": Policy(hour=1)},
+        {
+            "A": Policy(name="A", hour=2, day=5),
+            "B": Policy(name="B", day=1),
+            "C": Policy(name="C", week=1, hook_document="doc"),
+            "D": Policy(name="D", hour=1),
+        },
         {
             "A": '{"hour": 3, "only_attached_vols": true, "day": 5}',
             "B": '{"hour": null, "day": 1, "hook_timeout_seconds": 60, "hook_parameters": {}}',
@@ -180,17 +187,18 @@ def test_policies_are_compared_field_by_field_with_their_defaults():
     }
 
 
-def test_a_secure_value_is_compared_but_not_shown_and_one_that_cannot_be_read_is_not_compared():
+def test_a_secure_value_is_compared_but_not_shown():
+    """One that cannot be read is not compared."""
     stored = [
         Parameter("/p/A", '{"hour": 77}', secure=True),
         Parameter("/p/B", error="could not be read and decrypted", secure=True),
     ]
-    first, second = compare({"A": Policy(hour=1), "B": Policy(hour=1)}, stored, prune=False)
+    first, second = compare({name: Policy(name=name, hour=1) for name in "AB"}, stored, prune=False)
     assert first.details == ("hour: (SecureString, not shown) -> 1",)
     assert (second.standing, second.details) == (Standing.UNREADABLE, ("could not be read and decrypted",))
 
 
-def test_after_a_push_faulty_policies_that_no_file_holds_are_still_there():
+def test_faulty_policies_that_no_file_holds_survive_a_push():
     stored = parse_policies([Parameter("A", "{}"), Parameter("B", "{}"), Parameter("C", '{"hour": 1}')])
-    policies = merged(stored, {"A": Policy(hour=1)}, {"C"})
+    policies = merged(stored, {"A": Policy(name="A", hour=1)}, {"C"})
     assert (set(policies.valid), set(policies.faulty)) == ({"A"}, {"B"})

@@ -46,8 +46,8 @@ def test_the_cron_script_s_shape_is_all_policies_by_name(read):
     found, faults = read("policies.json", SEED)
     assert faults == []
     assert found.valid == {
-        "CRITICAL": Policy(hour=2, day=5, month=0, only_attached_vols=True),
-        "MEH": Policy(month=1),
+        "CRITICAL": Policy(name="CRITICAL", hour=2, day=5, month=0, only_attached_vols=True),
+        "MEH": Policy(name="MEH", month=1),
     }
     assert not found.is_one
 
@@ -65,7 +65,8 @@ MEH: {month: 1, hook_document: null, week: }
     assert read("policies.yaml", text)[0].valid == read("policies.json", SEED)[0].valid
 
 
-def test_a_directory_has_a_file_per_policy_and_what_is_no_policy_is_named(tmp_path):
+def test_a_directory_has_a_file_per_policy(tmp_path):
+    """What is no policy is named."""
     (tmp_path / "A.json").write_text('{"hour": 1}')
     (tmp_path / "B.yaml").write_text("day: 2")
     (tmp_path / "c.d.yml").write_text("week: 3")
@@ -73,7 +74,11 @@ def test_a_directory_has_a_file_per_policy_and_what_is_no_policy_is_named(tmp_pa
     (tmp_path / ".hidden.json").write_text("x")
     (tmp_path / "deeper").mkdir()
     found = read_files(tmp_path)
-    assert found.valid == {"A": Policy(hour=1), "B": Policy(day=2), "c.d": Policy(week=3)}
+    assert found.valid == {
+        "A": Policy(name="A", hour=1),
+        "B": Policy(name="B", day=2),
+        "c.d": Policy(name="c.d", week=3),
+    }
     assert found.faults == []
     assert [warning.split(": ")[0] for warning in found.warnings] == [
         str(tmp_path / "README.md"), str(tmp_path / "deeper"),
@@ -82,7 +87,7 @@ def test_a_directory_has_a_file_per_policy_and_what_is_no_policy_is_named(tmp_pa
 
 def test_one_file_of_such_a_directory_can_be_named_alone(read):
     found, faults = read("CRITICAL.json", '{"hour": 1, "hook_parameters": {}}')
-    assert (found.valid, found.is_one, faults) == ({"CRITICAL": Policy(hour=1)}, True, [])
+    assert (found.valid, found.is_one, faults) == ({"CRITICAL": Policy(name="CRITICAL", hour=1)}, True, [])
 
 
 def test_a_policy_may_be_called_like_a_field(read):
@@ -97,19 +102,20 @@ def test_a_policy_in_two_files_of_a_directory_is_a_fault(tmp_path):
     assert str(fault) == f"{tmp_path / 'A.yaml'}:1: policy A stands in A.json as well"
 
 
-def test_all_policies_in_one_file_of_a_directory_are_a_fault_that_says_so(tmp_path):
+def test_all_policies_in_one_file_of_a_directory_are_a_fault(tmp_path):
     (tmp_path / "all.json").write_text(SEED)
     (fault,) = read_files(tmp_path).faults
     assert "holds policies by name; in a directory each file holds the fields of one" in str(fault)
 
 
 @pytest.mark.parametrize("name", ["p.json", "p.yaml"])
-def test_a_schema_for_editors_at_the_top_is_no_policy_and_no_field(read, name):
+def test_a_schema_at_the_top_is_no_policy_and_no_field(read, name):
+    """It is there for editors."""
     found, faults = read(name, '{"$schema": "policies.schema.json", "A": {"hour": 1}}')
     assert (faults, list(found.policies)) == ([], ["A"])
-    found, faults = read(name, '{"$schema": "policy.schema.json", "hour": 1}')
+    found, faults = read(name, '{"$schema": "policies.schema.json", "hour": 1}')
     assert (faults, found.policies["p"].content) == ([], {"hour": 1})
-    _, faults = read(name, '{"A": {"$schema": "policy.schema.json", "hour": 1}}')
+    _, faults = read(name, '{"A": {"$schema": "policies.schema.json", "hour": 1}}')
     assert "unknown field" in faults[0]
 
 
@@ -226,10 +232,10 @@ def test_every_fault_is_named_with_its_line(read, name, text, expected):
 
 
 def test_a_byte_order_mark_is_tolerated(read):
-    assert read("p.json", b'\xef\xbb\xbf{"A": {"hour": 1}}')[0].valid == {"A": Policy(hour=1)}
+    assert read("p.json", b'\xef\xbb\xbf{"A": {"hour": 1}}')[0].valid == {"A": Policy(name="A", hour=1)}
 
 
-def test_a_policy_with_a_fault_that_only_files_can_have_is_not_valid(read):
+def test_a_fault_that_only_files_can_have_invalidates_a_policy(read):
     found, _ = read("p.yaml", "A: {hour: 1, hour: 2}\nB: {hour: 1}")
     assert (list(found.valid), sorted(found.policies)) == (["B"], ["A", "B"])
 
@@ -246,7 +252,7 @@ def test_an_empty_directory_holds_no_policy(tmp_path):
     assert "holds no policy" in str(fault)
 
 
-def test_a_policy_with_its_defaults_written_out_is_the_same_policy():
+def test_a_policy_with_defaults_written_out_is_the_same_policy():
     assert same_policy({"hour": 1}, {"day": None, "hour": 1, "hook_timeout_seconds": 60})
     assert not same_policy({"hour": 1}, {"hour": 2})
     assert same_policy({"weak": 1, "x": 2}, {"x": 2, "weak": 1})
@@ -286,7 +292,8 @@ def test_what_is_written_to_a_file_is_read_from_it(is_json, policies):
 
 @examples(300, 300, 50)
 @given(valid_policies)
-def test_what_is_stored_is_one_line_that_the_function_reads_as_the_same_policy(content):
+def test_a_stored_policy_is_one_line_and_the_same_policy(content):
+    """As the function reads it."""
     text = stored_text(content)
     assert "\n" not in text
     assert "{{" not in text
@@ -319,7 +326,7 @@ def test_any_file_has_policies_or_faults_that_can_be_printed(tmp_path_factory, c
 @given(
     st.dictionaries(names, st.dictionaries(st.sampled_from([*FIELDS, "hours"]), json_values, max_size=3), min_size=1)
 )
-def test_a_policy_in_a_file_is_valid_exactly_where_it_would_be_in_the_store(tmp_path_factory, policies):
+def test_a_policy_is_valid_in_a_file_as_it_is_in_the_store(tmp_path_factory, policies):
     path = tmp_path_factory.mktemp("same") / "all.json"
     path.write_text(json.dumps(policies))
     found = read_files(path)

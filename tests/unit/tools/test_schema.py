@@ -1,4 +1,4 @@
-"""The JSON Schemas in docs/ are those of the code, and agree with what checks policies."""
+"""What docs/ says of fields is what the models say, and the JSON Schema agrees with what checks policies."""
 
 from __future__ import annotations
 
@@ -9,22 +9,37 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambda_function.cli.policies.json_schema import files, schema_of_all, schema_of_one
+from lambda_function.cli.policies.files import read_files
 from lambda_function.inputs.policy import FIELDS, Parameter, Policy, parse_policy
 from tests.support.campaign import examples
+from tools import schema
+from tools.schema import TABLES, files, json_schema, table
 
-ONE, ALL = (jsonschema.Draft7Validator(schema()) for schema in (schema_of_one, schema_of_all))
+SCHEMA = jsonschema.Draft7Validator(json_schema())
 
 
 @pytest.mark.parametrize("path", files(), ids=lambda path: path.name)
-def test_the_published_schema_is_the_one_of_the_code(path):
+def test_what_docs_say_of_fields_is_what_the_models_say(path):
     assert path.read_text(encoding="utf-8") == files()[path], "run `make schema`"
 
 
-@pytest.mark.parametrize("validator", [ONE, ALL], ids=["one", "all"])
-def test_the_schema_is_a_schema_and_describes_every_field(validator):
-    jsonschema.Draft7Validator.check_schema(validator.schema)
-    properties = validator.schema.get("definitions", {}).get("policy", validator.schema)["properties"]
+def test_a_page_without_its_marked_table_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(schema, "DOCS", tmp_path)
+    for name in TABLES:
+        (tmp_path / name).write_text("<!-- made by 'make schema': begin -->\n")
+    with pytest.raises(ValueError, match=r"docs/policies\.md: has 0 marked tables"):
+        files()
+
+
+@pytest.mark.parametrize("models", TABLES.values(), ids=TABLES)
+def test_every_field_of_a_table_says_what_it_means(models):
+    rows = [line.split(" | ") for line in table(*models).splitlines()[2:]]
+    assert all(len(row) == 4 and all(cell.strip(" |") for cell in row) for row in rows)
+
+
+def test_the_schema_is_a_schema_and_describes_every_field():
+    jsonschema.Draft7Validator.check_schema(SCHEMA.schema)
+    properties = SCHEMA.schema["definitions"]["policy"]["properties"]
     assert set(properties) - {"$schema"} == set(FIELDS)
     assert all(properties[name]["description"] for name in FIELDS)
 
@@ -69,10 +84,10 @@ def is_policy(content):
         None,
         "hour",
     ],
-    ids=repr,
+    ids=lambda content: f"{content!r:.60}",
 )
 def test_an_editor_accepts_what_the_function_accepts(content):
-    assert ONE.is_valid(content) == ALL.is_valid({"P": content}) == is_policy(content)
+    assert SCHEMA.is_valid(content) == SCHEMA.is_valid({"P": content}) == is_policy(content)
 
 
 # JSON Schema takes 2.0 for an integer; the function does not.
@@ -87,15 +102,37 @@ mostly_right = st.fixed_dictionaries({}, optional={name: values | st.integers(0,
 def test_of_any_object_editor_and_function_think_the_same(content):
     # Python's `$` also stands before a last line break, an editor's does not.
     if not str(content.get("hook_document", "")).endswith("\n"):
-        assert ONE.is_valid(content) == is_policy(content)
+        assert SCHEMA.is_valid(content) == is_policy(content)
 
 
-def test_a_schema_may_be_named_in_a_file_but_not_in_a_policy_of_several():
-    assert ONE.is_valid({"$schema": "policy.schema.json", "hour": 1})
-    assert ALL.is_valid({"$schema": "policies.schema.json", "P": {"hour": 1}})
-    assert not ALL.is_valid({"P": {"$schema": "policy.schema.json", "hour": 1}})
+def test_a_schema_may_be_named_only_at_the_top_of_a_file():
+    """A policy in a file of several may not name one."""
+    assert SCHEMA.is_valid({"$schema": "policies.schema.json", "hour": 1})
+    assert SCHEMA.is_valid({"$schema": "policies.schema.json", "P": {"hour": 1}})
+    assert not SCHEMA.is_valid({"P": {"$schema": "policies.schema.json", "hour": 1}})
+
+
+@pytest.mark.parametrize(
+    ("content", "valid"),
+    [
+        ({"hour": {"day": 1}, "hook_parameters": {"day": 1}}, True),
+        ({"P": {"hour": 1}, "Q": {"hour": 0}}, True),
+        ({"hour": 1, "hook_parameters": {"a": ["b"]}}, True),
+        ({"hour": {"day": "1"}}, False),
+        ({"P": {"hour": 1}, "hour": 2}, False),
+        ({"P": {"hour": 1}, "Q": 2}, False),
+        ({"hook_parameters": {"a": ["b"]}}, False),
+        ({}, False),
+        ({"P": {}}, False),
+    ],
+    ids=lambda value: f"{value!r:.60}",
+)
+def test_one_policy_and_several_are_told_apart_as_check_does(tmp_path, content, valid):
+    path = tmp_path / "p.json"
+    path.write_text(json.dumps(content))
+    assert SCHEMA.is_valid(content) == (not read_files(path).faults) == valid
 
 
 def test_names_that_no_parameter_can_have_are_refused():
-    assert not ALL.is_valid({"a b": {"hour": 1}})
-    assert not ALL.is_valid({})
+    assert not SCHEMA.is_valid({"a b": {"hour": 1}})
+    assert not SCHEMA.is_valid({})

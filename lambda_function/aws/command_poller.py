@@ -1,0 +1,172 @@
+"""One list call for all who wait for commands.
+
+Every frozen instance has a thread that waits for its command. Whichever of them finds that a list call is due makes
+it, for all; the others wait for its answer, each until its own time is over. A lock protects what is known and is
+never held during a call.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from lambda_function.aws.errors import translated
+from lambda_function.deadline import Deadline
+from lambda_function.errors import AwsError
+from lambda_function.ports import CommandOutcome
+
+if TYPE_CHECKING:
+    from mypy_boto3_ssm import SSMClient
+
+logger = logging.getLogger(__name__)
+
+PAGE = 50
+"""The most that `ListCommandInvocations` gives in one answer."""
+
+POLL_SECONDS = 0.3
+SLOWER_POLLS = ((60.0, 3.0), (10.0, 1.0))
+"""Seconds waited for a command, and from then on between two polls: a long stage is not worth many calls."""
+
+LISTED_CHARACTERS = 2500
+"""`ListCommandInvocations` cuts a plugin's output there."""
+
+CLOCK_SKEW = timedelta(minutes=2)
+"""Between this clock and SSM's, where SSM did not say when it took a command."""
+
+COARSE = timedelta(seconds=2)
+"""`InvokedAfter` is in whole seconds, and whether it includes its own second is not said."""
+
+_UNDER_WAY = ("Pending", "InProgress", "Delayed", "Cancelling")
+
+
+@dataclass(frozen=True, slots=True)
+class ListedInvocation:
+    """A command that ended on one instance, as it was listed: `outcome` is not complete where its output was cut."""
+
+    status: str
+    outcome: CommandOutcome
+
+
+@dataclass(slots=True)
+class CommandPoller:
+    """What is known of the commands that are waited for; safe to use from several threads.
+
+    `client` lists commands, again and again, and so repeats none of its calls itself.
+    """
+
+    client: SSMClient
+    deadline: Deadline
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+    """Guards what is below; notified of each page and of each end of a poll."""
+    _waiting: list[tuple[str, str]] = field(default_factory=list)
+    """Command and instance of each wait under way."""
+    _ended: dict[tuple[str, str], ListedInvocation] = field(default_factory=dict)
+    """Only what is still waited for."""
+    _listed_after: dict[str, datetime] = field(default_factory=dict)
+    """By command: a moment of SSM's clock shortly before it. The shorter before, the fewer older ones are listed."""
+    _is_polling: bool = False
+    _polled_at: float = float("-inf")
+    _failure: Exception | None = None
+    """Why the last poll failed; None after one that did not."""
+
+    def sent(self, command_id: str, requested: datetime | None, before: datetime) -> None:
+        """A command was sent: `requested` by SSM's clock, or not long after `before` by this one."""
+        after = requested.astimezone(UTC) - COARSE if requested else before - CLOCK_SKEW
+        with self._changed:
+            self._listed_after[command_id] = after
+
+    def wait(self, command_id: str, instance_id: str, until: float) -> ListedInvocation | None:
+        """The command's end, or None when none was seen by `until`; raises what made the last poll by then fail.
+
+        Only a call of this thread's own can make it last longer.
+        """
+        key = (command_id, instance_id)
+        began = self.deadline.elapsed()
+        with self._changed:
+            self._waiting.append(key)
+        try:
+            while True:
+                self._refresh(key, until)
+                now = self.deadline.elapsed()
+                with self._changed:
+                    ended, failure = self._ended.get(key), self._failure
+                if ended is not None:
+                    return ended
+                if now >= until:
+                    if failure is not None:
+                        raise failure
+                    return None
+                pause = next((pause for after, pause in SLOWER_POLLS if now - began >= after), POLL_SECONDS)
+                self.deadline.sleep(min(pause, until - now))
+        finally:
+            with self._changed:
+                self._waiting.remove(key)
+                if key not in self._waiting:
+                    self._ended.pop(key, None)
+
+    def _refresh(self, key: tuple[str, str], until: float) -> None:
+        """Poll, unless a poll has just ended or the command has; wait for another thread's, but not beyond `until`."""
+        with self._changed:
+            # Not the deadline's sleep: a call takes real time whatever clock the run is on, and its end is notified.
+            while self._is_polling and key not in self._ended and (left := until - self.deadline.elapsed()) > 0:
+                self._changed.wait(left)
+            is_recent = self.deadline.elapsed() - self._polled_at < POLL_SECONDS
+            if self._is_polling or key in self._ended or is_recent:
+                return
+            self._is_polling = True
+        failure: Exception | None = None
+        try:
+            self._poll()
+        except AwsError as error:
+            # The next poll is near, and the command's own time-out limits how long that goes on.
+            failure = error
+            logger.warning("commands could not be listed: %s", error)
+        except Exception as error:
+            failure = error
+            raise
+        finally:
+            with self._changed:
+                self._is_polling = False
+                self._polled_at = self.deadline.elapsed()
+                self._failure = failure
+                self._changed.notify_all()
+
+    def _poll(self) -> None:
+        with translated("ListCommandInvocations"):
+            pages = self.client.get_paginator("list_command_invocations").paginate(
+                **self._selection(), Details=True, PaginationConfig={"PageSize": PAGE}
+            )
+            for page in pages:
+                self._record(page["CommandInvocations"])
+
+    def _selection(self) -> dict[str, Any]:
+        """One command by its id; several by when the oldest of them was sent."""
+        with self._changed:
+            command_ids = {command_id for command_id, _ in self._waiting}
+            if len(command_ids) == 1:
+                return {"CommandId": command_ids.pop()}
+            after = min(self._listed_after[each] for each in command_ids)
+        return {"Filters": [{"key": "InvokedAfter", "value": after.strftime("%Y-%m-%dT%H:%M:%SZ")}]}
+
+    def _record(self, invocations: list[Any]) -> None:
+        with self._changed:
+            for raw in invocations:
+                key = (raw["CommandId"], raw["InstanceId"])
+                if key in self._waiting and key not in self._ended and raw["Status"] not in _UNDER_WAY:
+                    self._ended[key] = _parse(raw)
+            self._changed.notify_all()
+
+
+def _parse(raw: Mapping[str, Any]) -> ListedInvocation:
+    status = "Success" if raw["Status"] == "Success" else raw.get("StatusDetails") or raw["Status"]
+    plugins = raw.get("CommandPlugins") or ()
+    output = "\n".join(plugin.get("Output") or "" for plugin in plugins)
+    if not plugins or len(output) >= LISTED_CHARACTERS:
+        return ListedInvocation(raw["Status"], CommandOutcome(status, None, output, complete=False))
+    codes = [plugin.get("ResponseCode") for plugin in plugins]
+    exit_code = next((each for each in codes if each), codes[-1])
+    return ListedInvocation(raw["Status"], CommandOutcome(status, exit_code, output))

@@ -1,0 +1,60 @@
+"""Which policy a volume's tag selects, and why a volume is passed over: one decision for a run and for `status`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from lambda_function.errors import quoted
+from lambda_function.inputs.policy import Policy, PolicySet
+from lambda_function.model.ec2 import Volume
+from lambda_function.model.tags import TagKeys, near_miss, policy_named_by
+
+USABLE_STATES = ("in-use", "available")
+
+
+class Obstacle(Enum):
+    """Why no policy applies to a volume."""
+
+    MISSPELT_TAG = auto()
+    UNKNOWN_POLICY = auto()
+    FAULTY_POLICY = auto()
+    OUTSIDE_POLICY = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The policy that a volume's tag names; `obstacle` and `reason` where it does not apply."""
+
+    policy_name: str | None
+    policy: Policy | None = None
+    obstacle: Obstacle | None = None
+    reason: str = ""
+
+
+def select(volume: Volume, policies: PolicySet, keys: TagKeys) -> Selection | None:
+    """What the volume's tags select; None where it has none that selects, or nearly does."""
+    name = policy_named_by(volume.tags, keys)
+    if name is None:
+        misspelt = near_miss(volume.tags, keys)
+        if misspelt is None:
+            return None
+        reason = f"its tag {misspelt} selects nothing; the key is {keys.selection}"
+        return Selection(None, None, Obstacle.MISSPELT_TAG, reason)
+    policy = policies.valid.get(name)
+    if policy is None and name in policies.faulty:
+        reason = f"policy {name} is faulty: nothing created, nothing deleted"
+        return Selection(name, None, Obstacle.FAULTY_POLICY, reason)
+    if policy is None:
+        reason = f"its tag names {quoted(name)}, which is no policy{policies.suggestion(name)}"
+        return Selection(name, None, Obstacle.UNKNOWN_POLICY, reason)
+    outside = _outside(volume, policy)
+    return Selection(name, policy, Obstacle.OUTSIDE_POLICY if outside else None, outside or "")
+
+
+def _outside(volume: Volume, policy: Policy) -> str | None:
+    if volume.state not in USABLE_STATES:
+        return f"the volume is {volume.state}, not in-use or available"
+    if policy.only_attached_vols and not volume.instance_ids:
+        return "the policy wants attached volumes only; this one is detached"
+    return None

@@ -1,0 +1,67 @@
+"""Adoption: a snapshot that just appeared for a volume is taken in place of another one.
+
+A create has no client token. When EC2 refuses one because another was made within 15 seconds, that other one may be
+ours: of a create whose answer was lost, or of a run beside this one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lambda_function.errors import AwsError
+from lambda_function.model.ec2 import Snapshot
+from lambda_function.model.request import RunRequest
+from lambda_function.model.tags import ordered_periods
+from lambda_function.plan.due import VolumePlan, find_slot_snapshot, joined_periods, sharing_candidate
+from lambda_function.run.context import RunContext
+from lambda_function.run.create_result import CreateResult
+
+LOOK_AFTER_SECONDS = (0.0, 5.0, 10.0)
+"""When to look for what just appeared; in sum the 15 seconds after which EC2 allows another create."""
+
+
+class Adopter:
+    """Finds and adopts snapshots for the volumes of one run; safe to use from several threads."""
+
+    def __init__(self, request: RunRequest, context: RunContext) -> None:
+        self._request = request
+        self._context = context
+
+    def wait_and_adopt(self, plans: Sequence[VolumePlan], reserve: float) -> list[CreateResult]:
+        """Adopt what appears within EC2's 15 seconds; empty once these are waited out.
+
+        Raises OutOfTimeError when waiting would leave less than `reserve` seconds, and AwsError.
+        """
+        for seconds in LOOK_AFTER_SECONDS:
+            if seconds:
+                self._context.deadline.wait(seconds, reserve)
+            adopted = self._adopt_existing(plans)
+            if adopted:
+                return adopted
+        return []
+
+    def adopt(self, plans: Sequence[VolumePlan]) -> list[CreateResult]:
+        """Adopt what is there now; a failed look finds nothing, since the volume has a failure that says more."""
+        try:
+            return self._adopt_existing(plans) if plans else []
+        except AwsError:
+            return []
+
+    def _adopt_existing(self, plans: Sequence[VolumePlan]) -> list[CreateResult]:
+        volume_ids = [plan.volume.id for plan in plans]
+        seen = self._context.ebs.list_snapshots(self._request.period.up_to(), volume_ids)
+        found = ((plan, self._find(plan, [s for s in seen if s.volume_id == plan.volume.id])) for plan in plans)
+        return [CreateResult(plan, snapshot, is_adopted=True) for plan, snapshot in found if snapshot is not None]
+
+    def _find(self, plan: VolumePlan, snapshots: Sequence[Snapshot]) -> Snapshot | None:
+        period = self._request.period.value
+        existing = find_slot_snapshot(self._request, [s for s in snapshots if period in s.periods])
+        if existing is not None:
+            return existing
+        candidate = sharing_candidate(self._request, plan.policy_name or "", snapshots)
+        if candidate is None or plan.policy is None:
+            return None
+        joining = joined_periods(self._request, plan.policy, snapshots, candidate)
+        if not self._request.dry_run:
+            self._context.ebs.set_periods(candidate.id, ordered_periods((*candidate.periods, *joining)))
+        return candidate
