@@ -271,9 +271,6 @@ def test_throttling_without_end_is_an_error_and_not_an_outcome(account, edge, do
 @pytest.mark.parametrize("instances", [2, 20])
 def test_one_list_call_covers_all_instances(account, edge, document, agents, instances, time, soon):
     agents.round_trip = 1.0
-    made = account.ec2.run_instances(ImageId=account._image, MinCount=instances, MaxCount=instances)["Instances"]
-    commands = {each["InstanceId"]: edge.send(document, each["InstanceId"], parameters()) for each in made}
-    outcomes, until = {}, soon(1000)
     asleep, all_asleep = threading.local(), threading.Barrier(instances, timeout=120)
 
     def sleep(seconds):
@@ -283,7 +280,12 @@ def test_one_list_call_covers_all_instances(account, edge, document, agents, ins
             all_asleep.wait()
         time.sleep(seconds)
 
-    edge.deadline = Deadline(lambda: 900.0, sleep, time.monotonic, lambda: datetime.now(UTC))
+    edge = RunCommand(
+        edge.client, edge.polling, Deadline(lambda: 900.0, sleep, time.monotonic, lambda: datetime.now(UTC))
+    )
+    made = account.ec2.run_instances(ImageId=account._image, MinCount=instances, MaxCount=instances)["Instances"]
+    commands = {each["InstanceId"]: edge.send(document, each["InstanceId"], parameters()) for each in made}
+    outcomes, until = {}, soon(1000)
 
     def wait(instance, command):
         outcomes[instance] = edge.wait(command, instance, until)

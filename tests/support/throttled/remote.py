@@ -41,7 +41,7 @@ class Remote:
 
     def ask(self, what: str) -> Any:
         request = urllib.request.Request(f"{self.address}/throttled/{what}", data=b"{}", method="POST")
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=600) as answer:
             return json.load(answer)
 
     def environment(self) -> dict[str, str]:
@@ -80,5 +80,5 @@ def running(setting: Setting, fleet: dict[str, int]) -> Iterator[Remote]:
         yield Remote(json.loads(line)["address"])
     finally:
         server.stdin.close()
-        server.wait(timeout=30)
+        server.wait()
         server.stdout.close()
