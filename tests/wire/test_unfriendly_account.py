@@ -281,7 +281,7 @@ def test_when_commands_cannot_be_listed_the_thaw_is_sent_all_the_same_and_the_fa
     instance, volume = hooked(world)
     world.faults.on("ListCommandInvocations", fault)
     run = world.invoke({"period": "hour"})
-    assert world.rules.agents.frozen == {}
+    assert world.rules.agents.frozen == set()
     assert world.rules.agents.stages(instance)[:2] == ["pre-script", "post-script"]
     assert "ListCommandInvocations" in run.text
     assert f"post on {instance}: " in run.text
@@ -293,7 +293,7 @@ def test_commands_that_cannot_be_listed_for_a_while_cost_nothing_but_time(world)
     world.faults.on("ListCommandInvocations", throttled, after=1, times=12)
     run = world.invoke({"period": "hour"})
     assert run.error is None
-    assert world.rules.agents.frozen == {}
+    assert world.rules.agents.frozen == set()
     assert [world.tag(each, KEYS.consistency) for each in world.of(volume)] == ["application"]
 
 
@@ -303,7 +303,7 @@ def test_when_what_a_command_printed_cannot_be_read_the_snapshot_stays_crash_and
     world.faults.on("GetCommandInvocation", denied)
     run = world.invoke({"period": "hour"})
     assert "GetCommandInvocation: AccessDeniedException" in run.text
-    assert world.rules.agents.frozen == {}
+    assert world.rules.agents.frozen == set()
     assert [world.tag(each, KEYS.consistency) for each in world.of(volume)] == ["crash"]
 
 
@@ -319,4 +319,4 @@ def test_a_freeze_that_throttling_keeps_from_being_cancelled_is_thawed_all_the_s
     world.faults.on("CancelCommand", throttled)
     run = world.invoke({"period": "hour"})
     assert "CancelCommand" in run.text
-    assert world.rules.agents.frozen == {}
+    assert world.rules.agents.frozen == set()
