@@ -81,7 +81,7 @@ def test_every_slot_is_served_at_once_without_faults():
     assert world.service.runs["failed"] == 0
     assert counts["slots served"] == counts["slots due"] > 0
     # The longer periods join the hour's and the daily snapshots: ORDERS has 4 instances, FILES has 10.
-    assert world.instances.freezes == days * (24 * 4 + 10)
+    assert world.instances.count == days * (24 * 4 + 10)
     for period in Period:
         for volume_id, count in world.fleet.due(period):
             assert len(world.cloud.held(volume_id, period)) == count

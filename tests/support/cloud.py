@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from lambda_function.deadline import Deadline
 from lambda_function.errors import (
@@ -34,7 +34,8 @@ from lambda_function.ports import Silent
 from lambda_function.run.context import RunContext
 from lambda_function.run.hook_check import check_hooks
 from lambda_function.run.runner import run
-from tests.support.clock import Clock
+from tests.support.clock import START, Clock
+from tests.support.instance import Instances
 from tests.support.ssm import FakeSsm
 
 KEYS = TagKeys("AUTO-SNAPSHOT")
@@ -44,6 +45,9 @@ _CONSISTENCIES = {each.value: each for each in Consistency}
 
 
 def _let_through(operation: str, target: str) -> None: ...
+
+
+def _unheard(write: Write) -> None: ...
 
 
 @dataclass
@@ -59,10 +63,34 @@ class Stored:
     state: SnapshotState | None = None
     protected: str | None = None
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Those of its period tag, read without the code under test."""
+        return tuple(self.tags.get(KEYS.period, "").split())
+
+    @property
+    def policy(self) -> str | None:
+        """The policy that it names, by either spelling of the key."""
+        return self.tags.get(KEYS.selection) or self.tags.get(f"{KEYS.selection}S")
+
+
+class Write(NamedTuple):
+    """What is about to be done to a snapshot, or was done of a new one: its period tag's words before and after."""
+
+    stored: Stored
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+    is_create: bool = False
+    is_delete: bool = False
+    raised: bool = False
+
 
 @dataclass
 class FakeCloud:
-    """`before` and `after` are called with operation and id at every call; what they raise, the call raises."""
+    """`before` and `after` are called with operation and id at every call; what they raise, the call raises.
+
+    `on_write` hears of every write when it takes effect. `ends` is when Lambda stops the run.
+    """
 
     clock: Clock = field(default_factory=Clock)
     pending_for: timedelta = timedelta()
@@ -72,6 +100,8 @@ class FakeCloud:
     per_volume_cap: int = 1_000
     before: Callable[[str, str], None] = _let_through
     after: Callable[[str, str], None] = _let_through
+    on_write: Callable[[Write], None] = _unheard
+    ends: datetime = START
     policies: dict[str, str | Parameter] = field(default_factory=dict)
     volumes: dict[str, Volume] = field(default_factory=dict)
     instances: dict[str, Instance] = field(default_factory=dict)
@@ -121,10 +151,10 @@ class FakeCloud:
         return check_hooks(HookCheckRequest(**fields), self._context(900))
 
     def _context(self, seconds: float) -> RunContext:
-        ends = self.clock.now + timedelta(seconds=seconds)
+        self.ends = ends = self.clock.now + timedelta(seconds=seconds)
 
         def time_left() -> float:
-            return (ends - self.clock.now).total_seconds()
+            return (min(self.ends, ends) - self.clock.now).total_seconds()
 
         return RunContext(
             policies=self,
@@ -135,6 +165,14 @@ class FakeCloud:
             deadline=Deadline(time_left, self.clock.sleep, self.clock.elapsed, lambda: self.clock.now),
             observer=Silent(),
         )
+
+    @property
+    def work(self) -> Instances:
+        """What runs on the instances."""
+        return self.ssm.instances
+
+    def copy_of_snapshots(self) -> dict[str, Stored]:
+        return {each: replace(stored, tags=dict(stored.tags)) for each, stored in self.snapshots.items()}
 
     def of(self, volume: Volume | str, period: str | None = None) -> list[Stored]:
         """A volume's snapshots, oldest first; those a period keeps, where one is named."""
@@ -241,15 +279,19 @@ class FakeCloud:
                 raise RequestRejectedError(
                     "CreateTags", "InvalidParameterValue", "Tag value exceeds the maximum length"
                 )
-            self._retag(self.snapshots[snapshot_id], KEYS.period, " ".join(periods))
+            stored = self.snapshots[snapshot_id]
+            self.on_write(Write(stored, stored.words, tuple(periods)))
+            self._retag(stored, KEYS.period, " ".join(periods))
 
     def set_consistency(self, snapshot_ids: Collection[str], consistency: Consistency) -> None:
         with self._call("CreateTags", ",".join(sorted(snapshot_ids))):
             missing = [each for each in snapshot_ids if each not in self.snapshots]
             if missing:
                 raise SnapshotNotFoundError("CreateTags", "InvalidSnapshot.NotFound", ", ".join(missing))
-            for each in snapshot_ids:
-                self._retag(self.snapshots[each], KEYS.consistency, consistency.value)
+            for stored in (self.snapshots[each] for each in snapshot_ids):
+                is_raised = consistency is Consistency.APPLICATION
+                self.on_write(Write(stored, stored.words, stored.words, raised=is_raised))
+                self._retag(stored, KEYS.consistency, consistency.value)
 
     def delete_snapshot(self, snapshot_id: str) -> None:
         with self._call("DeleteSnapshot", snapshot_id):
@@ -258,6 +300,7 @@ class FakeCloud:
             stored = self.snapshots[snapshot_id]
             if stored.protected:
                 raise SnapshotProtectedError("DeleteSnapshot", "InvalidSnapshot.InUse", stored.protected)
+            self.on_write(Write(stored, stored.words, (), is_delete=True))
             self._drop(stored)
 
     # Behind the ports
@@ -270,6 +313,7 @@ class FakeCloud:
         assert len(tags) <= 50
         stored = Stored(self._next_id(), volume_id, self.clock.now, dict(tags), description)
         self._add(stored)
+        self.on_write(Write(stored, (), stored.words, is_create=True))
         return self._seen(stored)
 
     def _check_limits(self, operation: str, volume_ids: Sequence[str]) -> None:

@@ -45,6 +45,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication
 from moto.server import ThreadedMotoServer
 
 from tests.documents.agent import document_content
+from tests.support.cloud import Stored
 from tests.support.restore_endpoint import restoring
 from tests.support.run_command_endpoint import Agents, run_command
 
@@ -316,6 +317,23 @@ def _reset() -> None:
 def ec2_backend() -> Any:
     """What the endpoint holds of EC2, for ageing it and for looking at it."""
     return get_backend("ec2")[ACCOUNT][REGION]
+
+
+def stored_snapshots() -> dict[str, Stored]:
+    """All snapshots that belong to no image, other accounts' included, in the shape of the cloud in memory."""
+    backend = ec2_backend()
+    return {
+        each.id: Stored(
+            each.id,
+            each.volume_id,
+            _started(each),
+            dict(backend.tags.get(each.id, {})),
+            each.description,
+            failed=vars(each)["stored_status"] == "error",
+        )
+        for each in backend.snapshots.values()
+        if not each.from_ami
+    }
 
 
 class Account:

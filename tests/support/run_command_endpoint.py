@@ -26,6 +26,7 @@ from moto.ssm.models import ssm_backends
 from moto.ssm.responses import SimpleSystemManagerResponse
 
 from tests.documents.agent import RefusedError, checked
+from tests.support.instance import Instances
 
 LISTED_OUTPUT = 2_500
 WHOLE_OUTPUT = 24_000
@@ -114,28 +115,25 @@ class Agents:
     with_plugins: bool = True
     sent: list[Sent] = field(default_factory=list)
     calls: Counter[str] = field(default_factory=Counter)
-    frozen: dict[str, Sent] = field(default_factory=dict)
+    instances: Instances = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.instances = Instances(lambda: _moment(self.elapsed()))
+
+    @property
+    def frozen(self) -> set[str]:
+        return {freeze.instance_id for freeze in self.instances.frozen()}
 
     def stages(self, instance_id: str | None = None) -> list[str]:
         return [each.stage for each in self.sent if instance_id in (None, each.instance_id)]
 
-    def well_behaved(self, command: Sent) -> Reply:
-        """A document that freezes what it is told to, refuses a second freeze and thaws its own only."""
-        held = self.frozen.get(command.instance_id)
-        own = held is not None and held.parameters["executionId"] == command.parameters["executionId"]
-        if command.stage == "pre-script":
-            if held is not None and not own:
-                return Reply(204, error=f"the freeze of {held.parameters['executionId']} is held\n")
-            self.frozen[command.instance_id] = command
-            volumes = command.parameters.get("volumeIds", "").replace(",", " ")
-            return Reply(output=f"auto-snapshots: frozen {volumes}\n")
-        if command.stage == "post-script":
-            if held is None or not own:
-                return Reply(205, output="auto-snapshots: held no\n", error="nothing is frozen for this executionId\n")
-            del self.frozen[command.instance_id]
-            held_ms = round((command.begins - held.ends) * 1000)
-            return Reply(output=f"auto-snapshots: held-ms {held_ms}\nauto-snapshots: held yes\n")
-        return Reply(output="auto-snapshots: ready\n")
+    def well_behaved(self, command: Sent, seconds: float = 0.0) -> Reply:
+        """The document as the instances run it."""
+        return Reply(*self.instances.run(command.instance_id, command.parameters, seconds, at=_moment(command.begins)))
+
+
+def _moment(elapsed: float) -> datetime:
+    return datetime.fromtimestamp(elapsed, UTC)
 
 
 class RunCommandError(ServiceException):

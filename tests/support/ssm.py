@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from lambda_function.errors import AwsError, HookError
 from lambda_function.ports import CommandOutcome, HookDocument
 from tests.support.clock import Clock
+from tests.support.instance import Instances
 
 CONTRACT = frozenset({"command", "executionId"})
 FULL = CONTRACT | {"period", "policy", "volumeIds", "snapshotIds", "notAfter", "timeoutSeconds"}
@@ -53,7 +54,7 @@ Script = Callable[[str, Mapping[str, list[str]]], Reply]
 
 @dataclass
 class FakeSsm:
-    """`frozen` holds what the default script froze; `before` is called with operation and target."""
+    """`instances` run what is sent, unless a script is given; `before` is called with operation and target."""
 
     clock: Clock
     documents: dict[str, frozenset[str]] = field(default_factory=lambda: {"DOC": FULL})
@@ -64,27 +65,24 @@ class FakeSsm:
     after: Callable[[str, str], None] = lambda _operation, _target: None
     delivery: float = 0.5
     sent: list[Sent] = field(default_factory=list)
-    frozen: set[str] = field(default_factory=set)
     looks: int = 0
 
     def __post_init__(self) -> None:
         self._numbers = itertools.count(1)
         self._lock = threading.RLock()
+        self.instances = Instances(lambda: self.clock.now)
+
+    @property
+    def frozen(self) -> set[str]:
+        return {freeze.instance_id for freeze in self.instances.frozen()}
 
     def stages(self) -> list[tuple[str, str]]:
         return [(each.command, each.instance_id) for each in self.sent]
 
     def run(self, instance_id: str, parameters: Mapping[str, list[str]]) -> Reply:
-        """A well-behaved document: it says which volumes it froze, and that it held them."""
-        if parameters["command"][0] == "pre-script":
-            self.frozen.add(instance_id)
-            volumes = parameters.get("volumeIds", [""])[0].replace(",", " ")
-            return Reply(output=f"auto-snapshots: frozen {volumes}\n")
-        if parameters["command"][0] == "post-script":
-            held = "yes" if instance_id in self.frozen else "no"
-            self.frozen.discard(instance_id)
-            return Reply(output=f"auto-snapshots: held-ms 1234\nauto-snapshots: held {held}\n")
-        return Reply()
+        """The document as the instances run it."""
+        answer = self.instances.run(instance_id, {name: values[0] for name, values in parameters.items()})
+        return Reply(answer.seconds, answer.exit_code, answer.output)
 
     # The port
 

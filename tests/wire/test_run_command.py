@@ -395,7 +395,7 @@ def test_a_hooked_policy_s_snapshots_are_application_consistent(rules, account):
     assert set(pre.parameters["volumeIds"].split(",")) == set(volumes)
     assert pre.parameters["executionId"] == post.parameters["executionId"]
     assert set(post.parameters["snapshotIds"].split(",")) == {line["snapshot_id"] for line in report["volumes"]}
-    assert rules.agents.frozen == {}
+    assert rules.agents.frozen == set()
     assert report["summary"]["hooks_failed"] == 0
 
 

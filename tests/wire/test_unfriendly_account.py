@@ -291,7 +291,7 @@ def test_a_thaw_is_sent_though_commands_cannot_be_listed(world, fault):
     instance, volume = hooked(world)
     world.faults.on("ListCommandInvocations", fault)
     run = world.invoke({"period": "hour"})
-    assert world.rules.agents.frozen == {}
+    assert world.rules.agents.frozen == set()
     assert world.rules.agents.stages(instance)[:2] == ["pre-script", "post-script"]
     assert "ListCommandInvocations" in run.text
     assert f"post on {instance}: " in run.text
@@ -303,7 +303,7 @@ def test_commands_not_listed_for_a_while_cost_only_time(world):
     world.faults.on("ListCommandInvocations", throttled, after=1, times=12)
     run = world.invoke({"period": "hour"})
     assert run.error is None
-    assert world.rules.agents.frozen == {}
+    assert world.rules.agents.frozen == set()
     assert [world.tag(each, KEYS.consistency) for each in world.of(volume)] == ["application"]
 
 
@@ -314,7 +314,7 @@ def test_unreadable_output_leaves_the_snapshot_crash(world):
     world.faults.on("GetCommandInvocation", denied)
     run = world.invoke({"period": "hour"})
     assert "GetCommandInvocation: AccessDeniedException" in run.text
-    assert world.rules.agents.frozen == {}
+    assert world.rules.agents.frozen == set()
     assert [world.tag(each, KEYS.consistency) for each in world.of(volume)] == ["crash"]
 
 
@@ -330,4 +330,4 @@ def test_a_freeze_is_thawed_though_its_cancelling_is_throttled(world):
     world.faults.on("CancelCommand", throttled)
     run = world.invoke({"period": "hour"})
     assert "CancelCommand" in run.text
-    assert world.rules.agents.frozen == {}
+    assert world.rules.agents.frozen == set()

@@ -114,7 +114,7 @@ def test_a_denied_action_is_named_in_the_failure(world, period, action):
     joined = {fleet.candidate} if fleet.candidate and period in (world.tag(fleet.candidate) or "").split() else set()
     served = world.volumes_of((world.ids() - before) | joined)
     assert run.deleted <= {fleet.to_delete[volume] for volume in served}, "a volume got none and lost one"
-    assert world.rules.agents.frozen == {}
+    assert world.rules.agents.frozen == set()
 
 
 @pytest.mark.parametrize("period", PERIODS)

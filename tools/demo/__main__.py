@@ -56,15 +56,14 @@ def main() -> int:
         fleet.account.document(template.document, DOCUMENT)
         rules.agents.elapsed, rules.agents.round_trip = clock.monotonic, AGENT_ROUND_TRIP
         policies = _put_policies(fleet, template)
-        ledger = Ledger(fleet, policies)
+        ledger = Ledger(fleet, policies, clock)
         rules.create_interval = timedelta(seconds=15)
         with deployed(clock) as calls:
             simulate(hours, template, clock, fleet, ledger, show)
         clock.now = START + timedelta(hours=hours)
-        verdicts = ledger.apply_retention()
-        show.account(verdicts)
+        show.account(ledger.holdings())
         show.untouchable(fleet.untouchable)
-        broken = ledger.broken + [f"{v.name}: {fault}" for v in verdicts for fault in v.broken]
+        broken = list(ledger.broken)
         if not calls["CreateSnapshots"]:
             broken.append("CreateSnapshots was never used")
         if not show.told_journal:
@@ -84,7 +83,7 @@ def simulate(hours: int, template: Template, clock: Clock, fleet: Fleet, ledger:
             happening = upcoming.pop(0)
             clock.now = happening.moment
             happening.act()
-            ledger.remember()
+            ledger.look()
             show.happening(happening.moment, happening.text)
         clock.now = moment
         run = invoke(rule.event, moment, again)

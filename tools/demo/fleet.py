@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -28,9 +27,8 @@ HOOK_POLICIES = {
 class Member:
     """A volume and what is to be expected of it. `policy` is None where nothing may ever be created.
 
-    `seeds` counts the snapshots per period that it had before the first day, but for protected ones, which
-    nobody can delete. `outages` are stretches in which nothing can be created, `unfrozen` those in which
-    its hook fails and it is taken all the same.
+    `protected` are snapshots that nobody can delete. `outages` are stretches in which nothing can be
+    created, `unfrozen` those in which its hook fails and it is taken all the same.
     """
 
     id: str
@@ -38,7 +36,6 @@ class Member:
     policy: str | None = None
     why_not: str = ""
     consistency: str = "crash"
-    seeds: Counter[str] = field(default_factory=Counter)
     protected: set[str] = field(default_factory=set)
     outages: list[tuple[datetime, datetime]] = field(default_factory=list)
     unfrozen: list[tuple[datetime, datetime]] = field(default_factory=list)
@@ -74,7 +71,6 @@ class Fleet:
         self.start = start
         self.members: list[Member] = []
         self.untouchable: dict[str, str] = {}
-        self.lost: list[tuple[str, str, datetime]] = []
         self.happenings: list[Happening] = []
         self._selected()
         self._protected()
@@ -125,7 +121,6 @@ class Fleet:
         }.items():
             for age in ages:
                 self.account.snapshot(old.id, {PERIOD_KEY: period}, self.start - age)
-            old.seeds[period] = len(ages)
 
     def _protected(self) -> None:
         """Snapshots of ours, long beyond N, that EC2 refuses to delete."""
@@ -202,8 +197,7 @@ class Fleet:
         )
 
         def behave(command: Sent) -> Reply:
-            seconds = 0.15 if command.stage == "pre-script" else 0.1
-            return replace(agents.well_behaved(command), seconds=seconds)
+            return agents.well_behaved(command, 0.15 if command.stage == "pre-script" else 0.1)
 
         def fail(command: Sent) -> Reply:
             if command.stage != "pre-script":
@@ -229,7 +223,6 @@ class Fleet:
     def _break_newest(self) -> None:
         newest = self.account.snapshots(self.web.id)[-1]
         ec2_backend().snapshots[newest["SnapshotId"]].status = "error"
-        self.lost.append((self.web.id, "hour", newest["StartTime"]))
 
     def _arrive(self, moment: datetime) -> None:
         self._add("newcomer", {KEY: "CRITICAL"}, self.account.instance(), policy="CRITICAL", since=moment)

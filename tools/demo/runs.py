@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 import threading
 import time
 import uuid
@@ -18,6 +19,18 @@ from unittest import mock
 
 from lambda_function import handler
 from lambda_function.errors import AutoSnapshotsError
+from lambda_function.model.ec2 import Consistency
+from lambda_function.model.period import Period
+from lambda_function.model.request import RunRequest
+from lambda_function.model.result import (
+    Change,
+    ChangeOutcome,
+    ChangeResult,
+    HookResult,
+    Outcome,
+    RunReport,
+    VolumeResult,
+)
 from lambda_function.output.log import logger
 from lambda_function.output.metrics import COUNTS
 
@@ -63,13 +76,56 @@ class Invocation:
     error: str | None = None
 
     @property
+    def told_failures(self) -> list[str]:
+        lines = [each for each in (*self.volumes, *self.changes) if each["outcome"] == "failed"]
+        return [*self.failures, *(f"{each['volume_id']}: {each['reason']}" for each in lines)]
+
+    @property
+    def report(self) -> RunReport:
+        """The run's report, as far as the log has it."""
+        unknown = (line["volume_id"] for line in self.volumes if line["outcome"] == Outcome.UNKNOWN_POLICY)
+        return RunReport(
+            RunRequest(Period(self.period), self.moment),
+            volumes=tuple(
+                VolumeResult(
+                    line["volume_id"],
+                    line.get("policy"),
+                    Outcome(line["outcome"]),
+                    line["reason"],
+                    line.get("snapshot_id"),
+                    Consistency(line["consistency"]) if "consistency" in line else None,
+                    tuple(line.get("warnings", ())),
+                )
+                for line in self.volumes
+            ),
+            changes=tuple(
+                ChangeResult(
+                    line["snapshot_id"],
+                    line["volume_id"],
+                    Change(line["change"]),
+                    ChangeOutcome(line["outcome"]),
+                    line["reason"],
+                )
+                for line in self.changes
+            ),
+            failures=tuple(self.told_failures),
+            warnings=(*self.warnings, *unknown),
+            hooks=tuple(
+                HookResult(
+                    tuple(line["instance_ids"]), line["policy"], line.get("problem"), steps=tuple(line.get("steps", ()))
+                )
+                for line in self.hooks
+            ),
+            failed_snapshots=tuple(re.findall(r"snap-[0-9a-f]+", " ".join(self.warnings))),
+        )
+
+    @property
     def faults(self) -> list[str]:
         """What must never be: answer, error, log and metrics that tell different stories."""
         found = []
         if not self.summary:
             return [f"no summary in the log: {self.error}"]
-        lines = [each for each in (*self.volumes, *self.changes) if each["outcome"] == "failed"]
-        failures = [*self.failures, *(f"{each['volume_id']}: {each['reason']}" for each in lines)]
+        failures = self.told_failures
         if (self.answer is None) != bool(failures):
             found.append(f"failures {failures}, but error {self.error}")
         if len(failures) != self.summary["failed"]:

@@ -15,7 +15,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from tools.demo.promises import PERIODS, Holding, Retention
+from tests.support.promises import PERIODS
+from tools.demo.promises import Holding, Retention
 from tools.demo.runs import Invocation
 
 WIDTH = 120
@@ -170,8 +171,6 @@ def _cell(holding: Holding | None) -> str:
 
 
 def _verdict(verdict: Retention) -> Text:
-    if verdict.broken:
-        return Text("BROKEN: " + "; ".join(verdict.broken), style="bold red")
     told = "; ".join((*((verdict.newest,) if verdict.newest else ()), *verdict.notes))
     if told.startswith(("untouched", "gone")):
         return Text(told)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, timedelta
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,18 +19,18 @@ from unittest import mock
 
 from lambda_function import app, handler
 from lambda_function.errors import RunFailedError
+from lambda_function.inputs.policy import Parameter
 from lambda_function.model.ec2 import SnapshotState, Volume
 from lambda_function.model.request import RunRequest
 from lambda_function.model.result import RunReport
 from tests.campaigns.crashes.deaths import Gate
 from tests.campaigns.crashes.fleet import BY_OTHERS, DAY, DAY_WORDS, HOUR, POLICIES
-from tests.campaigns.crashes.instances import Instances
 from tests.campaigns.crashes.schedule import in_one_thread
 from tests.campaigns.crashes.shared_clock import SharedClock
 from tests.campaigns.crashes.victim import DONE, FAILED, KILLED, SECONDS
-from tests.support.cloud import KEYS, Stored
-from tests.support.endpoint import Account, Rules, ec2_backend
-from tests.support.run_command_endpoint import Reply, Sent
+from tests.support.cloud import KEYS, Stored, Write
+from tests.support.endpoint import Account, Rules, ec2_backend, stored_snapshots
+from tests.support.promises import writes_between
 
 PART: tuple[tuple[str | None, str | None, tuple[int, ...]], ...] = (
     ("P", None, (1,)),
@@ -43,53 +43,31 @@ PART: tuple[tuple[str | None, str | None, tuple[int, ...]], ...] = (
 """Policy, instance, and the numbers of the volumes, as in `fleet.py`."""
 
 OTHER_ACCOUNT = "210987654321"
-RULES = {"pending_for": timedelta(seconds=22), "pending_cap": 5, "create_interval": timedelta(seconds=15)}
+PENDING_FOR = timedelta(seconds=22)
+RULES = {"pending_for": PENDING_FOR, "pending_cap": 5, "create_interval": timedelta(seconds=15)}
 
 
 class EndpointFleet:
     """What `night.py` and `invariants.py` need of a fleet."""
 
     def __init__(self, rules: Rules, folder: Path) -> None:
+        self.snapshots: dict[str, Stored] = {}
         self.clock = SharedClock(folder / "clock", is_new=True)
         self._calls = folder / "calls"
         self._folder = folder
         self._rules = rules
         self._rules.clock, self._rules.agents.elapsed = self.clock, self.clock.monotonic
+        self.work = self._rules.agents.instances
+        self.policies: dict[str, str | Parameter] = {name: json.dumps(fields) for name, fields in POLICIES.items()}
+        self.pending_for, self.hidden_for = PENDING_FOR, timedelta()
         self._account = Account()
-        self.instances_at_work = Instances(self.clock)
         self.volumes: dict[str, Volume] = {}
-        self.foreign: dict[str, Stored] = {}
-        self._protected: dict[str, str] = {}
+        self.foreign: set[str] = set()
         self._numbers: dict[int, str] = {}
         self._build()
 
-    def policy_of(self, volume_id: str) -> dict[str, object]:
-        return POLICIES[self.volumes[volume_id].tags[KEYS.selection]]
-
-    def count(self, volume_id: str, period: str) -> int | None:
-        if KEYS.selection not in self.volumes[volume_id].tags:
-            return None
-        found = self.policy_of(volume_id).get(period)
-        return found if isinstance(found, int) else None
-
-    @property
-    def snapshots(self) -> dict[str, Stored]:
-        """All that belong to no image, other accounts' included."""
-        backend = ec2_backend()
-        return {
-            each.id: Stored(
-                each.id,
-                each.volume_id,
-                each.start_time.replace(tzinfo=UTC),
-                dict(backend.tags.get(each.id, {})),
-                each.description,
-                protected=self._protected.get(each.id),
-            )
-            for each in backend.snapshots.values()
-            if not each.from_ami
-        }
-
     def copy_of_snapshots(self) -> dict[str, Stored]:
+        self.snapshots = stored_snapshots()
         return self.snapshots
 
     def state_of(self, stored: Stored) -> SnapshotState:
@@ -100,12 +78,16 @@ class EndpointFleet:
         """Another tool's snapshot of one volume, seconds before."""
         self._by_hand(self._numbers[BY_OTHERS["day"]], timedelta(seconds=1))
 
-    def attempt(self, period: str, gate: Gate) -> RunReport | None:
+    def attempt(self, period: str, gate: Gate, judge: Callable[[Write], None]) -> RunReport | None:
         """One run: in a process that dies, where that is asked for, otherwise here."""
+        before, report = stored_snapshots(), None
         if gate.at:
             self._die(period, gate)
-            return None
-        return self._live(period)
+        else:
+            report = self._live(period)
+        for write in writes_between(before, self.copy_of_snapshots()):
+            judge(write)
+        return report
 
     @contextmanager
     def process(self) -> Iterator[None]:
@@ -125,7 +107,7 @@ class EndpointFleet:
     def save(self) -> tuple[Any, ...]:
         backend = ec2_backend()
         tags = {each: dict(held) for each, held in backend.tags.items()}
-        return self.clock.now, dict(backend.snapshots), tags, dict(self.foreign)
+        return self.clock.now, dict(backend.snapshots), tags, set(self.foreign)
 
     def restore(self, saved: tuple[Any, ...]) -> None:
         backend = ec2_backend()
@@ -134,8 +116,8 @@ class EndpointFleet:
         backend.snapshots.update(snapshots)
         backend.tags.clear()
         backend.tags.update({each: dict(held) for each, held in tags.items()})
-        self.foreign = dict(foreign)
-        self.instances_at_work = Instances(self.clock)
+        self.foreign = set(foreign)
+        self.work.freezes.clear()
         self._rules.agents.sent.clear()
 
     def _die(self, period: str, gate: Gate) -> None:
@@ -187,12 +169,11 @@ class EndpointFleet:
                 instances[instance] = account.instance()
             for number in numbers:
                 self._volume(number, policy, instances.get(instance or ""))
-        self._rules.agents.scripts = dict.fromkeys(instances.values(), self._on_instance)
         gone = account.volume()
-        self._keep_as_foreign(self._snapshot(gone, {KEYS.period: "hour day"}, 3 * HOUR))
+        self.foreign.add(self._snapshot(gone, {KEYS.period: "hour day"}, 3 * HOUR))
         elsewhere = self._snapshot(gone, {KEYS.period: "hour day", KEYS.selection: "P"}, 3 * HOUR)
         ec2_backend().snapshots[elsewhere].owner_id = OTHER_ACCOUNT
-        self._keep_as_foreign(elsewhere)
+        self.foreign.add(elsewhere)
         # Only now do EC2's limits hold: the past was not made in a second.
         for name, value in RULES.items():
             setattr(self._rules, name, value)
@@ -203,7 +184,7 @@ class EndpointFleet:
         self.volumes[made] = Volume(made, "in-use", tags, (instance,) if instance else ())
         self._by_hand(made, 2 * DAY)
         if policy is None:
-            self._keep_as_foreign(self._snapshot(made, {KEYS.period: "hour day"}, HOUR))
+            self.foreign.add(self._snapshot(made, {KEYS.period: "hour day"}, HOUR))
             return
         # The one that another tool comes first at is the first in turn, before the cap has anything wait.
         newest = DAY + HOUR if number == BY_OTHERS["day"] else DAY
@@ -213,7 +194,6 @@ class EndpointFleet:
         for word, age in words:
             oldest = self._snapshot(made, {KEYS.period: word, **tags}, age)
             if number == 10 and age == 2 * DAY:
-                self._protected[oldest] = "locked"
                 self._rules.locked.add(oldest)
 
     def _snapshot(self, volume_id: str, tags: Mapping[str, str], age: timedelta) -> str:
@@ -223,11 +203,4 @@ class EndpointFleet:
         """Another tool's, which copied the volume's tags; made on the endpoint itself, so that no rule refuses it."""
         with mock.patch.multiple(self._rules, create_interval=timedelta(), pending_cap=1000):
             made = self._snapshot(volume_id, {KEYS.selection: "P", "Name": "by hand"}, age)
-        self._keep_as_foreign(made)
-
-    def _keep_as_foreign(self, snapshot_id: str) -> None:
-        self.foreign[snapshot_id] = self.snapshots[snapshot_id]
-
-    def _on_instance(self, command: Sent) -> Reply:
-        answer = self.instances_at_work.run(command.instance_id, command.parameters)
-        return Reply(answer.exit_code, answer.output)
+        self.foreign.add(made)

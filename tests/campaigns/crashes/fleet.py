@@ -20,16 +20,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
 from lambda_function.model.result import RunReport
 from lambda_function.run.context import RunContext
 from tests.campaigns.crashes.deaths import Died, Gate, Gated, Way
-from tests.campaigns.crashes.instances import Instances
-from tests.support.cloud import KEYS, FakeCloud, Stored
-from tests.support.ssm import Reply
+from tests.support.cloud import KEYS, FakeCloud, Write
 
 _HOOK = {"hook_document": "DOC", "hook_timeout_seconds": 60}
 POLICIES: dict[str, dict[str, object]] = {
@@ -74,28 +72,17 @@ class Fleet(FakeCloud):
             hidden_for=timedelta(seconds=4),
             create_interval=timedelta(seconds=15),
             pending_cap=6,
+            before=self._let_others_come_first,
             policies={name: json.dumps(fields) for name, fields in POLICIES.items()},
         )
         self.gate = Gate(self.clock)
-        self.instances_at_work = Instances(lambda: self.clock.now)
-        self.ssm.script = self._on_instance
-        self.foreign: dict[str, Stored] = {}
+        self.foreign: set[str] = set()
         self._others_come_first: set[str] = set()
         for policy, instance, numbers in FLEET:
             for number in numbers:
                 self.volume(number, policy, instance)
                 self._past(number, policy)
-        self._keep_as_foreign(self.snapshot(GONE, "hour day", 3 * HOUR))
-
-    def policy_of(self, volume_id: str) -> dict[str, object]:
-        return POLICIES[self.volumes[volume_id].tags[KEYS.selection]]
-
-    def count(self, volume_id: str, period: str) -> int | None:
-        """The policy's N for the volume, None where the period is not its business."""
-        if KEYS.selection not in self.volumes[volume_id].tags:
-            return None
-        found = self.policy_of(volume_id).get(period)
-        return found if isinstance(found, int) else None
+        self.foreign.add(self.snapshot(GONE, "hour day", 3 * HOUR).id)
 
     def others_are_at_work(self, period: str) -> None:
         """Another tool beside the period's run: its snapshots are pending, and it will be first at one volume."""
@@ -103,18 +90,14 @@ class Fleet(FakeCloud):
             self._by_hand(GONE, timedelta(seconds=30))
         self._others_come_first.add(f"vol-{BY_OTHERS[period]:08x}")
 
-    def _check_limits(self, operation: str, volume_ids: Sequence[str]) -> None:
-        for each in self._others_come_first.intersection(volume_ids):
-            self._others_come_first.remove(each)
-            self._by_hand(each, timedelta(seconds=5))
-        super()._check_limits(operation, volume_ids)
+    def _let_others_come_first(self, operation: str, target: str) -> None:
+        if operation == "CreateSnapshot" and target in self._others_come_first:
+            self._others_come_first.remove(target)
+            self._by_hand(target, timedelta(seconds=5))
 
-    def copy_of_snapshots(self) -> dict[str, Stored]:
-        return {each: replace(stored, tags=dict(stored.tags)) for each, stored in self.snapshots.items()}
-
-    def attempt(self, period: str, gate: Gate) -> RunReport | None:
+    def attempt(self, period: str, gate: Gate, judge: Callable[[Write], None]) -> RunReport | None:
         """One run, whose calls pass this gate; None where it ended without a report."""
-        self.gate = gate
+        self.gate, self.on_write = gate, judge
         # What Lambda is told of any exception is that the invocation failed; only a run that is to die has one.
         with contextlib.suppress(*((Died, Exception) if gate.at else ())):
             report = self.run(period)
@@ -131,17 +114,12 @@ class Fleet(FakeCloud):
             commands=Gated(context.commands, self.gate),
         )
 
-    def _on_instance(self, instance_id, parameters):
-        single = {name: values[0] for name, values in parameters.items()}
-        answer = self.instances_at_work.run(instance_id, single)
-        return Reply(exit_code=answer.exit_code, output=answer.output)
-
     def _past(self, number: int, policy: str | None) -> None:
         volume_id = f"vol-{number:08x}"
         self._by_hand(volume_id, 2 * DAY)
         if policy is None:
             for age in (HOUR, 3 * HOUR, DAY):
-                self._keep_as_foreign(self.snapshot(volume_id, "hour day", age, policy=None))
+                self.foreign.add(self.snapshot(volume_id, "hour day", age, policy=None).id)
             return
         counts = POLICIES[policy]
         if "hour" in counts:
@@ -159,7 +137,4 @@ class Fleet(FakeCloud):
     def _by_hand(self, volume_id: str, age: timedelta) -> None:
         made = self.snapshot(volume_id, "", age)
         made.tags = {KEYS.selection: "P", "Name": "by hand"}
-        self._keep_as_foreign(made)
-
-    def _keep_as_foreign(self, stored: Stored) -> None:
-        self.foreign[stored.id] = replace(stored, tags=dict(stored.tags))
+        self.foreign.add(made.id)

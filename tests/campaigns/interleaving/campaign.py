@@ -9,11 +9,12 @@ from typing import Any
 
 from lambda_function.errors import ConfigurationError
 from lambda_function.model.result import Outcome, RunReport
-from tests.campaigns.interleaving.invariants import check_later_runs, check_meeting, check_report, check_served
+from tests.campaigns.interleaving.invariants import check_later_runs, check_meeting, check_report
 from tests.campaigns.interleaving.meeting import Meeting
 from tests.campaigns.interleaving.scheduler import Scheduler
 from tests.campaigns.interleaving.schedules import Schedule
 from tests.support.campaign import IS_SAMPLE
+from tests.support.promises import each_due_volume_has_its_snapshot, hold
 
 LAMBDA_WAITS = timedelta(minutes=1)
 """Until a failed run's event is given to the function again."""
@@ -59,7 +60,7 @@ class Pair:
 def _body(meeting: Meeting, asked: Asked) -> Callable[[], Any]:
     if "older" in asked:
         return lambda: asked["older"].run(meeting, asked["period"])
-    return lambda: meeting.run(**asked)
+    return lambda: meeting.judged(**asked)
 
 
 @dataclass(frozen=True)
@@ -102,75 +103,53 @@ class Campaign:
 
     def _play(self, schedule: Schedule) -> list[bool]:
         meeting = self.pair.night()
-        began, counts = meeting.clock.now, meeting.counts()
+        began = meeting.clock.now
         bodies = self.pair.bodies(meeting)
         if self.edit is not None:
             change = self.edit.change
             bodies["edit"] = lambda: change(meeting)
         scheduler, overs = meeting.meet(bodies, schedule)
         try:
-            self._check(meeting, scheduler, began, counts)
+            self._check(meeting, scheduler, began)
         except AssertionError as error:
             error.add_note(str(schedule))
             raise
         return overs
 
-    def _check(
-        self, meeting: Meeting, scheduler: Scheduler, began: datetime, counts: dict[str, dict[str, int]]
-    ) -> None:
-        pair = self.pair
+    def _check(self, meeting: Meeting, scheduler: Scheduler, began: datetime) -> None:
+        pair, account = self.pair, meeting.account
         self.tried += 1
-        least, common = _agreed(counts, meeting.counts())
-        trace = check_meeting(meeting, pair.periods, least, [run for run in pair.periods if _makes_anyway(pair, run)])
-        assert {word for _, word in trace.lost} <= {pair.may_lose}
+        check_meeting(meeting)
+        lost = account.lost
+        assert {word for _, word in lost} <= {pair.may_lose}
         for run, error in scheduler.errors.items():
             assert isinstance(error, ConfigurationError), f"{run}: {error}"
             assert self.edit is not None
             assert run not in meeting.made.values()
         reports = {run: report for run, report in scheduler.results.items() if report is not None}
         for run, report in reports.items():
-            check_report(meeting, run, report, trace, least)
+            account.unknown = _unknown(report) if self.edit is not None else set()
+            check_report(meeting, run, report)
             for line in report.failures:
                 assert any(text in line for text in pair.may_fail), line
-        failed = [run for run, report in reports.items() if report.failures]
+        failed = [run for run in pair.periods if run in scheduler.errors or (run in reports and reports[run].failures)]
         if self.edit is not None:
             self.edit.mend(meeting)
         for run in failed:
             meeting.clock.now += LAMBDA_WAITS
             assert meeting.alone(**{"time": began, **getattr(pair, run)}).failures == ()
         for run, period in pair.periods.items():
-            unknown = _unknown(reports.get(run)) if self.edit is not None else set()
-            due = {volume_id: of_volume for volume_id, of_volume in common.items() if volume_id not in unknown}
-            check_served(meeting, period, began, due, trace.lost)
-        self.with_loss += bool(trace.lost)
-        self.with_failure += bool(failed)
+            account.unknown = _unknown(reports.get(run)) if self.edit is not None else set()
+            hold(each_due_volume_has_its_snapshot(account, period, began))
+        self.with_loss += bool(lost)
+        self.with_failure += any(report.failures for report in reports.values())
         of_volumes = [meeting.ever[each].volume_id for each in meeting.made]
         self.with_one_more += len(of_volumes) > len(set(of_volumes))
         if (key := meeting.key()) not in self._checked:
             self._checked.add(key)
-            check_later_runs(meeting, pair.periods)
-
-
-def _makes_anyway(pair: Pair, run: str) -> bool:
-    """Whether the run makes one that another has made already: asked to, or too old to know better."""
-    asked = getattr(pair, run)
-    return (bool(asked.get("force")) and "time" not in asked) or "older" in asked
+            check_later_runs(meeting, pair.periods.values())
 
 
 def _unknown(report: RunReport | None) -> set[str]:
     """Volumes that the run told of: tagged with a policy which came, or went, after it had read the policies."""
     return {each.volume_id for each in report.volumes if each.outcome is Outcome.UNKNOWN_POLICY} if report else set()
-
-
-def _agreed(
-    before: dict[str, dict[str, int]], after: dict[str, dict[str, int]]
-) -> tuple[dict[str, dict[str, int]], dict[str, dict[str, int]]]:
-    """What was to be kept at least, whichever settings a run had read; and that of periods due by both settings."""
-    least = {volume_id: dict(of_volume) for volume_id, of_volume in before.items()}
-    common: dict[str, dict[str, int]] = {}
-    for volume_id, of_volume in least.items():
-        later = after.get(volume_id, {})
-        for period in of_volume:
-            of_volume[period] = min(of_volume[period], later.get(period, of_volume[period]))
-        common[volume_id] = {period: count for period, count in of_volume.items() if period in later}
-    return least, common

@@ -16,7 +16,8 @@ from lambda_function.model.ec2 import Snapshot, Volume
 from lambda_function.model.period import Period, in_slot
 from lambda_function.model.tags import ordered_periods
 from tests.campaigns.interleaving.meeting import HOUR, Meeting
-from tests.support.cloud import KEYS, Stored
+from tests.campaigns.interleaving.scheduler import running
+from tests.support.cloud import KEYS, Stored, Write
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Older:
     looks_before_it_writes: bool = True
 
     def run(self, meeting: Meeting, period: str) -> None:
-        counts = {volume_id: of_volume.get(period) for volume_id, of_volume in meeting.counts().items()}
+        counts = {volume_id: meeting.account.count(volume_id, period) for volume_id in meeting.volumes}
+        meeting.older[running()] = period
         volumes = sorted(meeting.list_volumes(), key=lambda volume: volume.id)
         listed = meeting.list_snapshots(Period(period).up_to())
         for volume in volumes:
@@ -72,6 +74,7 @@ class Older:
             meeting.snapshots[made.id] = made
         with meeting._call("CreateTags", made.id):
             made.tags.update(tags)
+            meeting.on_write(Write(made, (), made.words, is_create=True))
 
     def _prune(self, meeting: Meeting, period: Period, count: int, listed: list[Snapshot]) -> None:
         """As it was listed before this run's own was there: that one is kept, so one less of the others is."""

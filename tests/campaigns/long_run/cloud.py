@@ -4,43 +4,19 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
-from typing import Protocol
 
-from lambda_function.deadline import Deadline
-from lambda_function.model.ec2 import Consistency, Snapshot, SnapshotState, Volume
+from lambda_function.model.ec2 import Snapshot, SnapshotState, Volume
 from lambda_function.model.period import Period
-from lambda_function.run.context import RunContext
-from tests.support.cloud import KEYS, FakeCloud, Stored
-
-
-class Witness(Protocol):
-    """Hears of every write when it takes effect."""
-
-    def created(self, stored: Stored) -> None: ...
-
-    def retagged(self, stored: Stored, words: Collection[str]) -> None: ...
-
-    def deleted(self, stored: Stored) -> None: ...
-
-    def raised(self, stored: Stored) -> None: ...
-
-
-def words_of(stored: Stored) -> list[str]:
-    """The words of the period tag, read without the code under test."""
-    return stored.tags.get(KEYS.period, "").split()
+from tests.support.cloud import FakeCloud, Stored
 
 
 class LongCloud(FakeCloud):
     """`pends` is how long the next snapshots stay pending; `turns_bad` makes the next create call's end in `error`.
 
-    `ends` is when Lambda stops the run. `taken_away` tells when somebody deleted a snapshot, by volume.
+    `taken_away` tells when somebody deleted a snapshot, by volume.
     """
-
-    witness: Witness
-    ends: datetime
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -78,15 +54,6 @@ class LongCloud(FakeCloud):
         self.settle()
         return super()._call(operation, target)
 
-    def _context(self, seconds: float) -> RunContext:
-        self.ends = self.clock.now + timedelta(seconds=seconds)
-
-        def time_left() -> float:
-            return (self.ends - self.clock.now).total_seconds()
-
-        deadline = Deadline(time_left, self.clock.sleep, self.clock.elapsed, lambda: self.clock.now)
-        return replace(super()._context(seconds), deadline=deadline)
-
     # What a person sees and does
 
     def held(self, volume_id: str, word: str) -> Collection[Stored]:
@@ -96,18 +63,9 @@ class LongCloud(FakeCloud):
     def remove(self, stored: Stored) -> None:
         """Somebody deletes a snapshot."""
         self.taken_away[stored.volume_id] = self.clock.now
-        self._remove(stored)
-
-    def _remove(self, stored: Stored) -> None:
-        self._forget(stored)
-        super()._drop(stored)
+        self._drop(stored)
 
     # Behind the ports
-
-    def _create(self, volume_id: str, description: str, tags: Mapping[str, str]) -> Snapshot:
-        seen = super()._create(volume_id, description, tags)
-        self.witness.created(self.snapshots[seen.id])
-        return seen
 
     def create_snapshot(self, *args, **kwargs) -> Snapshot:
         try:
@@ -131,12 +89,12 @@ class LongCloud(FakeCloud):
         self._index(stored)
 
     def _index(self, stored: Stored) -> None:
-        for word in words_of(stored):
+        for word in stored.words:
             self._words[word][stored.id] = stored
             self._held[stored.volume_id, word][stored.id] = stored
 
     def _unindex(self, stored: Stored) -> None:
-        for word in words_of(stored):
+        for word in stored.words:
             self._words[word].pop(stored.id, None)
             held = self._held[stored.volume_id, word]
             held.pop(stored.id, None)
@@ -144,18 +102,14 @@ class LongCloud(FakeCloud):
                 del self._held[stored.volume_id, word]
 
     def _retag(self, stored: Stored, key: str, value: str) -> None:
-        if key == KEYS.period:
-            self.witness.retagged(stored, value.split())
-        elif value == Consistency.APPLICATION:
-            self.witness.raised(stored)
         self._unindex(stored)
         super()._retag(stored, key, value)
         self._index(stored)
         self._views.pop(stored.id, None)
 
     def _drop(self, stored: Stored) -> None:
-        self.witness.deleted(stored)
-        self._remove(stored)
+        self._forget(stored)
+        super()._drop(stored)
 
     def _forget(self, stored: Stored) -> None:
         self._unindex(stored)

@@ -18,7 +18,7 @@ from lambda_function.errors import (
     VolumePendingError,
 )
 from tests.campaigns.long_run.cloud import LongCloud
-from tests.campaigns.long_run.instances import Instances
+from tests.support.instance import Instances
 
 CALL_SECONDS = 0.1
 

@@ -74,7 +74,6 @@ class Fleet:
         self._hands = itertools.count()
         self.events: Counter[str] = Counter()
         self.foreign: dict[str, Stored] = {}
-        self._untouched: dict[str, Stored] = {}
         for name, promise in POLICIES.items():
             cloud.policies[name] = promise.text()
         for name, share in SHARES.items():
@@ -276,18 +275,11 @@ class Fleet:
         stored.state = SnapshotState.COMPLETED
         self._cloud._add(stored)
         self.foreign[stored.id] = stored
-        self._untouched[stored.id] = replace(stored, tags=dict(stored.tags))
-
-    def changed_foreign(self) -> list[str]:
-        """Those that are gone, or no longer bear the tags that they were given."""
-        now = self._cloud.snapshots
-        return [each for each, made in self._untouched.items() if each not in now or now[each].tags != made.tags]
 
     def _tidy_up(self) -> None:
         """A person deletes the oldest snapshots made by hand, and those of volumes that are long gone."""
         for each in list(self.foreign)[:-40]:
             self._cloud.remove(self.foreign.pop(each))
-            del self._untouched[each]
         long_ago = self._cloud.clock.now - timedelta(days=30)
         for stored in list(self._cloud.snapshots.values()):
             selected = (

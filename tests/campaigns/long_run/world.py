@@ -13,7 +13,6 @@ from typing import NamedTuple
 from tests.campaigns.long_run.cloud import LongCloud
 from tests.campaigns.long_run.faults import Faults
 from tests.campaigns.long_run.fleet import Fleet
-from tests.campaigns.long_run.instances import Instances
 from tests.campaigns.long_run.promises import Oracle
 from tests.campaigns.long_run.rules import Lambda
 from tests.support.clock import Clock
@@ -50,11 +49,10 @@ class World:
         self.cloud = LongCloud(
             clock=SteadyClock(BEGINS), create_interval=timedelta(seconds=15), pending_cap=100, per_volume_cap=5
         )
-        self.instances = Instances(self.cloud.clock)
-        self.cloud.ssm.script = self.instances.run
+        self.instances = self.cloud.ssm.instances
         self.fleet = Fleet(random, self.cloud)
         self.faults = Faults(random, rate, self.cloud, self.instances, self.fleet.lose_volume)
-        self.oracle = Oracle(self.cloud, self.fleet, self.instances)
+        self.oracle = Oracle(self.cloud, self.fleet)
         self.service = Lambda(random, self.cloud, self.faults, self.oracle)
         self._changes = changes
         self._hour = BEGINS
@@ -71,8 +69,6 @@ class World:
             self.oracle.settle_slots()
             self._hour += timedelta(hours=1)
             assert not self.oracle.violations, f"seed {self.seed}:\n" + "\n".join(self.oracle.violations)
-            if self._hour.hour == 0:
-                assert not self.fleet.changed_foreign(), f"seed {self.seed}"
 
     def memory(self) -> Memory:
         """What is held now."""

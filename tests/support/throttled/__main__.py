@@ -11,7 +11,6 @@ import logging
 import math
 import sys
 import time
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -54,7 +53,7 @@ class _Endpoint:
                 self.agents.scripts |= {each.id: self._slowly for each in reservation.instances}
 
     def _slowly(self, command: Sent) -> Reply:
-        return replace(self.agents.well_behaved(command), seconds=self._stage_seconds)
+        return self.agents.well_behaved(command, self._stage_seconds)
 
     def begin(self, _: Any) -> Any:
         """From now on calls are limited, take time and are counted."""
