@@ -1,7 +1,7 @@
-"""boto3's clients, and how they retry.
+"""boto3 clients and their retry settings.
 
-One client each for describing, creating and changing, so that what one kind of call waits for leaves the others alone:
-botocore's limiters and its quota of retries belong to a client, for all its operations together.
+Reading, creating and changing have separate clients, because botocore's rate limiters and retry quota are per client,
+shared by all its operations: throttling of one kind of call must not slow the others.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ _CONFIG = Config(
     user_agent_extra="aws-automatic-snapshots",
 )
 
-# What changes something has rate limits of its own (`rate_limit.py`). Adaptive mode would add a limiter that, once
-# EC2 has refused a call, allows twice what was sent lately: next to nothing after a wait for room.
+# Calls that change something have their own rate limits (`rate_limit.py`). Adaptive mode would add a limiter that,
+# after EC2 refuses a call, allows twice the recent rate: next to nothing after a wait for the pending quota.
 _CHANGING = _CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": 10}))
 
 FREEZE_CONNECTIONS = MAX_FREEZES + WORKERS
-"""Connections where one per freeze is wanted, so that none waits for another's."""
+"""Connections for a client that freezes use: at least one per freeze, so that none waits for another's."""
 
-# A create whose answer is lost is sent again by botocore. Within 15 seconds EC2 refuses the second one,
-# and what the first one made is found and adopted; later it would make another snapshot.
+# botocore retries a create whose response is lost. Within 15 seconds EC2 refuses the retry, and the run finds and
+# adopts the first snapshot; later the retry would create a second one.
 _CREATING = _CHANGING.merge(Config(read_timeout=10))
 
-# While a database is locked nothing may queue behind other creates, as the adaptive mode would have it,
-# and few retries are worth the wait.
+# While a database is locked, creates must not queue behind others, as adaptive mode would make them, and few retries
+# are worth the wait.
 _URGENT = _CREATING.merge(
     Config(
         retries={"mode": "standard", "total_max_attempts": 3},
@@ -57,7 +57,7 @@ _URGENT = _CREATING.merge(
     )
 )
 
-# Stages of all frozen instances run side by side, and a thaw must not wait for a connection.
+# All frozen instances run their stages in parallel, and a thaw must not wait for a connection.
 _COMMANDS = _CONFIG.merge(
     Config(
         retries={"mode": "standard", "total_max_attempts": 5}, max_pool_connections=FREEZE_CONNECTIONS, read_timeout=10
@@ -65,18 +65,18 @@ _COMMANDS = _CONFIG.merge(
 )
 
 
-# One look at commands serves all frozen instances, and the next one is near: a repetition within it would only be
-# waited for by those whose time is over.
+# One poll covers all frozen instances and the next is soon: a retry within it would only delay threads whose time is
+# up.
 _POLLING = _COMMANDS.merge(
     Config(retries={"mode": "standard", "total_max_attempts": 1}, connect_timeout=2, read_timeout=5)
 )
 
-# Invoke takes no client token: an attempt whose answer is lost, sent again, would be another run beside the first.
+# Invoke has no client token: a retry after a lost response would start a second, concurrent run.
 _INVOKING = _CONFIG.merge(
     Config(retries={"mode": "standard", "total_max_attempts": 1}, connect_timeout=2, read_timeout=8)
 )
 
-# A second run beside the first may make a snapshot more; one that was never started costs a backup.
+# A second, concurrent run may create an extra snapshot; a run that never starts costs a backup.
 _STARTING = _INVOKING.merge(Config(retries={"mode": "standard", "total_max_attempts": 4}, max_pool_connections=WORKERS))
 
 THROTTLED = ("RequestLimitExceeded", "Client.RequestLimitExceeded")
@@ -84,9 +84,9 @@ THROTTLED = ("RequestLimitExceeded", "Client.RequestLimitExceeded")
 
 @dataclass(frozen=True)
 class Clients:
-    """One session's clients, and the rate limits they share; all are safe to use from several threads.
+    """One session's clients and the rate limits they share; all are safe to use from several threads.
 
-    The session itself is not: clients are built of it before threads begin.
+    The session is not: build clients from it before threads start.
     """
 
     session: boto3.Session
@@ -100,13 +100,13 @@ class Clients:
 
 
 def build_lambda_client(region: str | None) -> LambdaClient:
-    """For a run that is continued in another: built only then, since it costs time at a cold start."""
+    """Client to continue a run in another; built only then, because building it slows a cold start."""
     client: LambdaClient = boto3.Session(region_name=region or None).client("lambda", config=_INVOKING)
     return client
 
 
 def build_starting_client(region: str | None) -> LambdaClient:
-    """For a run that starts those of other accounts and Regions, several at once."""
+    """Client to start the runs of other accounts and Regions, several at once."""
     client: LambdaClient = boto3.Session(region_name=region or None).client("lambda", config=_STARTING)
     return client
 
@@ -114,7 +114,7 @@ def build_starting_client(region: str | None) -> LambdaClient:
 def build_clients(region: str | None) -> Clients:
     """Clients for this Region, or for boto3's default one.
 
-    Raises ConfigurationError where boto3 finds no Region or an endpoint it cannot use.
+    Raises ConfigurationError if boto3 finds no Region or an endpoint it cannot use.
     """
     with _configuration_faults():
         session = boto3.Session(region_name=region or None)
@@ -124,29 +124,29 @@ def build_clients(region: str | None) -> Clients:
 
 
 def build_clients_for(target: Target, own: Clients) -> Clients:
-    """Clients for the target's Region with its role's credentials, which last for an hour.
+    """Clients for the target's Region with its role's credentials, valid for one hour.
 
-    The role is asked for in the own Region: what a Region's own STS gives is valid in every Region. Raises AwsError
-    where the role is not given, and ConfigurationError as `build_clients` does.
+    AssumeRole is called in the function's own Region: credentials from any Region's STS are valid in every Region.
+    Raises AwsError if the role cannot be assumed, and ConfigurationError like `build_clients`.
     """
     session = own.session
-    # No partition but the function's own can be reached with its credentials.
+    # The function's credentials only work in its own partition.
     partition = session.get_partition_for_region(session.region_name)
     external_id = {"ExternalId": target.external_id} if target.external_id else {}
     with _configuration_faults(), translated("AssumeRole"):
-        given = session.client("sts", config=_CONFIG).assume_role(
+        credentials = session.client("sts", config=_CONFIG).assume_role(
             RoleArn=f"arn:{partition}:iam::{target.account}:role/{target.role}",
             RoleSessionName=f"auto-snapshots-{target.region}",
             **external_id,
         )["Credentials"]
     with _configuration_faults():
-        # Of one session, since another would read botocore's models again: 0.4 s of CPU and 30 MB.
+        # One session for all: another would load botocore's models again (0.4 s of CPU, 30 MB).
         return _clients_of(
             session,
             region_name=target.region,
-            aws_access_key_id=given["AccessKeyId"],
-            aws_secret_access_key=given["SecretAccessKey"],
-            aws_session_token=given["SessionToken"],
+            aws_access_key_id=credentials["AccessKeyId"],
+            aws_secret_access_key=credentials["SecretAccessKey"],
+            aws_session_token=credentials["SessionToken"],
         )
 
 
@@ -159,8 +159,8 @@ def _configuration_faults() -> Iterator[None]:
 
 
 def _clients_of(session: boto3.Session, **place: Any) -> Clients:
-    """New clients; `place` is their Region and credentials where they are not the session's."""
-    # The wall clock: Lambda stops a machine between invocations, and EC2's buckets fill meanwhile.
+    """New clients; `place` is their Region and credentials if they are not the session's."""
+    # Wall clock: Lambda suspends the machine between invocations, and EC2's buckets refill meanwhile.
     rate_limits = RateLimits.at(time.time, time.sleep)
     clients = Clients(
         session=session,
@@ -181,7 +181,7 @@ def _clients_of(session: boto3.Session, **place: Any) -> Clients:
 
 
 def _limit_rate(client: EC2Client, operation: str, bucket: TokenBucket, *, urgent: bool = False) -> None:
-    """Each attempt of botocore's, repetitions included, takes a token before it is sent, and reports a refusal."""
+    """Make each botocore attempt, retries included, take a token before it is sent, and report throttling."""
 
     def before_send(**_: Any) -> None:
         bucket.take(urgent=urgent)

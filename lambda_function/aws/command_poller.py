@@ -1,8 +1,7 @@
-"""One list call for all who wait for commands.
+"""One list call for all threads that wait for commands.
 
-Every frozen instance has a thread that waits for its command. Whichever of them finds that a list call is due makes
-it, for all; the others wait for its answer, each until its own time is over. A lock protects what is known and is
-never held during a call.
+Every frozen instance has a thread that waits for its command. The first to find a poll due makes it for all; the others
+wait for its response, each until its own time limit. A lock guards the shared state and is never held during a call.
 """
 
 from __future__ import annotations
@@ -25,27 +24,27 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PAGE = 50
-"""The most that `ListCommandInvocations` gives in one answer."""
+"""Maximum page size of `ListCommandInvocations`."""
 
 POLL_SECONDS = 0.3
 SLOWER_POLLS = ((60.0, 3.0), (10.0, 1.0))
 """Seconds waited for a command, and from then on between two polls: a long stage is not worth many calls."""
 
 LISTED_CHARACTERS = 2500
-"""`ListCommandInvocations` cuts a plugin's output there."""
+"""`ListCommandInvocations` truncates a plugin's output at this length."""
 
 CLOCK_SKEW = timedelta(minutes=2)
-"""Between this clock and SSM's, where SSM did not say when it took a command."""
+"""Between this clock and SSM's, if SSM did not return when it accepted a command."""
 
 COARSE = timedelta(seconds=2)
-"""`InvokedAfter` is in whole seconds, and whether it includes its own second is not said."""
+"""`InvokedAfter` has whole seconds, and AWS does not document whether it is inclusive."""
 
 _UNDER_WAY = ("Pending", "InProgress", "Delayed", "Cancelling")
 
 
 @dataclass(frozen=True, slots=True)
 class ListedInvocation:
-    """A command that ended on one instance, as it was listed: `outcome` is not complete where its output was cut."""
+    """A command that ended on one instance, as listed; `outcome` is incomplete if its output was truncated."""
 
     status: str
     outcome: CommandOutcome
@@ -53,36 +52,36 @@ class ListedInvocation:
 
 @dataclass(slots=True)
 class CommandPoller:
-    """What is known of the commands that are waited for; safe to use from several threads.
+    """What is known about awaited commands; safe to use from several threads.
 
-    `client` lists commands, again and again, and so repeats none of its calls itself.
+    `client` does not retry, since it polls repeatedly anyway.
     """
 
     client: SSMClient
     deadline: Deadline
     _changed: threading.Condition = field(default_factory=threading.Condition)
-    """Guards what is below; notified of each page and of each end of a poll."""
+    """Guards the fields below; notified after each page and each poll."""
     _waiting: list[tuple[str, str]] = field(default_factory=list)
-    """Command and instance of each wait under way."""
+    """Command and instance of each wait in progress."""
     _ended: dict[tuple[str, str], ListedInvocation] = field(default_factory=dict)
-    """Only what is still waited for."""
+    """Only commands that are still waited for."""
     _listed_after: dict[str, datetime] = field(default_factory=dict)
-    """By command: a moment of SSM's clock shortly before it. The shorter before, the fewer older ones are listed."""
+    """By command: a moment of SSM's clock shortly before it. The closer, the fewer older commands are listed."""
     _is_polling: bool = False
     _polled_at: float = float("-inf")
     _failure: Exception | None = None
-    """Why the last poll failed; None after one that did not."""
+    """Why the last poll failed; None if it succeeded."""
 
     def sent(self, command_id: str, requested: datetime | None, before: datetime) -> None:
-        """A command was sent: `requested` by SSM's clock, or not long after `before` by this one."""
+        """Record a sent command: `requested` by SSM's clock, or shortly after `before` by this one."""
         after = requested.astimezone(UTC) - COARSE if requested else before - CLOCK_SKEW
         with self._changed:
             self._listed_after[command_id] = after
 
     def wait(self, command_id: str, instance_id: str, until: float) -> ListedInvocation | None:
-        """The command's end, or None when none was seen by `until`; raises what made the last poll by then fail.
+        """The finished command, or None if none was seen by `until`; raises the last poll's error if that failed.
 
-        Only a call of this thread's own can make it last longer.
+        Only a call in this thread can exceed `until`.
         """
         key = (command_id, instance_id)
         began = self.deadline.elapsed()
@@ -109,9 +108,9 @@ class CommandPoller:
                     self._ended.pop(key, None)
 
     def _refresh(self, key: tuple[str, str], until: float) -> None:
-        """Poll, unless a poll has just ended or the command has; wait for another thread's, but not beyond `until`."""
+        """Poll, unless a poll or the command has just ended; wait for another thread's poll, but not beyond `until`."""
         with self._changed:
-            # Not the deadline's sleep: a call takes real time whatever clock the run is on, and its end is notified.
+            # Not the deadline's sleep: a call takes real time whatever clock the run uses, and its end notifies.
             while self._is_polling and key not in self._ended and (left := until - self.deadline.elapsed()) > 0:
                 self._changed.wait(left)
             is_recent = self.deadline.elapsed() - self._polled_at < POLL_SECONDS
@@ -122,7 +121,7 @@ class CommandPoller:
         try:
             self._poll()
         except AwsError as error:
-            # The next poll is near, and the command's own time-out limits how long that goes on.
+            # The next poll is soon, and the command's own timeout limits how often it fails.
             failure = error
             logger.warning("commands could not be listed: %s", error)
         except Exception as error:
@@ -149,7 +148,7 @@ class CommandPoller:
             command_ids = {command_id for command_id, _ in self._waiting}
             if len(command_ids) == 1:
                 return {"CommandId": command_ids.pop()}
-            after = min(self._listed_after[each] for each in command_ids)
+            after = min(self._listed_after[command_id] for command_id in command_ids)
         return {"Filters": [{"key": "InvokedAfter", "value": after.strftime("%Y-%m-%dT%H:%M:%SZ")}]}
 
     def _record(self, invocations: list[Any]) -> None:
@@ -168,5 +167,5 @@ def _parse(raw: Mapping[str, Any]) -> ListedInvocation:
     if not plugins or len(output) >= LISTED_CHARACTERS:
         return ListedInvocation(raw["Status"], CommandOutcome(status, None, output, complete=False))
     codes = [plugin.get("ResponseCode") for plugin in plugins]
-    exit_code = next((each for each in codes if each), codes[-1])
+    exit_code = next((code for code in codes if code), codes[-1])
     return ListedInvocation(raw["Status"], CommandOutcome(status, exit_code, output))

@@ -1,7 +1,6 @@
 """EC2's volumes, instances and snapshots: AWS's dictionaries become model values here.
 
-Every walk sends a page size (without `MaxResults` EC2 builds one giant page) and takes an item that
-two pages repeat once.
+Every listing sends a page size (without `MaxResults` EC2 builds one giant page) and drops items repeated on two pages.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ VOLUMES_PAGE = 500
 SNAPSHOTS_PAGE = 1000
 INSTANCES_PAGE = 1000
 FILTER_VALUES = 200
-"""Values in all filters of a call; more give FilterLimitExceeded."""
+"""Maximum values in all filters of a call; more give FilterLimitExceeded."""
 _STATES = {state.value: state for state in SnapshotState}
 _CONSISTENCIES = {consistency.value: consistency for consistency in Consistency}
 
@@ -35,7 +34,7 @@ def _nothing_to_reserve(creates: int) -> None:
 
 @dataclass(frozen=True)
 class Ec2Ebs:
-    """The Ebs port over four clients, so that a throttle on one kind of call does not slow the others."""
+    """The Ebs port over four clients, so that throttling of one kind of call does not slow the others."""
 
     reading: EC2Client
     creating: EC2Client
@@ -69,7 +68,7 @@ class Ec2Ebs:
         return list(found.values())
 
     def read_snapshots(self, snapshot_ids: Sequence[str]) -> dict[str, Snapshot]:
-        # A filter instead of SnapshotIds: one id that is gone would fail the whole call.
+        # A filter instead of SnapshotIds: one deleted id would fail the whole call.
         found = self._snapshots([_filter("snapshot-id", snapshot_ids)])
         return {snapshot.id: snapshot for snapshot in found}
 
@@ -206,9 +205,9 @@ def _instance(raw: Mapping[str, Any]) -> Instance:
 
 
 def _snapshot(raw: Mapping[str, Any], tags: Mapping[str, str], keys: TagKeys) -> Snapshot:
-    """`tags` are those it bears, or for one just created those it was given.
+    """The snapshot in a response; `tags` are those it carries, or those requested if it was just created.
 
-    An answer without a state is that of a create: what was just started is pending.
+    A response without a state is a create's: the new snapshot is pending.
     """
     return Snapshot(
         id=raw["SnapshotId"],

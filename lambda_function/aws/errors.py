@@ -1,4 +1,4 @@
-"""botocore's exceptions to ours: the only place that knows AWS's error codes."""
+"""Translates botocore's exceptions into ours; the only module that knows AWS's error codes."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ _NOT_BEGUN = ("RequestLimitExceeded", "Throttling", "ThrottlingException", "Unav
 
 @contextmanager
 def translated(operation: str) -> Iterator[None]:
-    """Raise AwsError, or the subclass that the code stands for, instead of botocore's exceptions.
+    """Raise AwsError, or its subclass for the error code, instead of botocore's exceptions.
 
-    Raises ConfigurationError where there are no credentials, which shows at the first call.
+    Raises ConfigurationError if there are no credentials, which only the first call reveals.
     """
     try:
         yield
@@ -59,7 +59,7 @@ def translated(operation: str) -> Iterator[None]:
         code = (details.get("Code") or "Unknown").removeprefix("Client.")
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         message = details.get("Message") or "no message"
-        # A refused command's text may quote a parameter that is not to be told: it is taken out of the whole later.
+        # SendCommand's message may quote a secret parameter; it is redacted later, which needs the full text.
         message = message if operation == "SendCommand" else _brief(message)
         raise _type_for(code, operation, status)(operation, code, message) from error
     except (NoCredentialsError, PartialCredentialsError) as error:
@@ -67,15 +67,15 @@ def translated(operation: str) -> Iterator[None]:
     except (BotoCoreError, ResponseParserError) as error:
         raise NoAnswerError(operation, type(error).__name__, _brief(str(error))) from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        # The call was made; its answer is not of the form that the API promises. botocore takes a body that is
-        # no JSON for an empty answer, and stumbles with an AttributeError over JSON that is no object.
-        # Not the bytes that are no text: they may be those of an encrypted policy.
+        # The call was made, but its response is malformed. botocore takes a body that is not JSON for an empty
+        # response, and raises AttributeError for JSON that is not an object. Undecodable bytes are not quoted: they may
+        # be those of an encrypted policy.
         what = error.reason if isinstance(error, UnicodeDecodeError) else repr(error)
         raise NoAnswerError(operation, "UnexpectedAnswer", _brief(what)) from error
 
 
 def _brief(text: str) -> str:
-    """botocore's errors quote a body that it cannot parse, which may be a page of a thousand snapshots."""
+    """The text, truncated: botocore quotes a body it cannot parse, which may be a page of a thousand snapshots."""
     return text if len(text) <= _MAX_MESSAGE else text[: _MAX_MESSAGE - 1] + "…"
 
 
@@ -84,7 +84,7 @@ def _type_for(code: str, operation: str, status: int) -> type[AwsError]:
         return _BY_CODE[code]
     if status >= _SERVER_FAULT and code not in _NOT_BEGUN:
         return NoAnswerError
-    # The code for deleting a locked snapshot is not documented; every spelling seen names the lock.
+    # The code for deleting a locked snapshot is undocumented; every spelling seen names the lock.
     if operation == "DeleteSnapshot" and (_LOCK.search(code) or code == "OperationNotPermitted"):
         return SnapshotProtectedError
     return RequestRejectedError if code.startswith(_REJECTED) else AwsError

@@ -1,4 +1,4 @@
-"""The function invoking itself, asynchronously: Lambda's queue, its retries and its failure destination go with it."""
+"""Asynchronous self-invocation, which uses Lambda's queue, retries and failure destination."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ if TYPE_CHECKING:
 
 
 def invoke_self(client: LambdaClient, function_arn: str, event: Mapping[str, Any]) -> None:
-    """Queue the event for the function (and the version or alias) that is running. Raises AwsError."""
+    """Queue the event for the running function (same version or alias). Raises AwsError."""
     with translated("Invoke"):
         client.invoke(FunctionName=function_arn, InvocationType="Event", Payload=json.dumps(event).encode())

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mypy_boto3_ssm import SSMClient
 
 PAGE = 10
-"""`GetParametersByPath` takes at most 10."""
+"""Maximum page size of `GetParametersByPath`."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class ParameterStore:
     path: str
 
     def read(self) -> list[Parameter]:
-        """All of them. An encrypted one that cannot be decrypted carries its error instead of a value.
+        """All parameters. An encrypted one that cannot be decrypted carries its error instead of a value.
 
-        Raises AwsError when the listing itself could not be completed.
+        Raises AwsError if the listing could not be completed.
         """
         pages = self.client.get_paginator("get_parameters_by_path").paginate(
             Path=self.path.rstrip("/"),

@@ -1,8 +1,7 @@
-"""Calls no faster than EC2 allows, so that few are refused: a refused call is a call lost.
+"""Keeps calls within EC2's rate limits, because each refused call is wasted.
 
-EC2 gives each account, Region and API a bucket of tokens. The rates here are the published ones; what the account
-really has left, with other tools beside this one, is learnt from refusals: each lowers the rate, and time raises
-it again.
+EC2 has a token bucket for each account, Region and API. The rates here are the published ones. Other tools may use the
+same buckets, so each refusal lowers the rate, and time raises it again.
 """
 
 from __future__ import annotations
@@ -14,25 +13,25 @@ from dataclasses import dataclass
 BURST = 98.0
 CREATES_PER_SECOND = 5.0
 TAGS_PER_SECOND = 10.0
-"""Request throttling for the EC2 API: 100 tokens; snapshots' creates and deletes get 5 a second back, tags 10.
+"""Request throttling for the EC2 API: 100 tokens; snapshot creates and deletes refill 5 a second, tags 10.
 
-Two of the 100 are never used: a call may arrive earlier after being sent than the first one did, which is when EC2's
-bucket began to refill, and one refusal costs more than two tokens.
+Two of the 100 stay unused: EC2's bucket starts to refill when the first call arrives, and a later call may spend less
+time in transit. One refusal costs more than two tokens.
 """
 
 SLOWER = 0.8
 SLOWEST = 0.1
-"""Of the published rate: what a refusal leaves of the rate, and the least that is ever tried."""
+"""A refusal multiplies the rate by SLOWER, down to SLOWEST times the published rate."""
 
 RECOVERY_SECONDS = 100.0
-"""In which a rate would rise from nothing to the published rate."""
+"""Time in which a rate would rise from zero to the published rate."""
 
 REFUSALS_COUNT_ONCE_SECONDS = 1.0
-"""Calls under way together are refused together; that says no more than one refusal."""
+"""Concurrent calls are refused together; those refusals count as one."""
 
 
 class TokenBucket:
-    """One bucket as it is believed to be; safe to use from several threads."""
+    """Our estimate of one bucket; safe to use from several threads."""
 
     def __init__(self, per_second: float, now: Callable[[], float], sleep: Callable[[float], None]) -> None:
         self._published = per_second
@@ -46,7 +45,7 @@ class TokenBucket:
         self._lock = threading.Lock()
 
     def take(self, *, urgent: bool = False) -> None:
-        """Return when a call may be made; one that is urgent may use what is reserved."""
+        """Return when a call may be made; an urgent one may use reserved tokens."""
         while True:
             with self._lock:
                 self._refill()
@@ -55,12 +54,12 @@ class TokenBucket:
                     self._tokens -= 1.0
                     return
                 wait = (needed - self._tokens) / self._rate
-            # Not longer than a second at once: the rate may have risen, or what is reserved been released.
-            # Nor so short that rounding makes it nothing.
+            # At most a second at once: the rate may rise, or the reserve be released. Never so short that it rounds to
+            # zero.
             self._sleep(min(max(wait, 0.001), 1.0))
 
     def refused(self) -> None:
-        """EC2 had no token: the bucket is empty, and refills more slowly than was believed."""
+        """EC2 had no token: empty the bucket and lower its rate."""
         with self._lock:
             self._refill()
             self._tokens = 0.0
@@ -69,7 +68,7 @@ class TokenBucket:
                 self._refused_at = self._seen_at
 
     def reserve(self, tokens: int) -> None:
-        """Keep so many tokens for urgent calls."""
+        """Keep this many tokens for urgent calls."""
         with self._lock:
             self._reserved = tokens
 
@@ -82,7 +81,7 @@ class TokenBucket:
 
 @dataclass(frozen=True)
 class RateLimits:
-    """A bucket for each API that changes something, as EC2 has one for each."""
+    """One bucket for each API that changes something, as in EC2."""
 
     create: TokenBucket
     create_set: TokenBucket
@@ -91,7 +90,7 @@ class RateLimits:
 
     @classmethod
     def at(cls, now: Callable[[], float], sleep: Callable[[float], None]) -> RateLimits:
-        """Full buckets at the published rates, by this clock in seconds."""
+        """Full buckets at the published rates; `now` returns seconds."""
         return cls(
             TokenBucket(CREATES_PER_SECOND, now, sleep),
             TokenBucket(CREATES_PER_SECOND, now, sleep),
@@ -100,6 +99,6 @@ class RateLimits:
         )
 
     def reserve_creates(self, tokens: int) -> None:
-        """Keep so many tokens of either kind of create for instances that are frozen, or soon will be."""
+        """Keep this many tokens of each kind of create for instances that are frozen, or soon will be."""
         self.create.reserve(tokens)
         self.create_set.reserve(tokens)

@@ -19,12 +19,12 @@ PAGE = 50
 """`DescribeInstanceInformation` takes at most 50 instances."""
 
 DELIVERY_SECONDS = 30
-"""The least that `SendCommand` takes for its time-out, which is about delivery only."""
+"""Minimum `TimeoutSeconds` of `SendCommand`, which covers delivery only."""
 
 
 @dataclass(slots=True)
 class RunCommand:
-    """The Commands port. `polling` lists commands, again and again, and so repeats none of its calls itself."""
+    """The Commands port. `polling` does not retry, since it polls repeatedly anyway."""
 
     client: SSMClient
     polling: SSMClient
@@ -41,9 +41,9 @@ class RunCommand:
                 raw = self.client.describe_document(Name=name)["Document"]
         except RequestRejectedError as error:
             raise HookError(f"document {name}: {error}") from error
-        kind, status = raw.get("DocumentType", "Command"), raw.get("Status", "Active")
-        if kind != "Command":
-            raise HookError(f"document {name} is of type {kind}, not Command")
+        document_type, status = raw.get("DocumentType", "Command"), raw.get("Status", "Active")
+        if document_type != "Command":
+            raise HookError(f"document {name} is of type {document_type}, not Command")
         if status != "Active":
             raise HookError(f"document {name} is {status}, not Active")
         declared = frozenset(parameter["Name"] for parameter in raw.get("Parameters", ()))
@@ -61,16 +61,16 @@ class RunCommand:
         try:
             known = self._ping_statuses(instance_ids)
         except RequestRejectedError as error:
-            # One id that SSM never heard of fails the whole call: find it by halves.
+            # One id unknown to SSM fails the whole call: bisect to find it.
             if len(instance_ids) == 1:
                 return {instance_ids[0]: str(error)}
             half = len(instance_ids) // 2
             return {**self._unreachable(instance_ids[:half]), **self._unreachable(instance_ids[half:])}
         missing = "is not managed by SSM: is the agent running, and has the instance a role for it?"
-        statuses = {each: known.get(each) for each in instance_ids}
+        statuses = {instance_id: known.get(instance_id) for instance_id in instance_ids}
         return {
-            each: missing if status is None else f"is not online for SSM but {status}"
-            for each, status in statuses.items()
+            instance_id: missing if status is None else f"is not online for SSM but {status}"
+            for instance_id, status in statuses.items()
             if status != "Online"
         }
 
@@ -117,12 +117,12 @@ class RunCommand:
             self.client.cancel_command(CommandId=command_id, InstanceIds=[instance_id])
 
     def _read_whole(self, command_id: str, instance_id: str, listed: ListedInvocation) -> CommandOutcome:
-        """With the output, up to 24,000 characters. The thread that waits for the command asks, so no other waits."""
+        """The outcome with up to 24,000 characters of output. The thread that needs it asks, so that no other waits."""
         try:
             with translated("GetCommandInvocation"):
                 whole = self.client.get_command_invocation(CommandId=command_id, InstanceId=instance_id)
                 if whole["Status"] != listed.status:
-                    # Not yet as far as the list: what is printed here may lack its end.
+                    # Behind the list: its output may lack the end.
                     raise ValueError(f"listed as {listed.status}, read as {whole['Status']}")
         except AwsError as error:
             return replace(listed.outcome, error=str(error))
