@@ -30,7 +30,7 @@ class HookReadiness:
             document=document,
             instance_ids=group.instance_ids,
             volume_ids=tuple(plan.volume.id for plan in group.plans),
-            policy=group.policy_name,
+            policy=policy.name,
             period=period.value,
             timeout_seconds=policy.hook_timeout_seconds,
             devices=group.devices,

@@ -65,7 +65,6 @@ class FreezeGroup:
     Several instances only where a volume is attached to all of them.
     """
 
-    policy_name: str
     policy: Policy
     instance_ids: tuple[str, ...]
     calls: tuple[CreateCall, ...]
@@ -90,8 +89,8 @@ def plan_freezes(
         if plan.policy is None or plan.policy.hook_document is None or not writing:
             plain.append(plan)
             continue
-        name = plan.policy_name or ""
-        freeze = _Freeze(name, plan.policy, set(writing), [plan])
+        name = plan.policy.name
+        freeze = _Freeze(plan.policy, set(writing), [plan])
         # A volume on several instances makes one group of what were several.
         for other in {id(each): each for key in writing if (each := found.get((name, key)))}.values():
             freeze.instance_ids |= other.instance_ids
@@ -105,7 +104,6 @@ def plan_freezes(
 class _Freeze:
     """A group in the making."""
 
-    policy_name: str
     policy: Policy
     instance_ids: set[str]
     members: list[VolumePlan]
@@ -117,7 +115,7 @@ class _Freeze:
             for each in self.instance_ids & instances.keys()
         }
         calls = tuple(plan_creates(self.members, instances, keys, period))
-        return FreezeGroup(self.policy_name, self.policy, tuple(sorted(self.instance_ids)), calls, devices)
+        return FreezeGroup(self.policy, tuple(sorted(self.instance_ids)), calls, devices)
 
 
 def _is_stopped(instance_id: str, instances: Mapping[str, Instance]) -> bool:

@@ -157,11 +157,11 @@ def _plan_volume(volume: Volume, selection: Selection, request: RunRequest, snap
         return VolumePlan(volume, name, policy, outcome, selection.reason)
     rule = policy.rule(request.period)
     if rule is None:
-        reason = f"policy {name} does not manage {request.period.adjective} snapshots"
+        reason = f"policy {policy.name} does not manage {request.period.adjective} snapshots"
         return VolumePlan(volume, name, policy, Outcome.NOT_DUE, reason)
     word = request.period.value
     ours = tuple(snapshot for snapshot in snapshots if word in snapshot.periods)
-    outcome, reason, slot_snapshot = _decide(name, rule, request, snapshots, ours)
+    outcome, reason, slot_snapshot = _decide(policy, rule, request, snapshots, ours)
     joining: tuple[Period, ...] = ()
     if outcome is Outcome.WOULD_SHARE and slot_snapshot is not None:
         joining = joined_periods(request, policy, snapshots, slot_snapshot)
@@ -170,11 +170,11 @@ def _plan_volume(volume: Volume, selection: Selection, request: RunRequest, snap
 
 
 def _decide(
-    policy_name: str, rule: RetentionRule, request: RunRequest, snapshots: list[Snapshot], ours: tuple[Snapshot, ...]
+    policy: Policy, rule: RetentionRule, request: RunRequest, snapshots: list[Snapshot], ours: tuple[Snapshot, ...]
 ) -> tuple[Outcome, str, Snapshot | None]:
     period = request.period
     if rule.retain_count == 0:
-        return Outcome.NOT_DUE, f"policy {policy_name} keeps no {period.adjective} snapshots", None
+        return Outcome.NOT_DUE, f"policy {policy.name} keeps no {period.adjective} snapshots", None
     slot_snapshot = find_slot_snapshot(request, ours)
     if slot_snapshot is not None:
         what = "since the forced event's time" if request.force else f"in this {period}"
@@ -183,7 +183,7 @@ def _decide(
             f"{slot_snapshot.id} was started {what} ({_clock(slot_snapshot.start_time)})",
             slot_snapshot,
         )
-    candidate = sharing_candidate(request, policy_name, snapshots)
+    candidate = sharing_candidate(request, policy.name, snapshots)
     if candidate is not None:
         reason = f"{candidate.id} was taken for the {candidate.periods[0]} at {_clock(candidate.start_time)}"
         return Outcome.WOULD_SHARE, reason, candidate

@@ -58,8 +58,10 @@ class Adopter:
         existing = find_slot_snapshot(self._request, [s for s in snapshots if period in s.periods])
         if existing is not None:
             return existing
-        candidate = sharing_candidate(self._request, plan.policy_name or "", snapshots)
-        if candidate is None or plan.policy is None:
+        if plan.policy is None:
+            return None
+        candidate = sharing_candidate(self._request, plan.policy.name, snapshots)
+        if candidate is None:
             return None
         joining = joined_periods(self._request, plan.policy, snapshots, candidate)
         if not self._request.dry_run:

@@ -158,7 +158,7 @@ class FrozenCreator:
         Either way a run beside this one may have had the freeze, and made the snapshots.
         """
         failure = HookError(str(error))
-        hook = hook or HookResult(group.instance_ids, group.policy_name, str(error))
+        hook = hook or HookResult(group.instance_ids, group.policy.name, str(error))
         if group.policy.hook_on_failure == "continue":
             created = [each for call in group.calls for each in self._creator.create(call)]
             return [*(_judged(each, failure, True) for each in created), hook]

@@ -77,7 +77,7 @@ class _Checker:
             problems = [plan.redact(str(error)) if plan else str(error)]
         except AutoSnapshotsError as error:
             problems = [f"not checked: {error}"]
-        return HookResult(group.instance_ids, group.policy_name, "; ".join(problems) or None, steps=tuple(steps))
+        return HookResult(group.instance_ids, group.policy.name, "; ".join(problems) or None, steps=tuple(steps))
 
     def _dry_run(self, plan: FreezePlan, instance_id: str, steps: list[str]) -> str | None:
         self.deadline.require(plan.timeout_seconds + CANCEL_SECONDS)
