@@ -278,13 +278,6 @@ def test_metrics_go_to_the_namespace_that_the_environment_names(account, capsys,
     assert {key[0] for key in metrics_in(capsys.readouterr().out)} == {"AutoSnapshots/other-stack"}
 
 
-@pytest.mark.parametrize("selection", ["policies", "volumes"])
-def test_a_run_for_part_of_the_fleet_is_not_the_period_s_run(account, capsys, selection):
-    volume = account.volume({"AUTO-SNAPSHOT": "P"})
-    invoke({"period": "hour", selection: ["P"] if selection == "policies" else [volume]})
-    assert set(metrics_in(capsys.readouterr().out)) == {("AutoSnapshots", "SnapshotsCreated")}
-
-
 def test_a_failed_run_has_its_metrics_as_well(account, rules, capsys):
     rules.failing_volumes.add(account.volume({"AUTO-SNAPSHOT": "P"}))
     account.policy("FAULTY", '{"hour": "2"}')

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import io
-import json
 import random
-import sys
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console
 
-from lambda_function.aws.clients import build_clients
-from lambda_function.cli import main as shell
-from lambda_function.cli.status import print_status
 from lambda_function.inputs.policy import Parameter, parse_policies
 from lambda_function.model.ec2 import Consistency, Snapshot, SnapshotState, Volume
 from lambda_function.model.period import Period, slot
@@ -24,7 +16,6 @@ from lambda_function.model.tags import TagKeys
 from lambda_function.plan.protection import GRACE, Status, judge_volumes, summary
 from tests.support.campaign import examples
 from tests.support.cloud import FakeCloud
-from tests.support.endpoint import Account, Rules, endpoint
 
 KEYS = TagKeys("AUTO-SNAPSHOT")
 NOW = datetime(2026, 3, 4, 10, 2, tzinfo=UTC)  # a Wednesday, two minutes after a slot began
@@ -305,178 +296,3 @@ def test_ten_thousand_volumes_are_judged_volume_by_volume():
     random.Random(4).shuffle(held)
     report = judge(fleet, held)
     assert report.count(Status.PROTECTED) == 10_000
-
-
-# The documentation's example
-
-SHOWN_POLICIES = {
-    "CRITICAL": '{"hour": 2, "day": 5}',
-    "MEH": '{"month": 1, "only_attached_vols": true}',
-    "DATABASE": '{"hour": 24, "hook_document": "auto-snapshots-STACK-mysql"}',
-}
-
-
-def shown_report():
-    def tagged(number, policy, attached=True, created=LONG_AGO):
-        return Volume(number, "in-use", {"AUTO-SNAPSHOT": policy}, ("i-1",) if attached else (), created)
-
-    def held(number, of, started, periods, consistency=Consistency.CRASH, state="completed"):
-        moment = at(f"2026-{started}")
-        return Snapshot(number, of, moment, SnapshotState(state), tuple(periods.split()), "P", consistency)
-
-    volumes = [
-        tagged("vol-09c5ffd01409a3c62", "CRITICAL"),
-        tagged("vol-1e98885c3a8d13402", "MEH", attached=False),
-        tagged("vol-4cec913840fa06234", "CRITICAL", created=NOW - minutes(20)),
-        tagged("vol-7aa0df1f0c2b91e55", "DATABASE"),
-        tagged("vol-95c175611e17f44e9", "CRITICAL"),
-        tagged("vol-f2e1b0b4ecfb25d12", "CRITICLA"),
-    ]
-    snapshots = [
-        held("snap-23a969a54bc272f39", "vol-09c5ffd01409a3c62", "03-04 09:05", "hour"),
-        held("snap-b71101ccaa1f029f0", "vol-09c5ffd01409a3c62", "03-04 00:05", "day"),
-        held("snap-5d0e9e61a7c38f2b1", "vol-1e98885c3a8d13402", "02-01 00:05", "month"),
-        held(
-            "snap-90f5be0c4a5e2ac37", "vol-7aa0df1f0c2b91e55", "03-04 10:01", "hour", Consistency.APPLICATION, "pending"
-        ),
-        held("snap-12a09ba49c3ed45e0", "vol-95c175611e17f44e9", "03-04 09:05", "hour"),
-        held("snap-0c41f2d7b1e6a9938", "vol-95c175611e17f44e9", "03-01 00:05", "day"),
-        held("snap-66d2b8e5f30a1c47b", "vol-95c175611e17f44e9", "03-04 00:15", "day", state="error"),
-        held("snap-ccaf10e8bd687d2f0", "vol-gone", "02-01 00:05", "month"),
-    ]
-    policies = parse_policies([Parameter(f"/p/{name}", value) for name, value in SHOWN_POLICIES.items()])
-    return judge_volumes(NOW, policies, volumes, snapshots, KEYS)
-
-
-def test_the_documentation_shows_what_is_printed():
-    text = io.StringIO()
-    print_status(shown_report(), Console(width=240, file=text))
-    printed = "\n".join(line.rstrip() for line in text.getvalue().splitlines())
-    page = (Path(__file__).parents[3] / "docs/status.md").read_text(encoding="utf-8")
-    shown = page.split("<!-- output: status -->\n```text\n")[1].split("\n```")[0]
-    assert shown == printed
-
-
-# The command, against the endpoint
-
-
-@pytest.fixture
-def rules(now):
-    with endpoint(Rules(clock=now)) as (_, rules):
-        yield rules
-
-
-@pytest.fixture
-def account(rules):
-    made = Account()
-    made.policy("P", '{"hour": 2, "day": 2}')
-    return made
-
-
-def lines_of(text, start):
-    return [line for line in text.splitlines() if line.startswith(start)]
-
-
-def test_the_command_lists_every_volume_by_period(account, capsys):
-    """It exits with 0 when all are protected."""
-    volume_id = account.volume({"AUTO-SNAPSHOT": "P"})
-    assert [shell.main(["hour"]), shell.main(["day"])] == [0, 0]
-    capsys.readouterr()
-    assert shell.main(["status"]) == 0
-    out = capsys.readouterr().out
-    (made,) = account.snapshots(volume_id)
-    hour, day = lines_of(out, volume_id)
-    assert hour.split()[1:4] == ["P", "hour", "protected"]
-    assert day.split()[1:4] == ["P", "day", "protected"]
-    assert made["SnapshotId"] in hour
-    assert f"{made['StartTime']:%Y-%m-%d %H:%M}" in hour
-    assert "offline" in hour
-    assert out.splitlines()[-1] == "status: 1 volumes: 1 protected, 0 overdue, 0 unprotected"
-
-
-def test_the_command_exits_1_and_names_what_is_wrong(account, now, capsys):
-    """Something is overdue, unprotected or left over."""
-    late, typo = account.volume({"AUTO-SNAPSHOT": "P"}), account.volume({"AUTO-SNAPSHOT": "Q"})
-    account.snapshot(late, {"AUTO-SNAPSHOT-PERIOD": "hour day"}, now() - timedelta(hours=5))
-    account.snapshot(account.volume(), {"AUTO-SNAPSHOT-PERIOD": "hour"})
-    assert shell.main(["status"]) == 1
-    out = capsys.readouterr().out
-    (overdue,) = lines_of(out, f"OVERDUE: {late}: hour: due since ")
-    assert overdue
-    (unprotected,) = lines_of(out, f"UNPROTECTED: {typo}")
-    assert '"Q", which is no policy' in unprotected
-    assert "1 snapshots of volumes that are gone or no longer tagged" in out
-    assert out.splitlines()[-1] == "status: 2 volumes: 0 protected, 1 overdue, 1 unprotected"
-
-
-def test_the_status_as_json_has_these_keys_and_no_others(account, capsys):
-    volume_id = account.volume({"AUTO-SNAPSHOT": "P"})
-    assert shell.main(["hour"]) == 0
-    capsys.readouterr()
-    assert shell.main(["status", "--json"]) == 0
-    report = json.loads(capsys.readouterr().out)
-    assert set(report) == {"time", "ok", "summary", "faults", "volumes"}
-    assert report["ok"] is True
-    assert set(report["summary"]) == {
-        *("volumes", "protected", "waiting", "overdue", "unprotected", "outside_policy", "not_due"),
-        *("warnings", "faults", "orphaned_snapshots"),
-    }
-    (line,) = report["volumes"]
-    assert set(line) == {"volume_id", "policy", "status", "reason", "consistency", "warnings", "periods"}
-    assert (line["volume_id"], line["policy"], line["consistency"]) == (volume_id, "P", "offline")
-    assert set(line["periods"]) == {"hour", "day"}
-    assert set(line["periods"]["hour"]) == {"status", "due_since", "newest", "newest_failed"}
-    assert set(line["periods"]["hour"]["newest"]) == {"snapshot_id", "start_time", "state", "consistency"}
-    assert line["periods"]["day"]["newest"] is None
-
-
-def test_a_volume_just_created_waits_and_needs_no_attention(account, capsys):
-    volume_id = account.volume({"AUTO-SNAPSHOT": "P"})
-    assert shell.main(["status", "--volume", volume_id, "--policy", "P"]) == 0
-    assert "for its first snapshot" in capsys.readouterr().out
-
-
-def test_a_faulty_policy_needs_attention_even_without_volumes(account, capsys):
-    account.policy("BROKEN", '{"hour": -1}')
-    assert shell.main(["status"]) == 1
-    assert "FAULT: /auto-snapshots/policies/BROKEN" in capsys.readouterr().out
-
-
-def test_the_status_makes_no_call_but_lists(account, rules):
-    for _ in range(3):
-        account.volume({"AUTO-SNAPSHOT": "P"}, account.instance())
-    account.snapshot(account.volume({"AUTO-SNAPSHOT": "P"}), {"AUTO-SNAPSHOT-PERIOD": "hour"})
-    seen = []
-
-    def recording(region):
-        clients = build_clients(region)
-        for each in ("reading", "creating", "urgent", "changing", "ssm"):
-            getattr(clients, each).meta.events.register("before-call", lambda model, **_: seen.append(model.name))
-        return clients
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shell, "build_clients", recording)
-        shell.main(["status"])
-    assert set(seen) == {"GetParametersByPath", "DescribeVolumes", "DescribeSnapshots"}
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["status", "--force"],
-        ["status", "hour"],
-        ["status", "--policy", "NOPE"],
-        ["status", "--volume", "i-01234567"],
-    ],
-)
-def test_wrong_arguments_exit_two(account, arguments, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        sys.exit(shell.main(arguments))
-    assert stopped.value.code == 2
-    assert "error: " in capsys.readouterr().err
-
-
-def test_a_configuration_without_any_policy_exits_two(account, monkeypatch, capsys):
-    monkeypatch.setenv("POLICIES_PATH", "/empty/path/")
-    assert shell.main(["status"]) == 2
-    assert "no policy under /empty/path/" in capsys.readouterr().err
