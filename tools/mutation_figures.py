@@ -14,14 +14,16 @@ UNNOTICED = (0, 5, 33, None)
 def main() -> int:
     """Prints a row per module; 1 where more than 5 % went unnoticed."""
     print("| module | mutants | noticed | survived | % |\n|---|---|---|---|---|")
-    stored = sorted(Path("mutants/lambda_function").glob("*.meta"))
+    root = Path("mutants/lambda_function")
+    stored = sorted(root.rglob("*.meta"))
     survivors: list[str] = []
     is_good = bool(stored)
     for file in stored:
         codes = json.loads(file.read_text())["exit_code_by_key"]
         left = [name for name, code in codes.items() if code in UNNOTICED]
         share = len(left) / len(codes)
-        print(f"| `{file.stem}` | {len(codes)} | {len(codes) - len(left)} | {len(left)} | {100 * share:.1f} |")
+        module = file.relative_to(root).with_suffix("")
+        print(f"| `{module}` | {len(codes)} | {len(codes) - len(left)} | {len(left)} | {100 * share:.1f} |")
         is_good &= share <= ALLOWED
         survivors += left
     print("\nSee each with `mutmut show NAME`:" if survivors else "\nNone survived.", *survivors, sep="\n")

@@ -151,7 +151,7 @@ def _failed(period: Period, by_volume: Mapping[str, list[Snapshot]]) -> tuple[st
 
 
 def _plan_volume(volume: Volume, selection: Selection, request: RunRequest, snapshots: list[Snapshot]) -> VolumePlan:
-    name, policy = selection.policy_name or "", selection.policy
+    name, policy = selection.policy_name, selection.policy
     if policy is None or selection.obstacle is not None:
         outcome = _PASSED_OVER[selection.obstacle or Obstacle.UNKNOWN_POLICY]
         return VolumePlan(volume, name, policy, outcome, selection.reason)

@@ -69,10 +69,11 @@ def _retain_good(snapshot: Snapshot, rule: RetentionRule, position: int, newest_
 # The same few sentences serve ten thousand volumes.
 @cache
 def _rank(position: int, rule: RetentionRule) -> str:
-    return f"{_ordinal(position)} newest {rule.period.adjective} snapshot; the policy keeps {rule.retain_count}"
+    return f"{ordinal(position)} newest {rule.period.adjective} snapshot; the policy keeps {rule.retain_count}"
 
 
-def _ordinal(position: int) -> str:
+def ordinal(position: int) -> str:
+    """As in "the 3rd newest"."""
     suffix = "th" if position % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(position % 10, "th")
     return f"{position}{suffix}"
 

@@ -48,13 +48,13 @@ def select(volume: Volume, policies: PolicySet, keys: TagKeys) -> Selection | No
     if policy is None:
         reason = f"its tag names {quoted(name)}, which is no policy{policies.suggestion(name)}"
         return Selection(name, None, Obstacle.UNKNOWN_POLICY, reason)
-    outside = _outside(volume, policy)
-    return Selection(name, policy, Obstacle.OUTSIDE_POLICY if outside else None, outside or "")
+    reason = _outside(volume, policy)
+    return Selection(name, policy, Obstacle.OUTSIDE_POLICY if reason else None, reason)
 
 
-def _outside(volume: Volume, policy: Policy) -> str | None:
+def _outside(volume: Volume, policy: Policy) -> str:
     if volume.state not in USABLE_STATES:
         return f"the volume is {volume.state}, not in-use or available"
     if policy.only_attached_vols and not volume.instance_ids:
         return "the policy wants attached volumes only; this one is detached"
-    return None
+    return ""

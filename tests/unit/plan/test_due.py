@@ -292,7 +292,8 @@ def test_every_decision_is_reported_with_its_reason(what, period, snapshots, rea
         snapshot(periods, ago, SnapshotState(*state or ["completed"]), what.get("policy", "ALL"), n)
         for n, (periods, ago, *state) in enumerate(snapshots)
     ]
-    assert plan_one(volume(**what), *listed, period=period).reason == reason
+    plan = plan_one(volume(**what), *listed, period=period)
+    assert (plan.policy_name, plan.reason) == (what.get("policy", "ALL"), reason)
 
 
 def test_the_reason_names_force_or_an_earlier_delivery():

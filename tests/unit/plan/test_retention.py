@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lambda_function.model.ec2 import Snapshot, SnapshotState
 from lambda_function.model.period import Period, RetentionRule
 from lambda_function.model.result import Change
-from lambda_function.plan.retention import apply_retention, change_for
+from lambda_function.plan.retention import apply_retention, change_for, ordinal
 
 LETTERS = {
     "c": SnapshotState.COMPLETED,
@@ -191,3 +191,10 @@ def test_the_last_word_released_deletes_the_snapshot(periods, period, expected):
     """Any other release only removes the period's word."""
     (snapshot,) = of("c", periods)
     assert change_for(snapshot, Period(period)) == expected
+
+
+def test_positions_are_ordinals():
+    positions = (1, 2, 3, 4, 10, 11, 12, 13, 14, 21, 22, 23, 24, 101, 111, 112, 113, 122)
+    assert " ".join(map(ordinal, positions)) == (
+        "1st 2nd 3rd 4th 10th 11th 12th 13th 14th 21st 22nd 23rd 24th 101st 111th 112th 113th 122nd"
+    )

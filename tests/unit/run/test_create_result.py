@@ -22,6 +22,7 @@ NEW = Snapshot("snap-1", "vol-1", NOW, SnapshotState.PENDING, ("day",))
 MADE = CreateResult(PLAN, NEW, consistency=Consistency.CRASH)
 ADOPTED = CreateResult(PLAN, NEW, is_adopted=True)
 LATE = replace(NEW, start_time=NOW + timedelta(hours=12))
+NEXT = replace(NEW, start_time=datetime(2026, 3, 3, tzinfo=UTC))
 OVER = "snap-1 was started when the day was over: it is the next one's, and this one has none"
 JUST = "snap-1 had just been started, by a lost answer or a run beside this one"
 
@@ -53,6 +54,9 @@ JUST = "snap-1 had just been started, by a lost answer or a run beside this one"
             id="one that failed at once",
         ),
         pytest.param(replace(MADE, snapshot=LATE), Outcome.FAILED, OVER, "snap-1", id="one of the next slot"),
+        pytest.param(
+            replace(MADE, snapshot=NEXT), Outcome.FAILED, OVER, "snap-1", id="one of the next slot's first moment"
+        ),
         pytest.param(
             replace(MADE, error=HookError("post failed")),
             Outcome.FAILED,
@@ -97,6 +101,7 @@ def test_each_result_has_its_outcome_and_reason(created, outcome, reason, snapsh
     worded = volume_result(replace(created, warnings=("noted",)), DAY)
     assert (worded.outcome, worded.reason, worded.snapshot_id) == (outcome, reason, snapshot_id)
     assert worded.warnings == ("noted",)
+    assert (worded.consistency is None) is (created.is_adopted or snapshot_id is None)
 
 
 def test_a_forced_snapshot_serves_whatever_its_slot():
