@@ -16,16 +16,10 @@ from moto.ssm.exceptions import AccessDeniedException
 from lambda_function.aws.parameter_store import ParameterStore
 from lambda_function.cli import main as shell
 from lambda_function.inputs.policy import Parameter
-from tests.support.endpoint import ACCOUNT, REGION, Account, Rules, endpoint
+from tests.support.endpoint import ACCOUNT, REGION, Account
 
 PATH = "/auto-snapshots/policies/"
 ALL = "hour day week month year"
-
-
-@pytest.fixture
-def rules(now):
-    with endpoint(Rules(clock=now)) as (_, rules):
-        yield rules
 
 
 @pytest.fixture

@@ -10,13 +10,7 @@ import pytest
 
 from lambda_function.aws.clients import build_clients
 from lambda_function.cli import main as shell
-from tests.support.endpoint import Account, Rules, endpoint
-
-
-@pytest.fixture
-def rules(now):
-    with endpoint(Rules(clock=now)) as (_, rules):
-        yield rules
+from tests.support.endpoint import Account
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from lambda_function.errors import AwsError, NoAnswerError, OutOfTimeError, RequestRejectedError
 from lambda_function.hooks.freeze import FreezeResult, seconds_needed
 from tests.support.clock import START
-from tests.support.freezing import BOTH, POST, PRE, SECOND, Freezing, steps
+from tests.support.freezing import BOTH, POST, PRE, SECOND, steps
 from tests.support.ssm import Reply
 
 WELL = [
@@ -25,16 +25,6 @@ WELL = [
     "5.0 s post-script i-2: success",
     "5.0 s post-script i-1: success",
 ]
-
-
-@pytest.fixture
-def two():
-    return Freezing("i-1", "i-2")
-
-
-@pytest.fixture
-def one():
-    return Freezing("i-1")
 
 
 def test_a_successful_freeze_proves_all_its_volumes(two):

@@ -9,18 +9,8 @@ import pytest
 
 from lambda_function.errors import AwsError
 from lambda_function.hooks.freeze import CANCEL_SECONDS, FreezeResult, seconds_needed
-from tests.support.freezing import BOTH, HELD, POST, PRE, SECOND, Freezing, steps
+from tests.support.freezing import BOTH, HELD, POST, PRE, SECOND, steps
 from tests.support.ssm import Reply
-
-
-@pytest.fixture
-def two():
-    return Freezing("i-1", "i-2")
-
-
-@pytest.fixture
-def one():
-    return Freezing("i-1")
 
 
 def test_the_longest_freeze_of_an_instance_is_reported(two):
