@@ -1,1 +1,1 @@
-"""The sequence around a snapshot: what documents are sent, in which order, and what their answers prove."""
+"""The sequence around a snapshot: which commands run, in which order, and what their output proves."""

@@ -1,4 +1,4 @@
-"""What a hook document is sent: the contract's parameters, those offered beyond it, and the policy's own."""
+"""The parameters of a hook document: the contract's, optional extras, and the policy's own."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from lambda_function.ports import CommandOutcome, HookDocument
 CONTRACT = ("command", "executionId")
 OFFERED = ("period", "policy", "volumeIds", "volumeDevices", "snapshotIds", "notAfter", "timeoutSeconds")
 
-# EC2 takes any text for a device name; a document's pattern would refuse the whole command for an odd one.
+# EC2 accepts any text as a device name; one that a document's pattern rejects would fail the whole command.
 _DEVICE = re.compile(r"/dev/[a-z0-9]{1,16}")
 
 _WORD = 8
-"""A value of a policy's parameter shorter than this is hidden only where it stands as a word: `on` is in much."""
+"""A shorter value of a policy's parameter is redacted only as a whole word: `on` is part of many words."""
 
 
 class Stage(StrEnum):
-    """The values of the document's parameter `command`."""
+    """Values of the document parameter `command`."""
 
     PRE = "pre-script"
     POST = "post-script"
@@ -32,10 +32,10 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True)
 class FreezePlan:
-    """One freeze: which instances, with which document and parameters, for which volumes.
+    """One freeze: its instances, document, parameters and volumes.
 
-    `devices` are each instance's volumes with their device names, by which Xen knows them; `attached`
-    says which of the instances have a volume, where not all of them do.
+    `devices` maps each instance's volumes to device names, which identify them on Xen. `attached` maps
+    a volume to its instances, if not all of them have it.
     """
 
     document: HookDocument
@@ -49,9 +49,9 @@ class FreezePlan:
     parameters: Mapping[str, list[str]] = field(default_factory=dict, repr=False)
 
     def redact(self, text: str) -> str:
-        """The text without values of the policy's own parameters: their names stand in their place.
+        """The text with values of the policy's own parameters replaced by their names.
 
-        SSM's refusals quote values, and documents print them; who may read the log need not know them.
+        SSM's errors quote values and documents print them, but readers of the log need not know them.
         """
         names = self._names_by_value
         if not names:
@@ -64,12 +64,12 @@ class FreezePlan:
         return re.sub(pattern, lambda found: f"(hook_parameters.{names[found[0]]})", text)
 
     def redact_outcome(self, outcome: CommandOutcome) -> CommandOutcome:
-        """The outcome as it may be told: for the log, not for what is proved by it."""
+        """The outcome for the log; what it proves is read from the original."""
         return replace(outcome, output=self.redact(outcome.output), error=self.redact(outcome.error))
 
     @cached_property
     def _names_by_value(self) -> dict[str, str]:
-        """The parameter that each value belongs to; values also as Python and JSON write them in messages."""
+        """Parameter names by value; values also as Python and JSON escape them in messages."""
         return {
             spelling: name
             for name, values in self.parameters.items()
@@ -80,7 +80,7 @@ class FreezePlan:
 
 
 def check_parameters(plan: FreezePlan) -> None:
-    """Raise HookError when the document lacks the contract's parameters or does not declare the policy's."""
+    """Raise HookError if a required or policy parameter is undeclared, or the policy sets one of ours."""
     declared = plan.document.parameters
     lacking = [name for name in CONTRACT if name not in declared]
     if lacking:
@@ -105,18 +105,22 @@ def parameters_for(
     snapshot_ids: Sequence[str] = (),
     not_after: int | None = None,
 ) -> dict[str, list[str]]:
-    """The parameters of one command; those beyond the contract only where the document declares them.
+    """The parameters of one command; those beyond the contract only if the document declares them.
 
-    An instance is told of its own volumes only.
+    An instance gets only its own volumes.
     """
-    volume_ids = [each for each in plan.volume_ids if instance_id in plan.attached.get(each, (instance_id,))]
+    volume_ids = [
+        volume_id for volume_id in plan.volume_ids if instance_id in plan.attached.get(volume_id, (instance_id,))
+    ]
     devices = plan.devices.get(instance_id, {})
     offered = {
         "period": plan.period,
         "policy": plan.policy,
         "volumeIds": ",".join(volume_ids),
         "volumeDevices": ",".join(
-            f"{each}={devices[each]}" for each in volume_ids if _DEVICE.fullmatch(devices.get(each, ""))
+            f"{volume_id}={devices[volume_id]}"
+            for volume_id in volume_ids
+            if _DEVICE.fullmatch(devices.get(volume_id, ""))
         ),
         "snapshotIds": ",".join(snapshot_ids),
         "timeoutSeconds": str(plan.timeout_seconds),

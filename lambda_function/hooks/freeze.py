@@ -1,11 +1,11 @@
 """The sequence around a snapshot: pre on every instance, the create call, post on every path.
 
-Pure: it works on callables and writes a journal. What must hold whatever happens:
+Pure: it works on callables and writes a journal. What always holds:
 
 * post runs on every instance to which pre was sent, or may have been sent;
-* a pre that did not end in time is cancelled first and thawed then;
-* nothing is begun that the time left cannot also undo;
-* the snapshots count as application-consistent only if pre succeeded everywhere, the create call was
+* a pre that does not end in time is cancelled, then thawed;
+* nothing starts unless the time left also suffices to undo it;
+* snapshots count as application-consistent only if pre succeeded everywhere, the create call was
   answered, and post says the freeze was still held.
 """
 
@@ -28,16 +28,16 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 CREATE_SECONDS = 45.0
-"""Allowed for the create call and its retries while frozen."""
+"""Time for the create call and its retries while frozen."""
 
 CANCEL_SECONDS = 5.0
-"""How long a cancelled command may take to end before post is sent all the same."""
+"""How long to wait for a cancelled command to end before sending post anyway."""
 
 POST_ATTEMPTS = 3
 
 AUTO_THAWED = 203
 NOT_FROZEN = 205
-"""Exit codes of Data Lifecycle Manager's contract by which post says that nothing was held."""
+"""Exit codes of post in Data Lifecycle Manager's contract: nothing was held."""
 
 _FROZEN = re.compile(r"^auto-snapshots: frozen\b(.*)$", re.MULTILINE)
 _HELD = re.compile(r"^auto-snapshots: held (yes|no)\s*$", re.MULTILINE)
@@ -46,7 +46,7 @@ _HELD_MS = re.compile(r"^auto-snapshots: held-ms (\d+)\s*$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Step:
-    """One line of the journal. `status` is `sent`, `success`, `failed`, `cancelled` and the like."""
+    """One line of the journal. `status` is `sent`, `success`, `failed`, `cancelled` or similar."""
 
     name: str
     target: str
@@ -62,11 +62,11 @@ class Step:
 
 @dataclass(frozen=True)
 class FreezeResult(Generic[T]):
-    """What came of a freeze.
+    """The outcome of a freeze.
 
-    `result` is the create call's, None when it was not made. `proved` are the volumes whose snapshots
-    are application-consistent. `pre_error` and `post_error` say what went wrong, in words;
-    `thawed` is False when a post failed, so that someone must look at the instance.
+    `result` is the create call's, None if it was not made. `proved` are the volumes whose snapshots
+    are application-consistent. `pre_error` and `post_error` say what failed, in words. `thawed` is
+    False if a post failed: someone must check the instance.
     """
 
     result: T | None
@@ -80,12 +80,12 @@ class FreezeResult(Generic[T]):
 
 
 def seconds_needed(plan: FreezePlan) -> float:
-    """Seconds that must be left when a freeze begins: both stages, the create, and cancelling each stage."""
+    """Seconds that a freeze needs: both stages, the create, and cancelling each stage."""
     return 2 * plan.timeout_seconds + CREATE_SECONDS + 2 * CANCEL_SECONDS
 
 
 class Freeze(Generic[T]):
-    """One run through the sequence."""
+    """One pass through the sequence."""
 
     def __init__(self, plan: FreezePlan, commands: Commands, deadline: Deadline) -> None:
         self._plan = plan
@@ -94,35 +94,35 @@ class Freeze(Generic[T]):
         self._steps: list[Step] = []
         self._began = deadline.elapsed()
         self._execution_ids = {instance_id: str(uuid.uuid4()) for instance_id in plan.instance_ids}
-        # Command id of the pre stage; None where sending it got no answer, so that it may be under way.
+        # Command id of the pre stage; None if sending it got no response, so that it may be running.
         self._sent: dict[str, str | None] = {}
         self._frozen_at: float | None = None
         self._claimed: dict[str, set[str]] = {}
 
     def around(self, create: Callable[[], T], snapshot_ids: Callable[[T], Sequence[str]]) -> FreezeResult[T]:
-        """Freeze, create, thaw. Raises OutOfTimeError when the time left does not allow all of it."""
+        """Freeze, create, thaw. Raises OutOfTimeError if too little time is left for all of it."""
         self._deadline.require(seconds_needed(self._plan))
         result: T | None = None
-        made: Sequence[str] = ()
+        created: Sequence[str] = ()
         pre_error: str | None
         try:
             pre_error = self._pre()
             if pre_error is None:
                 result = create()
-                made = snapshot_ids(result)
-                self._note("create", "snapshots", "success" if made else "failed", ", ".join(made))
+                created = snapshot_ids(result)
+                self._note("create", "snapshots", "success" if created else "failed", ", ".join(created))
         except Exception as error:
-            # A fault of our own must not cost the journal, in which stands whether the instance was thawed.
+            # A bug must not cost the journal, which says whether the instance was thawed.
             logger.exception("unexpected while %s was frozen", ", ".join(self._plan.instance_ids))
             pre_error = f"unexpected {type(error).__name__}: {error}"
         finally:
             freeze_ms = self._freeze_ms()
-            post_error, thawed, held, held_ms = self._post(made)
-        proved = self._proved() if held and pre_error is None and made else frozenset()
+            post_error, thawed, held, held_ms = self._post(created)
+        proved = self._proved() if held and pre_error is None and created else frozenset()
         return FreezeResult(result, proved, pre_error, post_error, thawed, freeze_ms, held_ms, tuple(self._steps))
 
     def _pre(self) -> str | None:
-        """Send pre to every instance and wait for all; the error in words, None when all succeeded."""
+        """Send pre to every instance and wait for all; the error in words, None if all succeeded."""
         until = self._deadline.elapsed() + self._plan.timeout_seconds
         not_after = int(self._deadline.now().timestamp()) + self._plan.timeout_seconds
         errors = []
@@ -150,8 +150,8 @@ class Freeze(Generic[T]):
         try:
             self._sent[instance_id] = self._commands.send(self._plan.document, instance_id, parameters)
         except Exception as error:
-            # Unless SSM refused it outright it may have been delivered all the same, if only by a first attempt
-            # whose answer was lost: then post must follow. One post too many is harmless (205).
+            # Unless SSM rejected it, the command may have been delivered, if only by a first attempt whose response
+            # was lost. Then post must follow; a needless post is harmless (205).
             if isinstance(error, RequestRejectedError | AccessRefusedError):
                 self._note(Stage.PRE, instance_id, "not sent", str(error))
             else:
@@ -162,30 +162,30 @@ class Freeze(Generic[T]):
         return None
 
     def _post(self, snapshot_ids: Sequence[str]) -> tuple[str | None, bool, bool, int | None]:
-        """Thaw wherever pre was sent: error in words, all thawed, freeze held until now, milliseconds held."""
+        """Thaw wherever pre was sent: error in words, all thawed, freeze held until then, milliseconds held."""
         errors: list[str] = []
         thawed = held = True
         held_ms: int | None = None
         for instance_id, outcome in self._send_posts(snapshot_ids).items():
-            says = _HELD.search(outcome.output)
+            reported = _HELD.search(outcome.output)
             measured = _HELD_MS.search(outcome.output)
-            held_here = outcome.succeeded and (outcome.complete if says is None else says[1] == "yes")
+            held_here = outcome.succeeded and (outcome.complete if reported is None else reported[1] == "yes")
             held = held and held_here
             held_ms = max(held_ms or 0, int(measured[1])) if measured else held_ms
-            told = self._plan.redact_outcome(outcome)
+            redacted = self._plan.redact_outcome(outcome)
             if outcome.exit_code in (AUTO_THAWED, NOT_FROZEN):
                 what = "thawed by itself before post" if outcome.exit_code == AUTO_THAWED else "was not frozen"
                 errors.append(f"post on {instance_id}: it {what} (exit {outcome.exit_code})")
             elif not outcome.succeeded:
                 thawed = False
-                errors.append(f"post on {instance_id}: {told}: look at it, it may still be frozen")
+                errors.append(f"post on {instance_id}: {redacted}: look at it, it may still be frozen")
             elif not held_here and self._frozen_at is not None:
-                why = f" ({told.explanation})" if told.explanation else ""
+                why = f" ({redacted.explanation})" if redacted.explanation else ""
                 errors.append(f"post on {instance_id}: the freeze was not held throughout, or that is not known{why}")
         return "; ".join(errors) or None, thawed, held and bool(self._sent), held_ms
 
     def _send_posts(self, snapshot_ids: Sequence[str]) -> dict[str, CommandOutcome]:
-        """Post to all at once, and again to those whose document gave no verdict; the last outcome of each."""
+        """Send post to all at once, and again if the document did not finish; the last outcome of each."""
         outcomes: dict[str, CommandOutcome] = {}
         waiting = list(reversed(self._sent))
         for _ in range(POST_ATTEMPTS):
@@ -203,13 +203,13 @@ class Freeze(Generic[T]):
                     self._note(Stage.POST, instance_id, "not sent", str(error))
             for instance_id, command_id in sent.items():
                 outcomes[instance_id] = self._wait(Stage.POST, instance_id, command_id, until)
-            waiting = [each for each in waiting if not outcomes[each].is_verdict]
+            waiting = [instance_id for instance_id in waiting if not outcomes[instance_id].is_verdict]
             if not waiting or self._deadline.time_left() < self._plan.timeout_seconds + CANCEL_SECONDS:
                 break
         return outcomes
 
     def _wait(self, stage: Stage, instance_id: str, command_id: str, until: float) -> CommandOutcome:
-        """The command's outcome; cancelled and given up when it has not ended by `until`."""
+        """The command's outcome; cancelled if it has not ended by `until`."""
         try:
             outcome = self._commands.wait(command_id, instance_id, until)
             if outcome is None:
@@ -228,7 +228,7 @@ class Freeze(Generic[T]):
         return CommandOutcome("timed out", None, error=f"not finished after {self._plan.timeout_seconds} s, cancelled")
 
     def _try_to_cancel(self, instance_id: str, command_id: str) -> None:
-        """A pre of which nothing is known may still be running, or begin: cancelled before post is sent."""
+        """Cancel a pre in an unknown state before post is sent: it may be running, or start later."""
         try:
             self._commands.cancel(command_id, instance_id)
             self._note("cancel", instance_id, "sent")
@@ -236,15 +236,15 @@ class Freeze(Generic[T]):
             self._note("cancel", instance_id, "not sent", str(error))
 
     def _claim(self, instance_id: str, outcome: CommandOutcome) -> None:
-        """Take down which volumes the document says it froze; a foreign one says nothing."""
-        said = _FROZEN.search(outcome.output)
-        if said is not None:
-            self._claimed[instance_id] = set(said[1].replace(",", " ").split())
+        """Record which volumes the document reports as frozen; a foreign one reports none."""
+        reported = _FROZEN.search(outcome.output)
+        if reported is not None:
+            self._claimed[instance_id] = set(reported[1].replace(",", " ").split())
         elif not outcome.complete:
             self._claimed[instance_id] = set()
 
     def _proved(self) -> frozenset[str]:
-        """The volumes that every instance they are attached to claims, or whose document claims nothing."""
+        """The volumes reported as frozen by each of their instances whose document reports any."""
         return frozenset(
             volume_id
             for volume_id in self._plan.volume_ids

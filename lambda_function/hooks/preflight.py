@@ -1,4 +1,4 @@
-"""What can be known of hooks before anything is sent: once per document and run, and for instances in pages."""
+"""What can be checked before a hook runs: each document once per run, instances in pages."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from lambda_function.ports import Commands, HookDocument
 
 @dataclass(frozen=True)
 class HookReadiness:
-    """Documents by name (or why they cannot be used), unreachable instances with the reason, and platforms."""
+    """Documents by name (or why one is unusable), unreachable instances with the reason, and platforms."""
 
     documents: Mapping[str, HookDocument | str]
     unreachable: Mapping[str, str]
     platforms: Mapping[str, str]
 
     def plan(self, group: FreezeGroup, period: Period) -> FreezePlan:
-        """The freeze for this group. Raises HookError when something known speaks against it."""
+        """The freeze for this group. Raises HookError if a check has failed."""
         policy = group.policy
         document = self.documents[policy.hook_document or ""]
         if isinstance(document, str):
@@ -35,7 +35,9 @@ class HookReadiness:
             timeout_seconds=policy.hook_timeout_seconds,
             devices=group.devices,
             attached={
-                plan.volume.id: tuple(each for each in plan.volume.instance_ids if each in group.instance_ids)
+                plan.volume.id: tuple(
+                    instance_id for instance_id in plan.volume.instance_ids if instance_id in group.instance_ids
+                )
                 for plan in group.plans
             },
             parameters=policy.hook_parameters,
@@ -46,13 +48,13 @@ class HookReadiness:
                 raise HookError(f"{instance_id} {self.unreachable[instance_id]}")
             platform = self.platforms.get(instance_id)
             if platform and document.platforms and platform not in document.platforms:
-                # SSM would skip every step and call it a success: a freeze that froze nothing.
+                # SSM would skip every step and report success: a freeze that froze nothing.
                 raise HookError(f"{instance_id} runs {platform}, document {document.name} is for {_list(document)}")
         return plan
 
 
 def preflight(commands: Commands, groups: Sequence[FreezeGroup]) -> HookReadiness:
-    """Check all documents and instances of these groups; what fails is a finding, never an exception."""
+    """Check these groups' documents and instances; failures are results, never exceptions."""
     names = {group.policy.hook_document or "" for group in groups}
     instance_ids = {instance_id for group in groups for instance_id in group.instance_ids}
     documents = {name: _document(commands, name) for name in sorted(names)}

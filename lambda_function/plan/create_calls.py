@@ -1,8 +1,8 @@
-"""Which create calls serve the volumes that are due: one per instance where EC2 can express it.
+"""Plans create calls for the due volumes: one per instance if EC2 can express it.
 
-`CreateSnapshots` takes all volumes of an instance at one instant, less the exclusions it allows (the
-boot volume, up to 40 data volumes) and copies each volume's tags. Where that does not fit, the
-volumes are taken one by one.
+`CreateSnapshots` snapshots all volumes of an instance at one instant, less the exclusions it allows
+(the boot volume, up to 40 data volumes), and copies each volume's tags. If that does not fit, each
+volume gets a call of its own.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MAX_EXCLUSIONS = 40
 """`InstanceSpecification.ExcludeDataVolumeIds` (EC2 API reference)."""
 
 MAX_SET = 40
-"""Volumes in one set (EBS user guide, 2021; a larger figure is not confirmed)."""
+"""Volumes per set (EBS user guide, 2021; no larger figure is confirmed)."""
 
 MAX_DESCRIPTION = 255
 
@@ -30,9 +30,9 @@ MAX_DESCRIPTION = 255
 class CreateCall:
     """One create call: a single volume, or the set of an instance's due volumes.
 
-    `tags` go into the call: for a single volume all of them, for a set only ours, since EC2 copies each
+    `tags` are sent with the call: all tags for a single volume, only ours for a set, since EC2 copies each
     volume's own. `left_out` are the volume's tag keys that do not fit on a single snapshot. `notes` say why
-    a volume is taken singly that was meant to be part of a set.
+    a volume planned as part of a set is created singly.
     """
 
     plans: tuple[VolumePlan, ...]
@@ -60,9 +60,9 @@ class CreateCall:
 
 @dataclass(frozen=True)
 class FreezeGroup:
-    """What one freeze serves: the due volumes of one policy on an instance, and the create calls for them.
+    """The scope of one freeze: the due volumes of one policy on an instance, and their create calls.
 
-    Several instances only where a volume is attached to all of them.
+    Several instances only if volumes attached to more than one link them.
     """
 
     policy: Policy
@@ -80,29 +80,30 @@ def plan_freezes(
 ) -> tuple[list[FreezeGroup], list[VolumePlan]]:
     """The freezes that the due volumes need, and the volumes that need none.
 
-    None is needed where the policy names no document, or where nothing runs that could be writing.
+    A volume needs none if its policy names no document, or if no running instance could write to it.
     """
     plain: list[VolumePlan] = []
     found: dict[tuple[str, str], _Freeze] = {}
     for plan in due:
-        writing = {each for each in plan.volume.instance_ids if not _is_stopped(each, instances)}
+        writing = {instance_id for instance_id in plan.volume.instance_ids if not _is_stopped(instance_id, instances)}
         if plan.policy is None or plan.policy.hook_document is None or not writing:
             plain.append(plan)
             continue
         name = plan.policy.name
         freeze = _Freeze(plan.policy, set(writing), [plan])
-        # A volume on several instances makes one group of what were several.
-        for other in {id(each): each for key in writing if (each := found.get((name, key)))}.values():
+        # A volume on several instances merges their groups into one.
+        overlapping = (found.get((name, instance_id)) for instance_id in writing)
+        for other in {id(group): group for group in overlapping if group}.values():
             freeze.instance_ids |= other.instance_ids
             freeze.members[:0] = other.members
-        found.update(dict.fromkeys(((name, each) for each in freeze.instance_ids), freeze))
+        found.update(dict.fromkeys(((name, instance_id) for instance_id in freeze.instance_ids), freeze))
     groups = {id(freeze): freeze for freeze in found.values()}.values()
     return [freeze.group(instances, keys, period) for freeze in groups], plain
 
 
 @dataclass
 class _Freeze:
-    """A group in the making."""
+    """A group being built."""
 
     policy: Policy
     instance_ids: set[str]
@@ -111,8 +112,12 @@ class _Freeze:
     def group(self, instances: Mapping[str, Instance], keys: TagKeys, period: Period) -> FreezeGroup:
         volume_ids = {plan.volume.id for plan in self.members}
         devices = {
-            each: {volume: device for volume, device in instances[each].devices.items() if volume in volume_ids}
-            for each in self.instance_ids & instances.keys()
+            instance_id: {
+                volume_id: device
+                for volume_id, device in instances[instance_id].devices.items()
+                if volume_id in volume_ids
+            }
+            for instance_id in self.instance_ids & instances.keys()
         }
         calls = tuple(plan_creates(self.members, instances, keys, period))
         return FreezeGroup(self.policy, tuple(sorted(self.instance_ids)), calls, devices)
@@ -125,20 +130,20 @@ def _is_stopped(instance_id: str, instances: Mapping[str, Instance]) -> bool:
 def plan_creates(
     due: Sequence[VolumePlan], instances: Mapping[str, Instance], keys: TagKeys, period: Period
 ) -> list[CreateCall]:
-    """The create calls for the volumes due, in the order of their first volume's id.
+    """The create calls for the due volumes, ordered by their first volume's id.
 
-    `instances` are those that could be described; a volume whose instance is not among them is taken
-    singly. Every volume stands in exactly one call.
+    `instances` are those that could be described; a volume whose instance is not among them is created
+    singly. Every volume is in exactly one call.
     """
-    of_instance: dict[str, list[VolumePlan]] = defaultdict(list)
+    by_instance: dict[str, list[VolumePlan]] = defaultdict(list)
     calls: list[CreateCall] = []
     for plan in due:
         attached_to = plan.volume.instance_ids
         if len(attached_to) == 1 and attached_to[0] in instances:
-            of_instance[attached_to[0]].append(plan)
+            by_instance[attached_to[0]].append(plan)
         else:
             calls.append(single(plan, instances, keys, period))
-    for instance_id, members in of_instance.items():
+    for instance_id, members in by_instance.items():
         together = _set(members, instances[instance_id], keys, period) if len(members) > 1 else None
         calls.extend([together] if together else [single(plan, instances, keys, period) for plan in members])
     return sorted(calls, key=lambda call: call.volume_ids)
@@ -147,7 +152,7 @@ def plan_creates(
 def single(
     plan: VolumePlan, instances: Mapping[str, Instance], keys: TagKeys, period: Period, note: str | None = None
 ) -> CreateCall:
-    """The create call for one volume alone, with a note where it was meant to be part of a set."""
+    """The create call for one volume, with a note if it was planned as part of a set."""
     consistency = _consistency(plan.volume, instances)
     own = own_tags(keys, period, consistency, plan.volume.instance_ids)
     notes = (note,) if note else ()
@@ -184,6 +189,8 @@ def _set(members: list[VolumePlan], instance: Instance, keys: TagKeys, period: P
 
 
 def _consistency(volume: Volume, instances: Mapping[str, Instance]) -> Consistency:
-    """OFFLINE only when nothing can be writing: detached, or every instance is known to be stopped."""
-    states = {instances[each].state if each in instances else "unknown" for each in volume.instance_ids}
+    """OFFLINE only if nothing can be writing: detached, or every instance is known to be stopped."""
+    states = {
+        instances[instance_id].state if instance_id in instances else "unknown" for instance_id in volume.instance_ids
+    }
     return Consistency.OFFLINE if states <= {"stopped"} else Consistency.CRASH

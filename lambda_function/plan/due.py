@@ -1,7 +1,7 @@
-"""What a run is to do with each volume, and why: a pure function of what EC2 holds and the moment.
+"""What a run does with each volume, and why: a pure function of EC2's state and the time.
 
-No call, no clock, no environment; everything that decides is here, in `retention.py` and in
-`create_calls.py`, so that a table can test it.
+No calls, clock or environment: all decisions are made here, in `retention.py` and in
+`create_calls.py`, so that tables can test them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from lambda_function.model.tags import TagKeys, has_room_for_periods
 from lambda_function.plan.selection import Obstacle, Selection, select
 
 SHARING_AGE = timedelta(hours=1)
-"""A longer period joins a shorter one's snapshot no older than this."""
+"""A longer period joins a shorter one's snapshot only up to this age."""
 
 _PASSED_OVER = {
     Obstacle.UNKNOWN_POLICY: Outcome.UNKNOWN_POLICY,
@@ -31,13 +31,12 @@ _PASSED_OVER = {
 
 @dataclass(frozen=True, slots=True)
 class VolumePlan:
-    """What is to be done with one volume.
+    """What to do with one volume.
 
-    `outcome` is WOULD_CREATE, WOULD_SHARE or one of the final ones. `slot_snapshot` is the snapshot that
-    is to be shared, or that already serves the slot; `joining` are the periods to be added to a shared
-    one. `count` is the policy's N when the period is
-    this policy's business, so that pruning is allowed; otherwise None. `snapshots` are those of this
-    volume that bear the period.
+    `outcome` is WOULD_CREATE, WOULD_SHARE or a final one. `slot_snapshot` is the snapshot to share, or
+    the one that the slot already has; `joining` are the periods to add to a shared one. Without a
+    `rule`, no policy manages the period and nothing is pruned. `snapshots` are those of this volume
+    tagged with the period.
     """
 
     volume: Volume
@@ -53,10 +52,10 @@ class VolumePlan:
 
 @dataclass(frozen=True)
 class RunPlan:
-    """The plans of all volumes in the order of their ids, and what else a person should know.
+    """The plans of all volumes in order of id, and what else to report.
 
     `failed_snapshots` are those in state `error`; `orphaned` counts snapshots whose volume is gone or
-    no longer selected. `missing` are requested volumes that nothing was planned for, with the reason.
+    no longer selected. `missing` are requested volumes without a plan, with the reason.
     """
 
     volumes: tuple[VolumePlan, ...]
@@ -73,7 +72,7 @@ def plan_run(
     snapshots: Iterable[Snapshot],
     keys: TagKeys,
 ) -> RunPlan:
-    """Decide for every selected volume; `snapshots` are those that bear this period or a shorter one."""
+    """Plan every selected volume; `snapshots` are those tagged with this period or a shorter one."""
     by_volume: dict[str, list[Snapshot]] = defaultdict(list)
     for snapshot in snapshots:
         by_volume[snapshot.volume_id].append(snapshot)
@@ -97,9 +96,9 @@ def plan_run(
         failed_snapshots=_failed(request.period, by_volume),
         orphaned=sum(
             request.period.value in snapshot.periods
-            for volume_id, of_volume in by_volume.items()
+            for volume_id, volume_snapshots in by_volume.items()
             if volume_id not in selected
-            for snapshot in of_volume
+            for snapshot in volume_snapshots
         ),
     )
 
@@ -107,17 +106,17 @@ def plan_run(
 def greatest_newest_age(
     plans: Iterable[VolumePlan], slot_snapshots: Mapping[str, Snapshot], now: datetime
 ) -> float | None:
-    """Seconds since the newest good snapshot of the volume that is worst off; None where no volume has one.
+    """The greatest age in seconds of any volume's newest good snapshot; None if no volume has one.
 
-    Of the volumes whose policy keeps the period; `slot_snapshots` are those that serve this run's slot, by volume.
-    A volume without any is not counted: it has no age, and its create has failed by name.
+    Only volumes whose policy keeps the period count; `slot_snapshots` are those of this run's slot, by volume.
+    A volume without any is not counted: it has no age, and its failed create is reported by name.
     """
     ages = []
     for plan in plans:
         if plan.rule is None or plan.rule.retain_count == 0:
             continue
         known = (*plan.snapshots, *((slot_snapshots[plan.volume.id],) if plan.volume.id in slot_snapshots else ()))
-        good = [each.start_time for each in known if each.state.is_good]
+        good = [snapshot.start_time for snapshot in known if snapshot.state.is_good]
         if good:
             ages.append(max(0.0, (now - max(good)).total_seconds()))
     return max(ages, default=None)
@@ -126,7 +125,7 @@ def greatest_newest_age(
 def _is_asked_for(volume: Volume, policy_name: str, request: RunRequest, policies: PolicySet) -> bool:
     if request.volumes and volume.id not in request.volumes:
         return False
-    # A tag that names no policy is never silent, whichever policies were asked for.
+    # A tag that names no policy is always reported, whichever policies were requested.
     return not request.policies or policy_name in request.policies or policy_name not in policies.names
 
 
@@ -143,8 +142,8 @@ def _failed(period: Period, by_volume: Mapping[str, list[Snapshot]]) -> tuple[st
     return tuple(
         sorted(
             snapshot.id
-            for of_volume in by_volume.values()
-            for snapshot in of_volume
+            for volume_snapshots in by_volume.values()
+            for snapshot in volume_snapshots
             if snapshot.state is SnapshotState.ERROR and period.value in snapshot.periods
         )
     )
@@ -189,27 +188,31 @@ def _decide(
         return Outcome.WOULD_SHARE, reason, candidate
     if request.force:
         return Outcome.WOULD_CREATE, "forced", None
-    if any(s.state is SnapshotState.ERROR and in_slot(period, request.time, s.start_time) for s in ours):
+    if any(
+        snapshot.state is SnapshotState.ERROR and in_slot(period, request.time, snapshot.start_time)
+        for snapshot in ours
+    ):
         return Outcome.WOULD_CREATE, f"the one started in this {period} failed", None
     return Outcome.WOULD_CREATE, f"none started in this {period} yet", None
 
 
 def find_slot_snapshot(request: RunRequest, ours: Iterable[Snapshot]) -> Snapshot | None:
-    """The newest good snapshot by which the slot is done, among those that bear the period.
+    """The newest good snapshot of the slot, among those tagged with the period.
 
-    With `force` only one started at or after the event's time counts.
+    With `force`, only one started at or after the event's time counts.
     """
+    good = (snapshot for snapshot in ours if snapshot.state.is_good)
     if request.force:
-        good = [s for s in ours if s.state.is_good and s.start_time >= request.time]
+        of_slot = [snapshot for snapshot in good if snapshot.start_time >= request.time]
     else:
-        good = [s for s in ours if s.state.is_good and in_slot(request.period, request.time, s.start_time)]
-    return max(good, key=_age_order, default=None)
+        of_slot = [snapshot for snapshot in good if in_slot(request.period, request.time, snapshot.start_time)]
+    return max(of_slot, key=_age_order, default=None)
 
 
 def sharing_candidate(request: RunRequest, policy_name: str, snapshots: Iterable[Snapshot]) -> Snapshot | None:
-    """The newest snapshot that this period may join instead of taking one of its own.
+    """The newest snapshot that this period may join instead of creating its own.
 
-    Taken by the same policy for a shorter period, in this slot, at most an hour old. Never one of the
+    Created by the same policy for a shorter period, in this slot, at most an hour old. Never one of the
     cron script's (it names no policy), never with `force`, never one whose tag other tools' words have filled.
     """
     if request.force:
@@ -232,19 +235,19 @@ def sharing_candidate(request: RunRequest, policy_name: str, snapshots: Iterable
 def joined_periods(
     request: RunRequest, policy: Policy, snapshots: Iterable[Snapshot], candidate: Snapshot
 ) -> tuple[Period, ...]:
-    """The periods whose words are written on the volume's shared snapshot, shortest first: this one and those due.
+    """The periods to add to the volume's shared snapshot, shortest first: shorter ones due, then this one.
 
-    EC2 cannot change a tag on condition. Were a run of a shorter period that is due, and would join the same snapshot,
-    under way, its word could be lost to our writing of the tag; a longer period's word lost to a shorter one's run is
-    written again the next time its rule fires, a day's would not be.
+    EC2 cannot change a tag conditionally. If a concurrent run of a shorter due period joins the same snapshot, our
+    write of the tag could erase its word. A longer period's word that a shorter one's run erases is written again
+    when its rule next fires; a day's would not be.
     """
     due = []
     known = list(snapshots)
     for period in request.period.up_to()[:-1]:
         shorter = replace(request, period=period)
-        kept_for_it = [s for s in known if period.value in s.periods]
+        tagged = [snapshot for snapshot in known if period.value in snapshot.periods]
         rule = policy.rule(period)
-        if rule is not None and rule.retain_count > 0 and find_slot_snapshot(shorter, kept_for_it) is None:
+        if rule is not None and rule.retain_count > 0 and find_slot_snapshot(shorter, tagged) is None:
             own_candidate = sharing_candidate(shorter, candidate.policy or "", [candidate])
             due += [period] if own_candidate is not None else []
     return (*due, request.period)

@@ -1,7 +1,7 @@
-"""Is every tagged volume protected, and is what is due there? A pure function of what EC2 holds and the moment.
+"""Whether every tagged volume has the snapshots due: a pure function of EC2's state and the time.
 
-The rule, in one sentence: a period is due from the end of the slot in which its newest good snapshot was started
-(without one: from the volume's creation), and overdue when the grace after that is over.
+A period is due from the end of the slot in which its newest good snapshot was started (without one: from the volume's
+creation), and overdue once the grace period after that is over.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from lambda_function.model.tags import TagKeys
 from lambda_function.plan.selection import Selection, select
 
 GRACE = {period: timedelta(hours=3) if period is Period.HOUR else timedelta(days=2) for period in Period}
-"""As long as the alarms on runs that do not come wait: the hourly rule fires hourly, the other four daily."""
+"""The same as the alarms on missing runs: the hourly rule fires hourly, the other four daily."""
 
 LONGEST_RUN = timedelta(minutes=15)
-"""Lambda's limit. Until a run is over, its snapshots may still be raised from `crash` to `application`."""
+"""Lambda's limit. Until a run ends, it may still raise its snapshots from `crash` to `application`."""
 
 SLOW = timedelta(days=1)
-"""A first full snapshot may be pending for hours; one that is for longer than this is worth a look."""
+"""A first full snapshot may be pending for hours; one pending for longer than this needs checking."""
 
 
 class Status(StrEnum):
-    """How a volume, or a period of one, stands."""
+    """Status of a volume or of one of its periods."""
 
     PROTECTED = "protected"
     WAITING = "waiting"
@@ -40,7 +40,7 @@ class Status(StrEnum):
 
     @property
     def is_problem(self) -> bool:
-        """Whether a person should look."""
+        """Whether someone should act on it."""
         return self in (Status.OVERDUE, Status.UNPROTECTED)
 
 
@@ -48,7 +48,7 @@ class Status(StrEnum):
 class PeriodStatus:
     """One period of one volume: `newest` is the newest good snapshot, `failed` a newer one in state `error`.
 
-    `due_since` is when the next one became, or becomes, due; None where that is not known.
+    `due_since` is when the next one became or becomes due; None if unknown.
     """
 
     period: Period
@@ -60,7 +60,7 @@ class PeriodStatus:
 
 @dataclass(frozen=True)
 class VolumeStatus:
-    """One tagged volume, in words where it is not as it should be."""
+    """One tagged volume; `reason` and `warnings` explain its status."""
 
     volume_id: str
     policy: str | None
@@ -73,7 +73,7 @@ class VolumeStatus:
 
 @dataclass(frozen=True)
 class StatusReport:
-    """All tagged volumes in the order of their ids; `faults` are those of policies and of what was asked for."""
+    """All tagged volumes in order of id; `faults` are those of policies and of the request."""
 
     time: datetime
     volumes: tuple[VolumeStatus, ...]
@@ -82,11 +82,11 @@ class StatusReport:
 
     @property
     def is_well(self) -> bool:
-        """Whether every volume is protected, or need not be, and nothing is overdue or faulty."""
+        """Whether no volume has a problem and nothing is faulty."""
         return not self.faults and not any(volume.status.is_problem for volume in self.volumes)
 
     def count(self, status: Status) -> int:
-        """Number of volumes that stand so."""
+        """Number of volumes with this status."""
         return sum(volume.status is status for volume in self.volumes)
 
 
@@ -101,15 +101,15 @@ def judge_volumes(
     only_volumes: Sequence[str] = (),
     faults: Sequence[str] = (),
 ) -> StatusReport:
-    """How every tagged volume stands; `snapshots` are all of ours, in any order.
+    """The status of every tagged volume; `snapshots` are all of ours, in any order.
 
-    With `only_policies`, volumes whose tag names no policy or is misspelt are shown all the same, as a run does.
-    `faults` are those that reading the policies found.
+    Volumes whose tag names no policy or is misspelt are shown even with `only_policies`, as in a run.
+    `faults` are those found when reading the policies.
     """
     by_volume: dict[str, list[Snapshot]] = defaultdict(list)
     for snapshot in snapshots:
         by_volume[snapshot.volume_id].append(snapshot)
-    judged: list[VolumeStatus] = []
+    statuses: list[VolumeStatus] = []
     selected: set[str] = set()
     for volume in sorted(volumes, key=lambda volume: volume.id):
         selection = select(volume, policies, keys)
@@ -121,11 +121,11 @@ def judge_volumes(
         if only_policies and name in policies.names and name not in only_policies:
             continue
         if not only_volumes or volume.id in only_volumes:
-            judged.append(_judge(now, volume, selection, by_volume.get(volume.id, [])))
-    found = {each.volume_id for each in judged}
-    missing = tuple(f"{each}: asked for, but not found" for each in only_volumes if each not in found)
-    orphaned = sum(len(of_volume) for volume_id, of_volume in by_volume.items() if volume_id not in selected)
-    return StatusReport(now, tuple(judged), (*faults, *missing), orphaned)
+            statuses.append(_judge(now, volume, selection, by_volume.get(volume.id, [])))
+    found = {status.volume_id for status in statuses}
+    missing = tuple(f"{volume_id}: asked for, but not found" for volume_id in only_volumes if volume_id not in found)
+    orphaned = sum(len(listed) for volume_id, listed in by_volume.items() if volume_id not in selected)
+    return StatusReport(now, tuple(statuses), (*faults, *missing), orphaned)
 
 
 def _judge(now: datetime, volume: Volume, selection: Selection, snapshots: list[Snapshot]) -> VolumeStatus:
@@ -138,8 +138,8 @@ def _judge(now: datetime, volume: Volume, selection: Selection, snapshots: list[
         for period in Period
         if (rule := policy.rule(period)) and rule.retain_count
     )
-    newest = max((p.newest for p in periods if p.newest is not None), key=_age_order, default=None)
-    status, reason = _whole(name, periods, outside)
+    newest = max((period.newest for period in periods if period.newest is not None), key=_age_order, default=None)
+    status, reason = _overall(name, periods, outside)
     consistency = newest.consistency if newest else None
     return VolumeStatus(volume.id, name, status, reason, periods, consistency, _warnings(now, policy, periods, newest))
 
@@ -148,8 +148,8 @@ def _judge_period(
     now: datetime, volume: Volume, period: Period, snapshots: Iterable[Snapshot], *, watched: bool
 ) -> PeriodStatus:
     kept = [snapshot for snapshot in snapshots if period.value in snapshot.periods]
-    newest = max((each for each in kept if each.state.is_good), key=_age_order, default=None)
-    failed = max((each for each in kept if each.state is SnapshotState.ERROR), key=_age_order, default=None)
+    newest = max((snapshot for snapshot in kept if snapshot.state.is_good), key=_age_order, default=None)
+    failed = max((snapshot for snapshot in kept if snapshot.state is SnapshotState.ERROR), key=_age_order, default=None)
     if failed is not None and newest is not None and _age_order(failed) < _age_order(newest):
         failed = None
     if not watched:
@@ -162,21 +162,21 @@ def _judge_period(
     return PeriodStatus(period, status, newest, failed, due_since)
 
 
-def _whole(name: str, periods: Sequence[PeriodStatus], outside: str | None) -> tuple[Status, str]:
-    """The volume's status from those of its periods, and the reason where there is something to say."""
+def _overall(name: str, periods: Sequence[PeriodStatus], outside: str | None) -> tuple[Status, str]:
+    """The volume's status from those of its periods, and the reason, if any."""
     if not periods:
         return Status.NOT_DUE, f"policy {name} keeps no snapshots"
     if outside is not None:
         return Status.OUTSIDE, outside
-    late = [each for each in periods if each.status is Status.OVERDUE]
-    if all(each.newest is None for each in periods):
-        failed = [each.failed.id for each in periods if each.failed is not None]
+    late = [period for period in periods if period.status is Status.OVERDUE]
+    if all(period.newest is None for period in periods):
+        failed = [period.failed.id for period in periods if period.failed is not None]
         tried = f"; {failed[0]} failed" if failed else ""
         if late:
             return Status.UNPROTECTED, f"no usable snapshot that policy {name} keeps{tried}"
         return Status.WAITING, f"for its first snapshot{tried}"
     if late:
-        return Status.OVERDUE, "; ".join(_lateness(each) for each in late)
+        return Status.OVERDUE, "; ".join(_lateness(period) for period in late)
     return Status.PROTECTED, ""
 
 
@@ -188,10 +188,12 @@ def _lateness(late: PeriodStatus) -> str:
 def _warnings(
     now: datetime, policy: Policy, periods: Iterable[PeriodStatus], newest: Snapshot | None
 ) -> tuple[str, ...]:
-    failed = {each.failed for each in periods if each.failed is not None}
-    slow = {each.newest for each in periods if each.newest is not None and _is_slow(now, each.newest)}
-    warnings = [f"{each.id} of {_clock(each.start_time)} failed" for each in sorted(failed, key=_age_order)]
-    warnings += [f"{each.id} is pending since {_clock(each.start_time)}" for each in sorted(slow, key=_age_order)]
+    failed = {period.failed for period in periods if period.failed is not None}
+    slow = {period.newest for period in periods if period.newest is not None and _is_slow(now, period.newest)}
+    warnings = [f"{snapshot.id} of {_clock(snapshot.start_time)} failed" for snapshot in sorted(failed, key=_age_order)]
+    warnings += [
+        f"{snapshot.id} is pending since {_clock(snapshot.start_time)}" for snapshot in sorted(slow, key=_age_order)
+    ]
     if newest is None or not policy.hook_document or newest.start_time > now - LONGEST_RUN:
         return tuple(warnings)
     if newest.consistency is Consistency.CRASH:
@@ -212,7 +214,7 @@ def _clock(moment: datetime) -> str:
 
 
 def summary(report: StatusReport) -> Mapping[str, int]:
-    """The counts, under the names that the JSON report uses."""
+    """The counts, by their names in the JSON report."""
     counts = {status.value.replace(" ", "_"): report.count(status) for status in Status}
     return {
         "volumes": len(report.volumes),

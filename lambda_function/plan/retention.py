@@ -1,10 +1,10 @@
-"""What a period keeps of a volume's snapshots, what it lets go, and why: a pure function.
+"""Which of a volume's snapshots a period keeps or releases, and why: pure functions.
 
-The rules, for the newest N by start time of those the period keeps:
+A period keeps the newest N of its snapshots by start time:
 
-* a failed snapshot never counts, and goes once a newer completed one exists (at once when N is 0);
+* a failed one never counts, and is released once a newer completed one exists (at once if N is 0);
 * a pending one counts, is never deleted, and never displaces the newest completed one;
-* what lies in the Recycle Bin, or is in a state this release does not know, is left alone.
+* one in the Recycle Bin, or in a state unknown to this release, is left alone.
 """
 
 from __future__ import annotations
@@ -31,13 +31,17 @@ class Retention(NamedTuple):
 def apply_retention(
     rule: RetentionRule, snapshots: Iterable[Snapshot], slot_snapshot_id: str | None = None
 ) -> list[Retention]:
-    """What the rule says of each snapshot, newest first.
+    """Whether the rule keeps each snapshot, newest first.
 
-    `snapshots` are all those of one volume that are kept for the rule's period, in any order.
-    `slot_snapshot_id` is the one that serves the present slot: it ranks first, whatever start times
-    say, since clocks differ and may be as coarse as a second.
+    `snapshots` are all of one volume's that are kept for the rule's period, in any order.
+    `slot_snapshot_id` is the current slot's: it ranks first regardless of start times, since clocks
+    differ and may be as coarse as a second.
     """
-    ordered = sorted(snapshots, key=lambda s: (s.id == slot_snapshot_id, s.start_time, s.id), reverse=True)
+    ordered = sorted(
+        snapshots,
+        key=lambda snapshot: (snapshot.id == slot_snapshot_id, snapshot.start_time, snapshot.id),
+        reverse=True,
+    )
     completed = [snapshot for snapshot in ordered if snapshot.state is SnapshotState.COMPLETED]
     newest = max(completed, key=lambda snapshot: snapshot.start_time, default=None)
     retentions: list[Retention] = []
@@ -66,7 +70,7 @@ def _retain_good(snapshot: Snapshot, rule: RetentionRule, position: int, newest_
     return Retention(snapshot, False, _rank(position, rule))
 
 
-# The same few sentences serve ten thousand volumes.
+# Ten thousand volumes share a few sentences.
 @cache
 def _rank(position: int, rule: RetentionRule) -> str:
     return f"{ordinal(position)} newest {rule.period.adjective} snapshot; the policy keeps {rule.retain_count}"
@@ -87,14 +91,14 @@ def _retain_failed(snapshot: Snapshot, rule: RetentionRule, newer_completed: boo
 
 
 def change_for(snapshot: Snapshot, period: Period) -> tuple[Change, tuple[str, ...]]:
-    """How a period lets go of a snapshot: its word leaves the tag; the last word gone, it is deleted."""
+    """How a period releases a snapshot: remove its word from the tag, or delete if no word remains."""
     own = period.value
     remaining = tuple(word for word in snapshot.periods if word != own)
     return (Change.RELEASE, remaining) if remaining else (Change.DELETE, ())
 
 
 class PlannedChange(NamedTuple):
-    """A change to a snapshot as it was listed, and its reason; `joining` are the periods a join adds."""
+    """A change to a snapshot as listed, and its reason; `joining` are the periods that a join adds."""
 
     snapshot: Snapshot
     change: Change
@@ -108,16 +112,16 @@ class PlannedChange(NamedTuple):
 
 
 def plan_join(snapshot: Snapshot, joining: tuple[Period, ...], reason: str) -> PlannedChange:
-    """These periods are to be added to a shorter one's snapshot."""
+    """The change that adds these periods to a shorter one's snapshot."""
     return PlannedChange(snapshot, Change.JOIN, reason, joining)
 
 
 def plan_prune(
     rule: RetentionRule, snapshots: Sequence[Snapshot], slot_snapshot_id: str | None, *, with_kept: bool = False
 ) -> list[PlannedChange]:
-    """What becomes of one volume's snapshots: retagged or deleted, each with the reason.
+    """The changes to one volume's snapshots, each with its reason.
 
-    Those that are kept are included only `with_kept`: of 100,000 snapshots a run releases a few.
+    Kept ones are included only `with_kept`: of 100,000 snapshots, a run releases a few.
     """
     planned = []
     for retention in apply_retention(rule, snapshots, slot_snapshot_id):
@@ -132,5 +136,5 @@ def plan_prune(
 
 
 def kept_for(snapshot: Snapshot, period: Period) -> Snapshot:
-    """The snapshot as it is once the period keeps it."""
+    """The snapshot as also kept for the period."""
     return replace(snapshot, periods=ordered_periods((*snapshot.periods, period.value)))

@@ -1,4 +1,4 @@
-"""Which policy a volume's tag selects, and why a volume is passed over: one decision for a run and for `status`."""
+"""Which policy a volume's tag selects, and why a volume is skipped: one decision for runs and `status`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Obstacle(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The policy that a volume's tag names; `obstacle` and `reason` where it does not apply."""
+    """The policy that a volume's tag names; `obstacle` and `reason` if it does not apply."""
 
     policy_name: str | None
     policy: Policy | None = None
@@ -33,7 +33,7 @@ class Selection:
 
 
 def select(volume: Volume, policies: PolicySet, keys: TagKeys) -> Selection | None:
-    """What the volume's tags select; None where it has none that selects, or nearly does."""
+    """What the volume's tags select; None if no tag has the selecting key or nearly does."""
     name = policy_named_by(volume.tags, keys)
     if name is None:
         misspelt = near_miss(volume.tags, keys)

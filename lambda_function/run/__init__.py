@@ -1,1 +1,1 @@
-"""One run: creating, joining and deleting what the plan says, and the record of what became of it."""
+"""One run: create, join and delete snapshots as planned, and record every outcome."""

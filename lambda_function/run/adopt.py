@@ -1,7 +1,7 @@
-"""Adoption: a snapshot that just appeared for a volume is taken in place of another one.
+"""Adoption: use a snapshot that was just created for a volume instead of creating another.
 
-A create has no client token. When EC2 refuses one because another was made within 15 seconds, that other one may be
-ours: of a create whose answer was lost, or of a run beside this one.
+A create has no client token. When EC2 refuses one because another was started within 15 seconds, the other may be
+ours: from a create whose response was lost, or from a concurrent run.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lambda_function.run.context import RunContext
 from lambda_function.run.create_result import CreateResult
 
 LOOK_AFTER_SECONDS = (0.0, 5.0, 10.0)
-"""When to look for what just appeared; in sum the 15 seconds after which EC2 allows another create."""
+"""Waits before each poll; their sum is the 15 seconds after which EC2 allows another create."""
 
 
 class Adopter:
@@ -28,9 +28,9 @@ class Adopter:
         self._context = context
 
     def wait_and_adopt(self, plans: Sequence[VolumePlan], reserve: float) -> list[CreateResult]:
-        """Adopt what appears within EC2's 15 seconds; empty once these are waited out.
+        """Adopt what appears within EC2's 15 seconds; empty if nothing does.
 
-        Raises OutOfTimeError when waiting would leave less than `reserve` seconds, and AwsError.
+        Raises OutOfTimeError if waiting would leave less than `reserve` seconds, and AwsError.
         """
         for seconds in LOOK_AFTER_SECONDS:
             if seconds:
@@ -41,7 +41,7 @@ class Adopter:
         return []
 
     def adopt(self, plans: Sequence[VolumePlan]) -> list[CreateResult]:
-        """Adopt what is there now; a failed look finds nothing, since the volume has a failure that says more."""
+        """Adopt what exists now; empty if the listing fails, because the volume already has a clearer error."""
         try:
             return self._adopt_existing(plans) if plans else []
         except AwsError:
@@ -49,13 +49,16 @@ class Adopter:
 
     def _adopt_existing(self, plans: Sequence[VolumePlan]) -> list[CreateResult]:
         volume_ids = [plan.volume.id for plan in plans]
-        seen = self._context.ebs.list_snapshots(self._request.period.up_to(), volume_ids)
-        found = ((plan, self._find(plan, [s for s in seen if s.volume_id == plan.volume.id])) for plan in plans)
+        listed = self._context.ebs.list_snapshots(self._request.period.up_to(), volume_ids)
+        found = (
+            (plan, self._find(plan, [snapshot for snapshot in listed if snapshot.volume_id == plan.volume.id]))
+            for plan in plans
+        )
         return [CreateResult(plan, snapshot, is_adopted=True) for plan, snapshot in found if snapshot is not None]
 
     def _find(self, plan: VolumePlan, snapshots: Sequence[Snapshot]) -> Snapshot | None:
         period = self._request.period.value
-        existing = find_slot_snapshot(self._request, [s for s in snapshots if period in s.periods])
+        existing = find_slot_snapshot(self._request, [snapshot for snapshot in snapshots if period in snapshot.periods])
         if existing is not None:
             return existing
         if plan.policy is None:

@@ -1,4 +1,4 @@
-"""What a run or a check works with, and the policies it goes by."""
+"""What a run or hook check depends on, and its policies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lambda_function.ports import Commands, Ebs, Observer, PolicySource
 
 @dataclass(frozen=True)
 class RunContext:
-    """What a run works with; the composition roots put it together."""
+    """The dependencies of a run; the composition roots assemble them."""
 
     policies: PolicySource
     ebs: Ebs
@@ -29,7 +29,7 @@ class RunContext:
 
 
 def read_policies(request: RunRequest | HookCheckRequest, source: PolicySource, path: str) -> PolicySet:
-    """All policies, at least one of them valid and every requested one among them."""
+    """All policies. Raises ConfigurationError if none is valid or a requested one is unknown."""
     policies = parse_policies(source.read())
     if not policies.names:
         raise ConfigurationError(f"no policy under {path}: put one parameter per policy there, or set POLICIES_PATH")
@@ -45,7 +45,7 @@ def read_policies(request: RunRequest | HookCheckRequest, source: PolicySource, 
 
 
 def policy_faults(policies: PolicySet, asked_for: Sequence[str]) -> list[str]:
-    """The faults of the policies asked for, or of all."""
+    """The faults of the requested policies, or of all."""
     return [
         str(fault)
         for name, faults in sorted(policies.faulty.items())

@@ -1,6 +1,6 @@
 """A run that runs out of time is continued in another run, as long as runs make progress.
 
-EC2 holds all state, so the other run is given the same event and a counter: it finds what is still due by itself.
+EC2 holds all state, so the next run gets the same event plus a counter, and finds what is still due.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from lambda_function.model.period import in_slot
 from lambda_function.model.result import ChangeOutcome, Outcome, RunReport
 
 MAX_CONTINUATIONS = 10
-"""Lambda stops a function that goes on invoking itself after about 16 in a row."""
+"""Lambda stops a function after about 16 recursive invocations."""
 
 BEGINS_WITHIN = timedelta(minutes=1)
-"""How long a continuation may wait in Lambda's queue; one that would begin after its slot is not sent."""
+"""How long a continuation may wait in Lambda's queue; one that would start after its slot is not sent."""
 
 InvokeAgain = Callable[[dict[str, Any]], None]
-"""Gives an event to another run. Raises AwsError."""
+"""Starts another run with an event. Raises AwsError."""
 
 
 def continue_or_conclude(
     report: RunReport, event: Mapping[str, Any], now: datetime, invoke_again: InvokeAgain | None
 ) -> RunReport:
-    """The final report: continued in another run, or with what was deferred among the failures and the reason why.
+    """The final report: continued in another run, or with the deferred work as failures and the reason why.
 
-    A run that is continued has not failed: the next one finds due what failed in this one, and reports it. Failures
-    that it would not find fail this run instead, and nothing is continued: Lambda's retry of the event does the rest.
-    `invoke_again` is None where there is nothing to invoke, as in a shell.
+    A continued run has not failed: the next run retries what failed and reports it. Failures that the next run would
+    not repeat fail this run instead, and nothing is continued: Lambda's retry of the event does the rest.
+    `invoke_again` is None if there is no function to invoke, as in a shell.
     """
     if not report.deferred:
         return report
@@ -39,7 +39,7 @@ def continue_or_conclude(
         try:
             invoke_again(next_event(report, event))
         except Exception as error:
-            # Whatever it was, the report must not be lost to it.
+            # Whatever the error, the report must not be lost.
             reason = f"the next run could not be started, or that is not known: {error}"
         else:
             return replace(report, is_continued=True)
@@ -47,7 +47,7 @@ def continue_or_conclude(
 
 
 def next_event(report: RunReport, event: Mapping[str, Any]) -> dict[str, Any]:
-    """The same event for the same slot, and the counter."""
+    """The event for the same slot, with the next counter."""
     request = report.request
     return {**event, "time": request.time.isoformat(), "continuation": request.continuation + 1}
 

@@ -1,4 +1,4 @@
-"""One create call and everything EC2 may answer to it: one snapshot per volume and slot, whatever it answers."""
+"""One create call and every possible response: one snapshot per volume and slot, whatever EC2 returns."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from lambda_function.run.pending_quota import PendingQuota
 logger = logging.getLogger(__name__)
 
 RESERVE_SECONDS = 45.0
-"""No create is begun with less time left: its retries, and the pruning of what is done, need it."""
+"""No create starts with less time left: its retries, and pruning after it, need the time."""
 
 VOLUME_PENDING_SECONDS = 30.0
 ATTEMPTS = 4
 
 _NOT_AS_A_SET = (RequestRejectedError, VolumeNotFoundError, VolumePendingError)
-"""A set's errors that may be one volume's: the volumes are then taken singly."""
+"""A set's errors that one volume may cause: each volume then gets its own call."""
 
 
 class Creator:
@@ -47,10 +47,10 @@ class Creator:
         self.quota = PendingQuota(context.ebs.count_pending, context.deadline)
 
     def create(self, call: CreateCall, begin_by: float | None = None) -> list[CreateResult | UnrequestedSnapshot]:
-        """Create the call's snapshots: a result for each volume, and what EC2 made besides.
+        """Create the call's snapshots: one result per volume, and any unrequested snapshots.
 
-        With `begin_by`, a moment of the elapsed clock, an instance is frozen meanwhile: nothing is waited for, and
-        nothing begun after that moment. Failures are results, never exceptions, so that others go on.
+        `begin_by`, in seconds of the elapsed clock, means that an instance is frozen: nothing waits, and nothing
+        starts later. Failures are results, never exceptions, so that other creates continue.
         """
         try:
             return self._create(call, begin_by)
@@ -72,7 +72,7 @@ class Creator:
                 recovered = self._recover(call, error)
                 if recovered:
                     return recovered
-                # Without room for it the call was not tried: it waits until there is, or time is out.
+                # Over the pending quota: not counted as an attempt, but retried until time runs out.
                 attempts += not isinstance(error, TooManyPendingError)
                 if attempts == ATTEMPTS:
                     raise
@@ -106,9 +106,9 @@ class Creator:
     def _compare(
         self, call: CreateCall, snapshots: Sequence[Snapshot], begin_by: float | None
     ) -> list[CreateResult | UnrequestedSnapshot]:
-        """EC2's answer beside what was asked for; what a set's answer lacks is created singly."""
+        """Match EC2's response to the request; volumes missing from a set are created singly."""
         by_volume = {snapshot.volume_id: snapshot for snapshot in snapshots}
-        made = [
+        created = [
             CreateResult(
                 plan,
                 by_volume[plan.volume.id],
@@ -125,17 +125,17 @@ class Creator:
             if snapshot.volume_id not in call.volume_ids
         ]
         missing = [plan for plan in call.plans if plan.volume.id not in by_volume]
-        alone = self._singly(missing, f"not in the set of {call.instance_id}: detached meanwhile", begin_by)
-        return [*made, *alone, *unrequested]
+        singles = self._singly(missing, f"not in the set of {call.instance_id}: detached meanwhile", begin_by)
+        return [*created, *singles, *unrequested]
 
     def _singly(
         self, plans: Sequence[VolumePlan], note: str, begin_by: float | None
     ) -> list[CreateResult | UnrequestedSnapshot]:
         calls = (single(plan, self._instances, self._context.keys, self._request.period, note) for plan in plans)
-        return [created for call in calls for created in self.create(call, begin_by)]
+        return [result for call in calls for result in self.create(call, begin_by)]
 
     def _recover(self, call: CreateCall, error: AwsError) -> list[CreateResult | UnrequestedSnapshot]:
-        """Wait until the call may be tried again; or what came of it, if it need not be. Else raises the error."""
+        """Wait until the call can be retried (empty), or its results if it need not be. Else raises the error."""
         match error:
             case TooManyPendingError():
                 self.quota.refused(RESERVE_SECONDS)
@@ -144,8 +144,8 @@ class Creator:
             case CreationTooSoonError():
                 adopted = self._adopter.wait_and_adopt(call.plans, RESERVE_SECONDS)
                 if adopted:
-                    served = {result.plan.volume.id for result in adopted}
-                    rest = [plan for plan in call.plans if plan.volume.id not in served]
+                    adopted_ids = {result.plan.volume.id for result in adopted}
+                    rest = [plan for plan in call.plans if plan.volume.id not in adopted_ids]
                     note = "not as a set: another volume of it had just been served"
                     return [*adopted, *self._singly(rest, note, None)]
             case _:

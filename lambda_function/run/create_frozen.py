@@ -1,4 +1,4 @@
-"""Creates under a freeze: what becomes of volumes when the hook, or a create under it, goes wrong."""
+"""Creates under a freeze: the result for each volume when the hook, or a create under it, fails."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ from lambda_function.run.create_result import CreateResult
 logger = logging.getLogger(__name__)
 
 BEGIN_WITHIN_SECONDS = 10.0
-"""Creates are begun only so long after the freeze: what one of them may take is in CREATE_SECONDS."""
+"""Creates start at most this long after the freeze; CREATE_SECONDS covers how long one may take."""
 
 QUOTA_ATTEMPTS = 3
 
 Created = CreateResult | UnrequestedSnapshot
-"""What a create call yields."""
+"""A result of a create call."""
 
 
 class FrozenCreator:
     """Freezes the groups of one run and creates their snapshots; safe to use from several threads.
 
-    At most MAX_FREEZES at once; and groups that share an instance one after another, since a document
-    holds one freeze an instance.
+    At most MAX_FREEZES run at once. Groups that share an instance run one after another: a document
+    holds one freeze per instance.
     """
 
     def __init__(self, request: RunRequest, context: RunContext, creator: Creator, readiness: HookReadiness) -> None:
@@ -54,38 +54,38 @@ class FrozenCreator:
         self._readiness = readiness
         self._adopter = Adopter(request, context)
         self._time_left_at_start = context.deadline.time_left()
-        self._places = threading.BoundedSemaphore(MAX_FREEZES)
+        self._semaphore = threading.BoundedSemaphore(MAX_FREEZES)
         self._instances: dict[str, threading.Lock] = {}
 
     def create(self, group: FreezeGroup) -> list[Created | HookResult]:
-        """Freeze, create and thaw: results as `Creator.create` gives them, and the hook's. Failures are results."""
+        """Freeze, create and thaw: the results of `Creator.create` and the hook's. Failures are results."""
         try:
             plan = self._readiness.plan(group, self._request.period)
         except HookError as error:
             return self._without_freeze(group, error)
         if self._request.dry_run:
-            return [created for call in group.calls for created in self._creator.create(call)]
+            return [result for call in group.calls for result in self._creator.create(call)]
         try:
             freeze = self._freeze(group, plan)
         except (AwsError, OutOfTimeError) as error:
-            # Nothing was frozen: no room, or no time for a freeze and its thaw. The next run begins with all of its
-            # time, unless not even that would do; but a policy that is content with `crash` is not kept waiting.
-            next_run_may = isinstance(error, OutOfTimeError) and seconds_needed(plan) <= self._time_left_at_start
-            if next_run_may and group.policy.hook_on_failure == "skip":
+            # Nothing was frozen: no quota, or no time for freeze and thaw. Defer to the next run if its full time is
+            # enough, unless the policy accepts `crash` snapshots.
+            fits_next_run = isinstance(error, OutOfTimeError) and seconds_needed(plan) <= self._time_left_at_start
+            if fits_next_run and group.policy.hook_on_failure == "skip":
                 return [CreateResult(plan, error=error) for plan in group.plans]
             return self._without_freeze(group, error)
         return self._conclude(group, plan, freeze)
 
     def _freeze(self, group: FreezeGroup, plan: FreezePlan) -> FreezeResult[list[Created]]:
-        """One freeze; a second and third one only where the cap on pending snapshots refused every create."""
+        """One freeze; a second or third only if the pending quota refused every create."""
         quota = self._creator.quota
         with contextlib.ExitStack() as stack:
-            # In one order everywhere, so that no two groups wait for each other.
+            # Always in the same order, so that no two groups deadlock.
             for instance_id in group.instance_ids:
                 stack.enter_context(self._lock_of(instance_id))
-            stack.enter_context(self._places)
+            stack.enter_context(self._semaphore)
             for attempt in range(1, QUOTA_ATTEMPTS + 1):
-                # Waiting for room comes before the freeze, never within it.
+                # Wait for the quota before the freeze, never within it.
                 with quota.taken(len(group.plans), RESERVE_SECONDS):
                     freeze = Freeze[list[Created]](plan, self._context.commands, self._context.deadline).around(
                         lambda: self._create_frozen(group), _snapshot_ids
@@ -96,13 +96,13 @@ class FrozenCreator:
         return freeze
 
     def _lock_of(self, instance_id: str) -> threading.Lock:
-        # setdefault is one step for all threads; a defaultdict's missing key is not.
+        # setdefault is atomic; a defaultdict's missing key is not.
         return self._instances.setdefault(instance_id, threading.Lock())
 
     def _create_frozen(self, group: FreezeGroup) -> list[Created]:
         begin_by = self._context.deadline.elapsed() + BEGIN_WITHIN_SECONDS
-        created = in_parallel(lambda call: self._creator.create(call, begin_by), group.calls)
-        return [each for of_call in created for each in of_call]
+        results_per_call = in_parallel(lambda call: self._creator.create(call, begin_by), group.calls)
+        return [result for results in results_per_call for result in results]
 
     def _conclude(
         self, group: FreezeGroup, plan: FreezePlan, freeze: FreezeResult[list[Created]]
@@ -123,28 +123,33 @@ class FrozenCreator:
             return [*(CreateResult(plan, error=error) for plan in group.plans), hook]
         created = self._adopt_too_soon(freeze.result)
         proved = {
-            each.snapshot.id
-            for each in created
-            if isinstance(each, CreateResult) and each.is_new and each.snapshot and each.plan.volume.id in freeze.proved
+            result.snapshot.id
+            for result in created
+            if isinstance(result, CreateResult) and result.is_new and result.snapshot
+            if result.plan.volume.id in freeze.proved
         }
         unmarked = self._mark_as_application(proved)
         is_lenient = group.policy.hook_on_failure == "continue" and freeze.thawed
-        return [*(_judged(each, error, is_lenient, proved, unmarked) for each in created), hook]
+        return [*(_after_freeze(result, error, is_lenient, proved, unmarked) for result in created), hook]
 
     def _adopt_too_soon(self, created: Sequence[Created]) -> list[Created]:
-        """Adopt what stood in the way of a create, now that nothing is frozen."""
-        refused = [c for c in created if isinstance(c, CreateResult) and isinstance(c.error, CreationTooSoonError)]
-        adopted = {result.plan.volume.id: result for result in self._adopter.adopt([c.plan for c in refused])}
-        return [adopted.get(c.plan.volume.id, c) if c in refused else c for c in created]
+        """Adopt the snapshots that blocked creates, now that nothing is frozen."""
+        refused = [
+            result
+            for result in created
+            if isinstance(result, CreateResult) and isinstance(result.error, CreationTooSoonError)
+        ]
+        adopted = {result.plan.volume.id: result for result in self._adopter.adopt([result.plan for result in refused])}
+        return [adopted.get(result.plan.volume.id, result) if result in refused else result for result in created]
 
     def _mark_as_application(self, snapshot_ids: Collection[str]) -> str | None:
-        """Raise the tag of these from crash to application; where that failed, a warning."""
+        """Raise the snapshots' tag from crash to application; a warning if that fails."""
         if not snapshot_ids:
             return None
         try:
             self._context.ebs.set_consistency(snapshot_ids, Consistency.APPLICATION)
         except Exception as error:
-            # Whatever it was, it must not cost the journal; and if only the answer was lost, the tag is raised.
+            # No error may cost the journal; if only the response was lost, the tag is raised.
             if not isinstance(error, AwsError):
                 logger.exception("unexpected while raising the tag of %s", ", ".join(sorted(snapshot_ids)))
             return f"application-consistent, but its tag may still say crash: {error}"
@@ -153,34 +158,34 @@ class FrozenCreator:
     def _without_freeze(
         self, group: FreezeGroup, error: AutoSnapshotsError, hook: HookResult | None = None
     ) -> list[Created | HookResult]:
-        """The policy's `hook_on_failure` decides: no snapshot, or a crash-consistent one.
+        """No snapshot or a crash-consistent one, as the policy's `hook_on_failure` says.
 
-        Either way a run beside this one may have had the freeze, and made the snapshots.
+        Either way, a concurrent run may have frozen the group and created its snapshots.
         """
         failure = HookError(str(error))
         hook = hook or HookResult(group.instance_ids, group.policy.name, str(error))
         if group.policy.hook_on_failure == "continue":
-            created = [each for call in group.calls for each in self._creator.create(call)]
-            return [*(_judged(each, failure, True) for each in created), hook]
+            created = [result for call in group.calls for result in self._creator.create(call)]
+            return [*(_after_freeze(result, failure, True) for result in created), hook]
         adopted = {result.plan.volume.id: result for result in self._adopter.adopt(group.plans)}
         failed = [CreateResult(plan, error=failure) for plan in group.plans if plan.volume.id not in adopted]
-        return [*(_judged(each, failure, True) for each in adopted.values()), *failed, hook]
+        return [*(_after_freeze(result, failure, True) for result in adopted.values()), *failed, hook]
 
 
-def _judged(
+def _after_freeze(
     created: Created,
     error: HookError | None,
     is_lenient: bool,
     proved: Collection[str] = (),
     unmarked: str | None = None,
 ) -> Created:
-    """The create's result in the light of the freeze around it."""
+    """The create's result, given the outcome of its freeze."""
     if isinstance(created, UnrequestedSnapshot):
         return created
     is_proved = created.snapshot is not None and created.snapshot.id in proved
     warnings = [*created.warnings, *([unmarked] if is_proved and unmarked else [])]
     if error is not None and is_lenient:
-        # What another run's freeze made, and this one adopted, may well be application-consistent.
+        # An adopted snapshot may be application-consistent: another run may have frozen the instance.
         warnings.append(f"{'crash-consistent, ' if created.is_new else ''}hook failed: {error}")
     return replace(
         created,
@@ -191,11 +196,11 @@ def _judged(
 
 
 def _snapshot_ids(created: Sequence[Created]) -> list[str]:
-    results = (each.slot_snapshot for each in created if isinstance(each, CreateResult))
-    return [snapshot.id for snapshot in results if snapshot is not None]
+    snapshots = (result.slot_snapshot for result in created if isinstance(result, CreateResult))
+    return [snapshot.id for snapshot in snapshots if snapshot is not None]
 
 
 def _is_over_quota(created: Sequence[Created] | None) -> bool:
     return created is not None and all(
-        isinstance(each, CreateResult) and isinstance(each.error, TooManyPendingError) for each in created
+        isinstance(result, CreateResult) and isinstance(result.error, TooManyPendingError) for result in created
     )

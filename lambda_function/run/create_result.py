@@ -1,4 +1,4 @@
-"""What came of one volume's create, as facts, and the one function in which they become words."""
+"""The result of one volume's create as facts, and the one function that words them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from lambda_function.plan.due import VolumePlan
 class CreateResult:
     """One volume's create, plain or under a freeze.
 
-    `snapshot` is the new one; where `is_adopted`, the one that a lost answer or a run beside this one had just made, as
-    it was listed. `error` is why there is none, or a HookError beside one that was made. `set_of` is the instance of
-    whose set the snapshot is part.
+    `snapshot` is the new one; if `is_adopted`, the listed one that a create with a lost response or a concurrent run
+    had just started. `error` is why there is none, or a HookError despite a snapshot. `set_of` is the instance whose
+    set the snapshot belongs to.
     """
 
     plan: VolumePlan
@@ -31,19 +31,19 @@ class CreateResult:
 
     @property
     def slot_snapshot(self) -> Snapshot | None:
-        """The snapshot, if it is one that a restore can use."""
+        """The snapshot, if a restore can use it."""
         return self.snapshot if self.snapshot is not None and self.snapshot.state.is_good else None
 
     @property
     def is_new(self) -> bool:
-        """Whether this run made a good snapshot, and nothing went wrong."""
+        """Whether this run created a good snapshot without an error."""
         return self.slot_snapshot is not None and self.error is None and not self.is_adopted
 
 
 def volume_result(result: CreateResult, request: RunRequest) -> VolumeResult:
-    """What the create means for the volume, in words."""
+    """The volume's result, in words."""
     snapshot = result.slot_snapshot
-    outcome, reason = _without_snapshot(result) if result.error or snapshot is None else _served(result, request)
+    outcome, reason = _without_snapshot(result) if result.error or snapshot is None else _with_snapshot(result, request)
     is_made = snapshot is not None and not request.dry_run
     return VolumeResult(
         result.plan.volume.id,
@@ -69,14 +69,14 @@ def _without_snapshot(result: CreateResult) -> tuple[Outcome, str]:
             return Outcome.FAILED, str(error)
         case Exception() as error:
             return Outcome.FAILED, f"unexpected {type(error).__name__}: {error}"
-    if result.snapshot is None:  # pragma: no cover - a create that neither made nor refused anything
+    if result.snapshot is None:  # pragma: no cover - a create that returned nothing
         raise AssertionError(f"{result.plan.volume.id}: neither snapshot nor error")
     return Outcome.FAILED, f"{result.snapshot.id} was created in state {result.snapshot.state}"
 
 
-def _served(result: CreateResult, request: RunRequest) -> tuple[Outcome, str]:
+def _with_snapshot(result: CreateResult, request: RunRequest) -> tuple[Outcome, str]:
     snapshot = result.snapshot
-    assert snapshot is not None  # noqa: S101  # the caller looked
+    assert snapshot is not None  # noqa: S101  # the caller checked
     if result.is_adopted:
         outcome = Outcome.ALREADY_DONE if request.period.value in snapshot.periods else Outcome.SHARED
         return outcome, f"{snapshot.id} had just been started, by a lost answer or a run beside this one"

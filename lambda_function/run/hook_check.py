@@ -1,4 +1,4 @@
-"""Are the hooks ready? Every document is dry-run on every instance it would be run on; nothing is frozen."""
+"""Check that hooks are ready: dry-run each document on each instance it would run on; freeze nothing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lambda_function.ports import Commands
 from lambda_function.run.context import RunContext, policy_faults, read_policies
 
 _ANY_PERIOD = Period.HOUR
-"""Grouping wants one; which volumes share a freeze does not depend on it."""
+"""Grouping needs a period, but its result does not depend on which."""
 
 
 def check_hooks(request: HookCheckRequest, context: RunContext) -> HookCheckReport:
@@ -35,7 +35,7 @@ def check_hooks(request: HookCheckRequest, context: RunContext) -> HookCheckRepo
     volumes = context.ebs.list_volumes(request.volumes)
     hooked = _hooked(volumes, policies, request, context.keys)
     ids = sorted({instance_id for plan in hooked for instance_id in plan.volume.instance_ids})
-    instances = {each.id: each for each in context.ebs.list_instances(ids)} if ids else {}
+    instances = {instance.id: instance for instance in context.ebs.list_instances(ids)} if ids else {}
     groups, _ = plan_freezes(hooked, instances, context.keys, _ANY_PERIOD)
     checker = _Checker(context.commands, preflight(context.commands, groups), context.deadline)
     context.observer.stage("checking", len(groups))
@@ -46,8 +46,8 @@ def check_hooks(request: HookCheckRequest, context: RunContext) -> HookCheckRepo
         context.observer.advance()
     ordered = sorted(results, key=lambda result: (result.instance_ids, result.policy))
     covered = {plan.volume.id for plan in hooked}
-    missing = [each for each in request.volumes if each not in covered]
-    faults = [f"{each}: asked for, but no tagged volume with a hook" for each in missing]
+    missing = [volume_id for volume_id in request.volumes if volume_id not in covered]
+    faults = [f"{volume_id}: asked for, but no tagged volume with a hook" for volume_id in missing]
     return HookCheckReport(tuple(ordered), (*policy_faults(policies, request.policies), *faults))
 
 
@@ -72,7 +72,8 @@ class _Checker:
         plan: FreezePlan | None = None
         try:
             plan = self.readiness.plan(group, _ANY_PERIOD)
-            problems = [problem for each in group.instance_ids if (problem := self._dry_run(plan, each, steps))]
+            answers = [self._dry_run(plan, instance_id, steps) for instance_id in group.instance_ids]
+            problems = [problem for problem in answers if problem]
         except (HookError, AwsError) as error:
             problems = [plan.redact(str(error)) if plan else str(error)]
         except AutoSnapshotsError as error:
@@ -87,6 +88,6 @@ class _Checker:
         if outcome is None:
             self.commands.cancel(command_id, instance_id)
             return f"dry-run on {instance_id}: not finished after {plan.timeout_seconds} s, cancelled"
-        told = plan.redact_outcome(outcome)
-        steps.append(f"dry-run {instance_id}: {told}")
-        return None if outcome.succeeded else f"dry-run on {instance_id}: {told}"
+        redacted = plan.redact_outcome(outcome)
+        steps.append(f"dry-run {instance_id}: {redacted}")
+        return None if outcome.succeeded else f"dry-run on {instance_id}: {redacted}"

@@ -1,10 +1,10 @@
-"""Back-pressure from EC2's cap on pending snapshots (100 per account and Region by default).
+"""Back-pressure from EC2's quota of pending snapshots (100 per account and Region by default).
 
-The cap is not known beforehand, and a refused create costs a token of its rate. So after the first
-refusal the number of pending snapshots is taken as the cap, and from then on room is learnt by
-counting. Creates under way may be counted or not yet, so they are taken off the room until they are
-answered. A count that was taken a moment too late, when some had just completed, is too small a cap:
-hence it is tried now and then whether there is more room, and a refusal lowers it by little.
+The quota is not known in advance, and a refused create costs a token of its rate limit. So the number
+of pending snapshots at the first refusal becomes the cap, and later creates count before they start.
+A count may or may not include creates in flight, so they are subtracted until EC2 responds. A count
+taken a moment too late, after some completed, makes the cap too low: so a higher cap is tried now and
+then, and a refusal lowers it only a little.
 """
 
 from __future__ import annotations
@@ -20,36 +20,36 @@ from lambda_function.errors import AccessRefusedError, AwsError
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.15
-"""Between looks at a full account: with the call itself some three a second, where EC2 gives back 20 tokens."""
+"""Between polls of a full account: with the call itself about three per second, where EC2 refills 20 tokens."""
 
 REFUSED_SECONDS = 5.0
-"""Between a create's refusal and its next attempt, whatever the count says; refusals within it count as one."""
+"""From a create's refusal to its next attempt, whatever the count; refusals within it count as one."""
 
 TRY_AGAIN_SECONDS = 30.0
-"""After a refusal, how long the cap is believed before more than it is tried again."""
+"""How long after a refusal the cap holds before a higher one is tried."""
 
 
 class PendingQuota:
-    """Admits creates, shared by all threads of a run."""
+    """Admits creates; shared by all threads of a run."""
 
     def __init__(self, count_pending: Callable[[], int], deadline: Deadline) -> None:
         self._count_pending = count_pending
         self._deadline = deadline
-        self._turn = threading.Lock()  # one looks for all who wait
-        self._known = threading.Lock()  # what is below; never held while somebody waits
+        self._turn = threading.Lock()  # one thread polls for all that wait
+        self._known = threading.Lock()  # guards the fields below; never held while waiting
         self._cap: int | None = None
-        self._room = 0
+        self._free = 0
         self._under_way = 0
         self._refused_at = 0.0
         self._tried = 0
 
     def refused(self, reserve: float) -> None:
-        """A create was refused: from now on creates wait for room, this one for a while in any case.
+        """After a refused create: make later creates wait for the quota, and this one REFUSED_SECONDS.
 
-        The count may lag behind what EC2 knows, so room that it shows now is not believed.
-        Raises OutOfTimeError when waiting would leave less than `reserve` seconds.
+        The count may lag behind EC2's own, so any free quota it shows now is ignored.
+        Raises OutOfTimeError if waiting would leave less than `reserve` seconds.
         """
-        # Not in turn: those who wait there would be let in by a cap that was just found too large.
+        # Not under `_turn`: threads waiting there would be admitted by a cap just found too high.
         pending = self._count() if self._cap is None else None
         with self._known:
             now = self._deadline.elapsed()
@@ -58,16 +58,16 @@ class PendingQuota:
             elif self._cap is not None and now - self._refused_at >= REFUSED_SECONDS:
                 self._cap = max(self._cap - max(self._tried, 1), 1)
                 self._tried = 0
-            self._room = 0
+            self._free = 0
             self._refused_at = now
         self._deadline.wait(REFUSED_SECONDS, reserve)
 
     @contextmanager
     def taken(self, snapshots: int, reserve: float) -> Iterator[None]:
-        """Room for `snapshots` more while they are created; waits for it, not at all until a create was refused.
+        """Hold quota for `snapshots` creates; waits for it, but not before a create was refused.
 
-        Raises OutOfTimeError when waiting would leave less than `reserve` seconds. A set larger than
-        the cap is let through when nothing is pending.
+        Raises OutOfTimeError if waiting would leave less than `reserve` seconds. A set larger than
+        the cap is admitted when nothing is pending.
         """
         self._take(snapshots, reserve)
         try:
@@ -82,28 +82,28 @@ class PendingQuota:
                 self._deadline.wait(POLL_SECONDS, reserve)
 
     def _is_admitted(self, snapshots: int) -> bool:
-        """Whether there is room, by what is known or else by a new count; then it is taken."""
+        """Take the quota if it is free, as last counted or else by a new count; whether it was."""
         with self._known:
-            if self._cap is None or self._room >= snapshots:
+            if self._cap is None or self._free >= snapshots:
                 return self._admit(snapshots)
-            # Before the count: what is answered meanwhile is in neither, or in both.
+            # Read before the count: a create answered meanwhile could otherwise be in neither.
             under_way = self._under_way
         pending = self._count()
         if pending is None:
             return False
         with self._known:
-            self._room = self._cap_for(pending) - pending - under_way
-            if self._room < snapshots and pending + under_way > 0:
+            self._free = self._cap_for(pending) - pending - under_way
+            if self._free < snapshots and pending + under_way > 0:
                 return False
             return self._admit(snapshots)
 
     def _admit(self, snapshots: int) -> bool:
-        self._room -= snapshots
+        self._free -= snapshots
         self._under_way += snapshots
         return True
 
     def _count(self) -> int | None:
-        """None where a count failed: the next one is near, and a volume that waits loses nothing by it."""
+        """The pending snapshots; None if the count failed, since a waiting create can poll again."""
         try:
             return self._count_pending()
         except AccessRefusedError:
@@ -113,10 +113,10 @@ class PendingQuota:
             return None
 
     def _cap_for(self, pending: int) -> int:
-        """The cap as it is believed now that so many are pending: a full account without refusals may hold more."""
+        """The cap, given the number pending; raised if a full account has gone without refusals."""
         self._cap = max(self._cap or 1, pending)
         if pending == self._cap and self._deadline.elapsed() - self._refused_at >= TRY_AGAIN_SECONDS:
-            # As long as all that is tried is accepted, twice as many: the first count may have been far too small.
+            # Doubled as long as every attempt is accepted: the first count may have been far too low.
             self._tried = max(1, 2 * self._tried)
             self._cap += self._tried
         return self._cap

@@ -1,7 +1,7 @@
 """Tag changes and deletions: the recheck, then the write.
 
-Deletion is the dangerous act. Just before it, exactly the snapshots concerned are read again, and
-whatever is no longer as it was planned for leaves the plan.
+Deletion is the dangerous step. Just before it, exactly the affected snapshots are read again, and
+any that changed since planning are left alone.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from lambda_function.run.context import RunContext
 logger = logging.getLogger(__name__)
 
 BATCH = 200
-"""Values of one filter in one call (EC2: more give FilterLimitExceeded)."""
+"""Values per filter and call (EC2: more raise FilterLimitExceeded)."""
 
 WRITE_SECONDS = 45.0
-"""No change is begun with less time left: its retries, and continuing the rest elsewhere, need it."""
+"""No change starts with less time left: its retries, and continuing the rest elsewhere, need it."""
 
 
 class Changer:
-    """Applies the changes of one run, batch after batch: a recheck of exactly those snapshots, then the writes.
+    """Applies one run's changes batch by batch: a recheck of exactly those snapshots, then the writes.
 
     A volume whose join did not succeed loses nothing: its other changes, in this batch or a later one, are dropped.
     """
@@ -39,7 +39,7 @@ class Changer:
         self._volumes_without_snapshot: set[str] = set()
 
     def apply(self, batch: Sequence[PlannedChange]) -> Iterator[ChangeResult]:
-        """Yield the results as they come, joins first. At most BATCH changes."""
+        """Yield results as they complete, joins first. At most BATCH changes."""
         try:
             self._context.deadline.require(WRITE_SECONDS)
             seen = self._context.ebs.read_snapshots([change.snapshot.id for change in batch])
@@ -52,7 +52,7 @@ class Changer:
         yield from self._write_all(joins, seen)
         others = [change for change in batch if change.change is not Change.JOIN]
         yield from self._write_all(
-            [each for each in others if each.snapshot.volume_id not in self._volumes_without_snapshot], seen
+            [change for change in others if change.snapshot.volume_id not in self._volumes_without_snapshot], seen
         )
 
     def _write_all(self, changes: Sequence[PlannedChange], seen: dict[str, Snapshot]) -> Iterator[ChangeResult]:
@@ -65,7 +65,7 @@ class Changer:
         return result
 
     def _write(self, planned: PlannedChange, now: Snapshot | None) -> ChangeResult:
-        """One change; `now` is what the recheck saw of its snapshot."""
+        """Write one change; `now` is its snapshot as rechecked."""
         try:
             self._context.deadline.require(WRITE_SECONDS)
             if now is None:
@@ -103,7 +103,7 @@ class Changer:
 
 
 def failed_change(error: Exception, at: str) -> tuple[ChangeOutcome, str]:
-    """Outcome and note. A fault of our own with one snapshot, or one recheck, must not cost the run its report."""
+    """Outcome and note. A bug in one change or recheck must not cost the run its report."""
     if isinstance(error, OutOfTimeError):
         return ChangeOutcome.DEFERRED, str(error)
     if isinstance(error, AwsError):

@@ -1,6 +1,6 @@
-"""Changes beside the creates: a volume is pruned once its own create was answered, not when all are.
+"""Changes in parallel with creates: a volume is pruned once its own create is answered, not once all are.
 
-EC2 has an allowance of its own for deletions, so the two kinds of call need not wait for each other.
+EC2 limits deletions separately, so the two kinds of call need not wait for each other.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from lambda_function.run.prune import BATCH
 
 BATCH_WORTH_CHECKING = 100
 MOST_SECONDS = 10.0
-"""Changes that are waited for before the recheck, while more may come, and for how long: each look is a call. What
-waits at the end is then deleted within EC2's burst of 100, or within half of it where other tools use the rest."""
+"""A recheck, which is a call, waits for this many changes, or this long, while more may come. The remainder at the
+end is then deleted within EC2's burst of 100, or within half of it if other tools use the rest."""
 
 
 class PruneQueue:
-    """Applies what is added, at most BATCH at once, in the order in which it was added, in one thread of its own.
+    """Applies added changes in order, at most BATCH at once, in a thread of its own.
 
-    Within a `with`: `add` as changes become known, `flush` those that need not wait for others, take `results` now and
-    then, `finish` at the end. All of them are called from one thread, so that the run's report has one author.
+    Use in a `with`: `add` changes as they become known, `flush` those that need not wait for others, read `results`
+    now and then, `finish` at the end. Call all of them from one thread, so that one thread writes the run's report.
     """
 
     def __init__(self, apply: Callable[[Sequence[PlannedChange]], Iterable[ChangeResult]]) -> None:
@@ -47,14 +47,14 @@ class PruneQueue:
     ) -> None:
         with self._changed:
             if error is not None:
-                # Whatever broke the run: what was not begun is left alone.
+                # The run failed: leave alone what was not started.
                 self._waiting.clear()
             self._is_complete = True
             self._changed.notify()
         self._pool.shutdown(wait=True)
 
     def add(self, changes: Sequence[PlannedChange]) -> None:
-        """These are to be applied; the changes of one volume in one call."""
+        """Queue changes; all of one volume in one call."""
         if not changes:
             return
         with self._changed:
@@ -64,18 +64,18 @@ class PruneQueue:
             self._work = self._pool.submit(self._apply_all)
 
     def flush(self) -> None:
-        """What was added so far is applied now, however little: a create may wait for room until time is over."""
+        """Apply what was added so far, however little: a create may wait for the quota until time runs out."""
         with self._changed:
             self._pressing = len(self._waiting)
             self._changed.notify()
 
     def results(self) -> Iterator[ChangeResult]:
-        """Those that are ready; waits for none."""
+        """Those that are ready, without waiting."""
         while not self._results.empty():
             yield self._results.get()
 
     def finish(self) -> Iterator[ChangeResult]:
-        """Nothing more is added: the results of all that is left, as they come."""
+        """Accept no more changes; yield all remaining results as they complete."""
         with self._changed:
             self._is_complete = True
             self._changed.notify()

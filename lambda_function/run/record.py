@@ -1,4 +1,4 @@
-"""What a run has decided and done so far: its outcomes gather here, and become its report."""
+"""Collects what a run decides and does, and builds its report."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WITHOUT_SNAPSHOT = (Outcome.FAILED, Outcome.DEFERRED, Outcome.VOLUME_GONE)
 
 
 class RunRecord:
-    """Written by one thread; the observer hears of each entry as it is made."""
+    """Written by one thread; passes each entry on to the observer."""
 
     def __init__(self, request: RunRequest, plan: RunPlan, observer: Observer, faults: Sequence[str]) -> None:
         self._request = request
@@ -39,7 +39,10 @@ class RunRecord:
         self._failures: list[str] = []
         for text in (*faults, *plan.missing):
             self._fail(text)
-        self._warnings = (*plan.warnings, *(f"{each} is in state error" for each in plan.failed_snapshots))
+        self._warnings = (
+            *plan.warnings,
+            *(f"{snapshot_id} is in state error" for snapshot_id in plan.failed_snapshots),
+        )
         for text in self._warnings:
             observer.warning(text)
 
@@ -48,37 +51,37 @@ class RunRecord:
         self._observer.failure(text)
 
     def fail_unrepeatably(self, text: str) -> None:
-        """A failure that a repetition of the run would not find again."""
+        """Record a failure that a retry of the run would not find again."""
         self._fail(text)
         self._unrepeatable_failures.append(text)
 
     def created(self, result: CreateResult) -> None:
-        """What came of a volume's create; in a dry run, as if it had been made."""
+        """Record a volume's create; in a dry run, as if it had succeeded."""
         if result.slot_snapshot is not None:
             self._slot_snapshots[result.plan.volume.id] = result.slot_snapshot
         self.volume(volume_result(result, self._request))
 
     def settle(self, plan: VolumePlan, outcome: Outcome, reason: str, slot_snapshot: Snapshot | None = None) -> None:
-        """What became of a volume that needed none of its own, or got none."""
+        """Record a volume that needed or got no snapshot of its own."""
         self.volume(
             VolumeResult(plan.volume.id, plan.policy_name, outcome, reason, slot_snapshot.id if slot_snapshot else None)
         )
 
     def volume(self, result: VolumeResult) -> None:
-        """A volume's outcome, in place of an earlier one."""
+        """Record a volume's outcome, replacing an earlier one."""
         self._results[result.volume_id] = result
         self._observer.volume(result)
         line = f"{result.volume_id}: {result.reason}"
         if result.outcome is Outcome.FAILED:
             self._failure_lines.append(line)
             if result.snapshot_id is not None:
-                # The slot is served, so no other run would look at it: its hook's failure is told here or never.
+                # The slot has its snapshot, so no retry would repeat the hook: only this run can report its failure.
                 self._unrepeatable_failures.append(line)
         elif result.outcome is Outcome.DEFERRED:
             self._deferred.append(line)
 
     def change(self, result: ChangeResult, *, is_unrepeatable: bool = False) -> None:
-        """A snapshot's change; a join that failed is told of its volume."""
+        """Record a snapshot's change; a failed join is its volume's failure."""
         self._changes.append(result)
         self._observer.change(result)
         if result.change is Change.JOIN:
@@ -92,21 +95,21 @@ class RunRecord:
             self._deferred.append(line)
 
     def hook(self, result: HookResult) -> None:
-        """A freeze that is over, or that could not be begun."""
+        """Record a freeze that ended or could not start."""
         self._hooks.append(result)
         self._observer.hook(result)
 
     def is_without_snapshot(self, volume_id: str) -> bool:
-        """Whether the volume has no snapshot of this slot, or none that counts."""
+        """Whether the volume has no valid snapshot for this slot."""
         result = self._results.get(volume_id)
         return result is not None and result.outcome in _WITHOUT_SNAPSHOT
 
     def slot_snapshot(self, plan: VolumePlan) -> Snapshot | None:
-        """The snapshot that serves the volume's slot, or is meant to be joined for it."""
+        """The volume's snapshot for this slot, or the one it is to share."""
         return self._slot_snapshots.get(plan.volume.id, plan.slot_snapshot)
 
     def report(self) -> RunReport:
-        """All of it, in the order of ids."""
+        """The run's report, ordered by id."""
         results = [self._results[volume_id] for volume_id in sorted(self._results)]
         unknown = [
             f"{result.volume_id}: {result.reason}" for result in results if result.outcome is Outcome.UNKNOWN_POLICY
@@ -130,7 +133,7 @@ class RunRecord:
         )
 
     def _final_slot_snapshots(self) -> dict[str, Snapshot]:
-        """The snapshots that serve the slot, by volume: a candidate that could not be joined does not."""
+        """The slot's snapshots by volume, without candidates that could not be joined."""
         joined = {
             plan.volume.id: plan.slot_snapshot
             for plan in self._plan.volumes

@@ -1,4 +1,4 @@
-"""One run: read, plan, create, change, report. A dry run takes the same way, with a guard at each write."""
+"""One run: read, plan, create, change, report. A dry run takes the same path, with a guard at each write."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ logger = logging.getLogger(__name__)
 
 
 def run(request: RunRequest, context: RunContext) -> RunReport:
-    """Do one run and report all of it; failures of single volumes are in the report.
+    """Execute one run and return its report, which includes the failures of single volumes.
 
-    Raises ConfigurationError when there is no readable policy or an unknown one is asked for, and
-    AwsError when a listing could not be completed. In both cases nothing was written.
+    Raises ConfigurationError if no policy is valid or a requested one is unknown, and AwsError if a
+    listing fails. In both cases nothing was written.
     """
     policies = read_policies(request, context.policies, context.policies_path)
     context.observer.stage("reading", 0)
@@ -60,7 +60,7 @@ class _Run:
         self._unrequested: list[UnrequestedSnapshot] = []
 
     def execute(self) -> RunReport:
-        """Create, join and prune, side by side; a volume whose candidate vanished gets a snapshot of its own."""
+        """Create, join and prune in parallel; a volume whose shared snapshot is gone gets its own."""
         for plan in self._plan.volumes:
             if plan.outcome not in (Outcome.WOULD_CREATE, Outcome.WOULD_SHARE):
                 self._record.settle(plan, plan.outcome, plan.reason, plan.slot_snapshot)
@@ -82,9 +82,9 @@ class _Run:
         return self._record.report()
 
     def _create(self, due: Sequence[VolumePlan], queue: PruneQueue | None = None) -> None:
-        """All creates side by side, those under a freeze first: each has a thread of its own, up to a limit.
+        """Create in parallel, freezes first: each freeze has a thread of its own, up to MAX_FREEZES.
 
-        A volume whose create was answered is handed to `queue` to be pruned, while other creates go on.
+        Once a volume's create is answered, its pruning goes to `queue` while other creates continue.
         """
         create, jobs = self._plan_jobs(due)
         freezes = sum(isinstance(job, FreezeGroup) for job in jobs)
@@ -93,7 +93,7 @@ class _Run:
         self._context.observer.stage("creating", sum(len(job.plans) for job in jobs))
         for results in in_parallel(create, jobs, workers):
             for result in results:
-                self._take(result, queue)
+                self._record_result(result, queue)
             if any(isinstance(result, HookResult) for result in results):
                 freezes -= 1
                 self._reserve_creates(freezes)
@@ -107,7 +107,7 @@ class _Run:
     def _plan_jobs(
         self, due: Sequence[VolumePlan]
     ) -> tuple[Callable[[Job], Sequence[Created | HookResult]], list[Job]]:
-        """What is to be done for the volumes due, in order, and the function that does one of it."""
+        """The function that does one job, and the jobs for the due volumes, in order."""
         request, context = self._request, self._context
         instances = self._describe_instances(due)
         groups, plain = plan_freezes(due, instances, context.keys, request.period)
@@ -119,14 +119,14 @@ class _Run:
             try:
                 return frozen_creator.create(job) if isinstance(job, FreezeGroup) else creator.create(job)
             except Exception as error:
-                # A fault of our own in one job must not cost the others their snapshots.
+                # A bug in one job must not cost the others their snapshots.
                 logger.exception("unexpected while creating")
                 return [CreateResult(plan, error=error) for plan in job.plans]
 
-        # Those whose newest snapshot is oldest go first, so that it is not always the same that time leaves out.
+        # Oldest newest snapshot first, so that running out of time does not always hit the same volumes.
         return create, [*sorted(groups, key=_newest), *sorted(calls, key=_newest)]
 
-    def _take(self, result: Created | HookResult, queue: PruneQueue | None) -> None:
+    def _record_result(self, result: Created | HookResult, queue: PruneQueue | None) -> None:
         match result:
             case CreateResult():
                 self._record.created(result)
@@ -139,7 +139,7 @@ class _Run:
                 self._record.hook(result)
 
     def _describe_instances(self, due: Sequence[VolumePlan]) -> dict[str, Instance]:
-        """Instances of the volumes due. Without them snapshots are still taken, singly and as `crash`."""
+        """Instances of the due volumes; if empty, snapshots are still created, singly and as `crash`."""
         ids = {instance_id for plan in due for instance_id in plan.volume.instance_ids}
         if not ids:
             return {}
@@ -173,7 +173,7 @@ class _Run:
                 self._fallback_creates.append(replace(plan, reason=reason))
 
     def _prune(self, plan: VolumePlan) -> list[PlannedChange]:
-        """What is to become of this volume's snapshots: nothing where it failed, or its policy has no rule for them."""
+        """Changes to this volume's snapshots; none if its create failed or its policy has no rule for the period."""
         if plan.rule is None or self._record.is_without_snapshot(plan.volume.id):
             return []
         known = {snapshot.id: snapshot for snapshot in plan.snapshots}
@@ -189,7 +189,7 @@ class _Run:
 
 
 def _newest(job: Job) -> float:
-    """When the job's worst-served volume was last taken, as a time stamp; 0 for never."""
+    """The oldest of its volumes' newest good snapshots, as a timestamp; 0 if a volume has none."""
     return min(
         max((snapshot.start_time.timestamp() for snapshot in plan.snapshots if snapshot.state.is_good), default=0.0)
         for plan in job.plans

@@ -1,4 +1,4 @@
-"""Snapshots that nobody asked for: a volume attached while its instance's set was taken is in the set."""
+"""Deletes unrequested snapshots: a set includes a volume attached while the set is created."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from lambda_function.run.context import RunContext
 from lambda_function.run.prune import BATCH, WRITE_SECONDS, failed_change
 
 CHECK_AFTER_SECONDS = (0.0, 3.0, 10.0)
-"""Before each look at those that are not visible yet."""
+"""Waits before each recheck of those not visible yet."""
 
 
 def delete_unrequested(context: RunContext, unrequested: Sequence[UnrequestedSnapshot]) -> list[ChangeResult]:
-    """Delete unrequested snapshots, but not those of a selected volume: a run may have taken one for that volume's own.
+    """Delete unrequested snapshots, except those of a selected volume: a run may have adopted one as that volume's own.
 
-    To be called when no create is under way any more. EC2 copied the volume's tags onto such a
-    snapshot, so the recheck shows them; what is not visible yet is read again.
+    Call once no create is in flight. EC2 copied the volume's tags onto the snapshot, so the recheck
+    shows them; what is not visible yet is read again.
     """
-    planned = [PlannedChange(each.snapshot, Change.DELETE, each.reason) for each in unrequested]
+    planned = [PlannedChange(extra.snapshot, Change.DELETE, extra.reason) for extra in unrequested]
     try:
         seen = _recheck(context, [change.snapshot.id for change in planned])
     except Exception as error:
-        # Never deferred: another run would not know of them.
+        # Never deferred: another run would not find them.
         _, note = failed_change(error, "the check of unrequested snapshots")
         return [change.result(ChangeOutcome.FAILED, note) for change in planned]
     return [_delete(context.ebs, change, seen.get(change.snapshot.id)) for change in planned]
