@@ -1,4 +1,4 @@
-"""Calls side by side: results as they come, in the calling thread."""
+"""Parallel calls; the calling thread gets the results as they complete."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WORKERS = 16
 
 
 def in_parallel(function: Callable[[T], R], items: Sequence[T], workers: int = WORKERS) -> Iterator[R]:
-    """Apply `function` to every item and yield the results as they are ready, in no fixed order."""
+    """Apply `function` to every item and yield the results as they complete, in no fixed order."""
     if not items:
         return
     with ThreadPoolExecutor(max_workers=min(workers, len(items))) as pool:
