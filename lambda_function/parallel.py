@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TypeVar
 
 MAX_FREEZES = 48
-"""Instances frozen at once: a thread each, which mostly waits."""
+"""Instances frozen at once; each has a thread, which mostly waits."""
 
 T = TypeVar("T")
 R = TypeVar("R")
