@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# What needs neither root nor environments of its own.
+# Tests that need neither root nor environments of their own.
 PYTEST := $(BIN)/python -m pytest -n auto --ignore=tests/documents --ignore=tests/stack/deployed
 export SAM_CLI_TELEMETRY := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -10,10 +10,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
 .PHONY: help install run test test-campaigns test-deployed test-system test-long test-nightly mutation system-packages check audit scan format schema template bench lock sbom clean build-AutoSnapshotsFunction
 
-help: ## list what can be made
+help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 20
 
-install: $(VENV)/.installed ## prepare .venv in this checkout
+install: $(VENV)/.installed ## create .venv in this checkout
 
 $(VENV)/.installed: requirements/dev.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Python 3.11 or newer is needed, {v.major}.{v.minor} found: make PYTHON=python3.13 ...")'
@@ -32,13 +32,13 @@ run: install ## three simulated days against an embedded AWS endpoint
 test: install ## the test suite, with a sample of each campaign: two minutes on two cores
 	$(PYTEST)
 
-test-campaigns: install ## the campaigns at the size of every day: made-up inputs, dying runs, two runs at once, a simulated month
+test-campaigns: install ## the campaigns at daily size: generated inputs, dying runs, two runs at once, a simulated month
 	CAMPAIGN=day $(PYTEST) -m campaign
 
-test-deployed: install .venv-sam/.installed .venv-deployed/.installed ## build, package, runtime and a stack's whole life on this machine (Linux)
+test-deployed: install .venv-sam/.installed .venv-deployed/.installed ## build, package, runtime and a stack's life cycle on this machine (Linux)
 	$(BIN)/python -m pytest tests/stack/deployed
 
-# What the system tests mount, freeze and start. The servers' own clusters are neither created nor started.
+# What the system tests mount, freeze and start. The servers' default clusters are neither created nor started.
 system-packages:
 	@[ "$$(id -u)" = 0 ] || { echo "the system tests mount and freeze file systems: run them as root" >&2; exit 1; }
 	mkdir -p /etc/postgresql-common
@@ -56,7 +56,7 @@ test-system: install system-packages ## the shipped documents on real file syste
 test-long: install system-packages ## the same copies and restarts twenty times (root, apt)
 	ROUNDS=20 $(BIN)/python -m pytest tests/documents -k adds_up
 
-test-nightly: install ## the campaigns whole: 100,000 inputs made up, every way to die, two simulated years with faults
+test-nightly: install ## the whole campaigns: 100,000 generated inputs, every way to die, two simulated years with faults
 	CAMPAIGN=nightly $(PYTEST) -m campaign
 
 check: install .venv-sam/.installed .venv-audit/.installed ## lint, format, layers, types, templates, documents and known vulnerabilities; changes nothing
@@ -69,18 +69,18 @@ check: install .venv-sam/.installed .venv-audit/.installed ## lint, format, laye
 	AWS_DEFAULT_REGION=eu-west-1 .venv-sam/bin/sam validate --lint --template template.yaml
 	.venv-audit/bin/python requirements/audit.py .venv-audit/bin/pip-audit
 
-audit: .venv-audit/.installed ## known vulnerabilities of the locked packages, asked of PyPI; AUDIT=strict fails where it does not answer
+audit: .venv-audit/.installed ## known vulnerabilities of the locked packages, from PyPI; AUDIT=strict fails if PyPI does not answer
 	.venv-audit/bin/python requirements/audit.py .venv-audit/bin/pip-audit
 
-scan: .venv-scan/.installed ## the templates before a security scanner; what it is told to pass over stands there with the reason
+scan: .venv-scan/.installed ## scan the templates for security faults; they list skipped rules with reasons
 	.venv-scan/bin/checkov --framework cloudformation --file template.yaml template-member.yaml --skip-download --compact --quiet
 
-mutation: .venv-mutation/.installed ## would the tests notice? each decision, change and step of a freeze altered, one at a time
+mutation: .venv-mutation/.installed ## mutation tests: each decision, change and step of a freeze altered, one at a time
 	rm -rf mutants
 	.venv-mutation/bin/mutmut run --max-children 2
 	.venv-mutation/bin/python -m tools.mutation_figures
 
-format: install ## rewrite the code in the house's format
+format: install ## rewrite the code in the project's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -90,7 +90,7 @@ schema: install ## write the JSON Schema and the tables of fields in docs/ from 
 template: install ## write the documents of documents/ into template.yaml
 	$(BIN)/python -m tools.documents
 
-bench: install ## what it takes and how fast it is, measured; ONLY="names" for some
+bench: install ## measure resources and speed; ONLY="names" for some
 	$(BIN)/python -m tools.bench $(if $(ONLY),--only $(ONLY))
 
 COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes
@@ -103,7 +103,7 @@ lock: ## resolve the requirements again (needs uv)
 	done
 	$(MAKE) sbom
 
-sbom: .venv-audit/.installed ## write lambda_function/sbom.cdx.json, the bill of materials that goes into the package
+sbom: .venv-audit/.installed ## write lambda_function/sbom.cdx.json, the package's bill of materials
 	rm -rf .venv-sbom
 	$(PYTHON) -m venv --without-pip .venv-sbom
 	.venv-audit/bin/python -m pip --python .venv-sbom/bin/python install --quiet --require-hashes --no-deps -r lambda_function/requirements.txt
@@ -111,10 +111,10 @@ sbom: .venv-audit/.installed ## write lambda_function/sbom.cdx.json, the bill of
 		--output-file lambda_function/sbom.cdx.json .venv-sbom/bin/python
 	rm -rf .venv-sbom
 
-clean: ## remove everything that was made here
+clean: ## remove everything that make created
 	rm -rf $(VENV) .venv-* mutants .aws-sam .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# What `sam build` calls; the tests build their own packages by it.
+# `sam build` calls this, and the tests build their packages with it.
 build-AutoSnapshotsFunction:
 	$(MAKE) -C lambda_function $@ ARTIFACTS_DIR="$(abspath $(ARTIFACTS_DIR))"

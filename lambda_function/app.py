@@ -29,7 +29,7 @@ Report = TypeVar("Report")
 
 @dataclass(frozen=True)
 class App:
-    """What serves requests. `clients` are those of the function's own account and Region."""
+    """Serves requests. `clients` are those of the function's own account and Region."""
 
     settings: Settings
     clients: Clients
@@ -48,7 +48,7 @@ class App:
         time_left: Callable[[], float],
         observer: Observer,
     ) -> App:
-        """With the machine's own seconds; `time_left` gives those that remain."""
+        """An app on the machine's clocks; `time_left` gives the seconds that remain."""
         return cls(settings, clients, targets, Deadline(time_left, time.sleep, time.monotonic, clock), observer)
 
     def is_for_targets(self, request: RunRequest) -> bool:
@@ -58,7 +58,7 @@ class App:
     def dispatch(self, request: RunRequest, event: Mapping[str, Any]) -> Dispatch:
         """Start a run for each target and the function's own account and Region.
 
-        Raises ConfigurationError where every run would, and what starting the own run raises.
+        Raises ConfigurationError if every run would, and what starting the own run raises.
         """
         path, self_invoker = self.settings.targets_path, self.targets.self_invoker
         assert path is not None  # noqa: S101  # is_for_targets says so
@@ -71,13 +71,13 @@ class App:
         return self.targets.dispatch(request, event, self.clients, path, self_invoker(), self.observer)
 
     def run(self, request: RunRequest) -> RunReport:
-        """One run. Raises what `runner.run` raises, and RunFailedError where its target could not be served at all."""
+        """One run. Raises what `runner.run` raises, and RunFailedError if its target could not be served at all."""
         began = time.monotonic()
         report = self._serve(request.target, lambda context: run(request, context))
         return replace(report, duration_seconds=time.monotonic() - began)
 
     def check_hooks(self, request: HookCheckRequest) -> HookCheckReport:
-        """One check of hooks. Raises as `run` does."""
+        """One hook check. Raises what `run` does."""
         return self._serve(request.target, lambda context: check_hooks(request, context))
 
     def _serve(self, target_name: str | None, serve: Callable[[RunContext], Report]) -> Report:
@@ -90,7 +90,7 @@ class App:
             raise RunFailedError(target_failure(target, error)) from error
 
     def _context(self, clients: Clients) -> RunContext:
-        """With these clients' account and Region; the policies are the function's own."""
+        """The context for these clients' account and Region; the policies are the function's own."""
         settings = self.settings
         return RunContext(
             policies=ParameterStore(self.clients.ssm, settings.policies_path),

@@ -1,4 +1,4 @@
-"""The time a run has left and its clocks, so that no step is begun that cannot be finished."""
+"""The time a run has left and its clocks, so that no step starts that cannot finish."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class Deadline:
     now: Callable[[], datetime]
 
     def require(self, seconds: float) -> None:
-        """Raise OutOfTimeError when less than `seconds` remain."""
+        """Raise OutOfTimeError if less than `seconds` remain."""
         left = self.time_left()
         if left < seconds:
             raise OutOfTimeError(f"not begun: {max(left, 0):.0f} s left, {seconds:.0f} s needed")
 
     def wait(self, seconds: float, reserve: float) -> None:
-        """Sleep, unless that would leave less than `reserve` seconds: then raise OutOfTimeError."""
+        """Sleep; raise OutOfTimeError if that would leave less than `reserve` seconds."""
         self.require(seconds + reserve)
         self.sleep(seconds)

@@ -6,8 +6,8 @@
     ├── ConfigurationError      wrong before any work: event, arguments, environment, no policy (exit 2)
     ├── RunFailedError          raised once, at the end of a run in which something due was not done (exit 1)
     ├── OutOfTimeError          the time left no longer allows another step
-    ├── FrozenTooLongError      a freeze has lasted too long for another create under it
-    ├── HookError               a hook cannot be run, found before anything was sent
+    ├── FrozenTooLongError      the freeze has lasted too long for another create
+    ├── HookError               a hook cannot run; found before anything was sent
     └── AwsError                a call to AWS failed for good
         ├── VolumeNotFoundError          the volume went away after it was listed
         ├── SnapshotNotFoundError        the snapshot is already gone
@@ -17,7 +17,7 @@
         ├── VolumePendingError           this volume's pending snapshots are at their quota
         ├── NoAnswerError                the call may or may not have taken effect
         ├── AccessRefusedError           not allowed
-        └── RequestRejectedError         EC2 will not do this request, however often it is asked
+        └── RequestRejectedError         EC2 will never accept this request
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _JSON_TYPES = (
 
 
 def quoted(value: object) -> str:
-    """A bad value as JSON, at most 80 characters, always encodable: fit to stand in an error."""
+    """A bad value as JSON, at most 80 characters, always encodable, for use in an error."""
     try:
         text = json.dumps(value, ensure_ascii=False, default=str)
     except (RecursionError, ValueError):  # thousands of brackets or digits
@@ -46,12 +46,12 @@ def quoted(value: object) -> str:
 
 
 def json_type(value: object) -> str:
-    """What a value is in JSON, in words, for where the value itself is not to be told."""
+    """The JSON type of a value in words, for errors that must not show the value."""
     return next((words for types, words in _JSON_TYPES if isinstance(value, types)), "null")
 
 
 class AutoSnapshotsError(Exception):
-    """Base of all errors raised on purpose; its text is fit to be shown to a person."""
+    """Base of all errors raised on purpose; its text is fit for users."""
 
 
 class ConfigurationError(AutoSnapshotsError):
@@ -63,11 +63,11 @@ class RunFailedError(AutoSnapshotsError):
 
 
 class OutOfTimeError(AutoSnapshotsError):
-    """No step is begun that the time left cannot finish."""
+    """The time left does not allow another step."""
 
 
 class FrozenTooLongError(AutoSnapshotsError):
-    """The thaw does not wait for a create that was not begun in time."""
+    """The create did not start in time, and the thaw does not wait for it."""
 
 
 class HookError(AutoSnapshotsError):
@@ -75,9 +75,9 @@ class HookError(AutoSnapshotsError):
 
 
 class AwsError(AutoSnapshotsError):
-    """A call failed after the retries that botocore makes.
+    """A call failed after botocore's retries.
 
-    `operation` is the API action, `code` AWS's error code (or the exception's name when no answer came).
+    `operation` is the API action, `code` AWS's error code (or the exception's name if there was no answer).
     """
 
     def __init__(self, operation: str, code: str, message: str) -> None:
@@ -100,7 +100,7 @@ class SnapshotProtectedError(AwsError):
 
 
 class CreationTooSoonError(AwsError):
-    """`SnapshotCreationPerVolumeRateExceeded`: 15 seconds must lie between two creates of a volume."""
+    """`SnapshotCreationPerVolumeRateExceeded`: two creates of a volume must be 15 seconds apart."""
 
 
 class TooManyPendingError(AwsError):
@@ -112,7 +112,7 @@ class VolumePendingError(AwsError):
 
 
 class NoAnswerError(AwsError):
-    """No answer, or a server's fault: whether the call took effect is not known."""
+    """No answer, or a server error: the call may have taken effect."""
 
 
 class AccessRefusedError(AwsError):
@@ -120,4 +120,4 @@ class AccessRefusedError(AwsError):
 
 
 class RequestRejectedError(AwsError):
-    """A parameter or state EC2 does not accept; another form of the request may be."""
+    """EC2 does not accept a parameter or state; it may accept another form of the request."""

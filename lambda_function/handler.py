@@ -43,7 +43,7 @@ def utc_now() -> datetime:
 @cache
 def clients() -> Clients:
     """Built at the first invocation and kept for the next ones."""
-    gc.freeze()  # building clients makes so many objects that the collector would walk through all modules, repeatedly
+    gc.freeze()  # building clients makes so many objects that the collector would scan all modules repeatedly
     return build_clients(os.environ.get("AWS_REGION"))
 
 
@@ -54,10 +54,10 @@ def starting_client() -> LambdaClient:
 
 
 def lambda_handler(event: object, context: LambdaContext) -> dict[str, Any]:
-    """One run for `{"period": "hour"}` and the like; see `inputs/event.py` for what else an event may say.
+    """One run for `{"period": "hour"}` and the like; see `inputs/event.py` for an event's other fields.
 
-    Where there are targets, a rule's event starts one run for each of them and one for the own account and Region.
-    Returns the report in short. Raises ConfigurationError before anything is written, RunFailedError after
+    If there are targets, a rule's event starts one run for each of them and one for the own account and Region.
+    Returns a short report. Raises ConfigurationError before anything is written, and RunFailedError after
     everything was attempted, so that alarms, retries and the console all see a failure.
     """
     target = event.get("target") if isinstance(event, dict) else None
@@ -107,7 +107,7 @@ def _home(context: LambdaContext) -> str:
 
 
 def _invoker(context: LambdaContext) -> Callable[[dict[str, Any]], None]:
-    """Continues a run: gives the function its next event."""
+    """Continues a run by sending the function its next event."""
 
     def invoke(event: dict[str, Any]) -> None:
         invoke_self(build_lambda_client(os.environ.get("AWS_REGION")), context.invoked_function_arn, event)

@@ -1,4 +1,4 @@
-"""Calls side by side: results as they come, in the calling thread."""
+"""Parallel calls; the calling thread gets the results as they complete."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TypeVar
 
 MAX_FREEZES = 48
-"""Instances frozen at once: a thread each, which mostly waits."""
+"""Instances frozen at once; each has a thread, which mostly waits."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -17,7 +17,7 @@ WORKERS = 16
 
 
 def in_parallel(function: Callable[[T], R], items: Sequence[T], workers: int = WORKERS) -> Iterator[R]:
-    """Apply `function` to every item and yield the results as they are ready, in no fixed order."""
+    """Apply `function` to every item and yield the results as they complete, in no fixed order."""
     if not items:
         return
     with ThreadPoolExecutor(max_workers=min(workers, len(items))) as pool:

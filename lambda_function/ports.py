@@ -1,4 +1,4 @@
-"""What a run needs from the world outside, as protocols; the package `aws` fulfils them."""
+"""What a run needs from outside, as protocols; the package `aws` implements them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from lambda_function.model.result import ChangeResult, HookResult, VolumeResult
 
 
 class PolicySource(Protocol):
-    """Where policies are kept."""
+    """Where policies are stored."""
 
     def read(self) -> list[Parameter]:
-        """All policy parameters. Raises AwsError when the listing could not be completed."""
+        """All policy parameters. Raises AwsError if the listing fails."""
 
 
 @dataclass(frozen=True)
 class HookDocument:
-    """A Command document as it was checked: its resolved version, the parameters it declares, its platforms."""
+    """A checked Command document: its resolved version, declared parameters and platforms."""
 
     name: str
     version: str
@@ -30,15 +30,15 @@ class HookDocument:
     platforms: frozenset[str] = frozenset()
 
 
-# What the agent itself appends, which says no more than the exit code.
+# Lines the agent appends, which say no more than the exit code.
 _IDLE = re.compile(r"failed to run commands: exit status \d+|^-+ERROR-+$")
 
 
 @dataclass(frozen=True)
 class CommandOutcome:
-    """How a command ended on one instance. `status` is SSM's, or ours where SSM gave none.
+    """How a command ended on one instance. `status` is SSM's, or ours if SSM gave none.
 
-    `complete` is False when what it printed could not be read whole: then nothing can be proved by it.
+    `complete` is False if its output could not be read whole, which then proves nothing.
     """
 
     status: str
@@ -53,12 +53,12 @@ class CommandOutcome:
 
     @property
     def is_verdict(self) -> bool:
-        """Whether the document itself ran to an end: sending it again would say nothing new."""
+        """Whether the document itself ran to its end, so that a retry would change nothing."""
         return self.succeeded or (self.status == "Failed" and (self.exit_code or 0) > 0)
 
     @property
     def explanation(self) -> str:
-        """Exit code and the last line of what was printed, where there is any."""
+        """Exit code and the last line of output, if any."""
         said = [line for line in (self.error or self.output).splitlines() if line.strip() and not _IDLE.search(line)]
         last = said[-1] if said else ""
         code = f"exit {self.exit_code}" if self.exit_code not in (None, 0, -1) else ""
@@ -73,21 +73,21 @@ class Commands(Protocol):
     """SSM Run Command. Every method raises AwsError or a subclass of it."""
 
     def describe_document(self, name: str) -> HookDocument:
-        """The document, checked to be a Command document. Raises HookError where it is missing or another kind."""
+        """The document, checked to be a Command document. Raises HookError if it is missing or another kind."""
 
     def unreachable(self, instance_ids: Collection[str]) -> dict[str, str]:
         """Those of the instances that SSM cannot reach now, with the reason."""
 
     def platforms(self) -> Mapping[str, str]:
-        """`Linux`, `Windows` or `MacOS` of the instances that were looked up, where SSM said so."""
+        """`Linux`, `Windows` or `MacOS` of the instances that were looked up, if SSM reported it."""
 
     def send(self, document: HookDocument, instance_id: str, parameters: Mapping[str, list[str]]) -> str:
-        """Send one command and return its id. NoAnswerError: it may have been sent all the same."""
+        """Send one command and return its id. NoAnswerError: it may still have been sent."""
 
     def wait(self, command_id: str, instance_id: str, until: float) -> CommandOutcome | None:
-        """The outcome, or None when it has not ended by `until` (on the budget's elapsed clock).
+        """The outcome, or None if it has not ended by `until` (on the deadline's elapsed clock).
 
-        Raises AwsError when it could not be seen at the end whether it has.
+        Raises AwsError if the final poll fails.
         """
 
     def cancel(self, command_id: str, instance_id: str) -> None:
@@ -98,16 +98,16 @@ class Ebs(Protocol):
     """EC2's volumes, instances and snapshots. Every method raises AwsError or a subclass of it."""
 
     def list_volumes(self, volume_ids: Sequence[str] = ()) -> list[Volume]:
-        """All volumes with a tag that selects, or nearly does; only those named, where any are."""
+        """All volumes with a tag that selects, or nearly does; only the named ones, if any are named."""
 
     def list_snapshots(self, periods: Collection[Period], volume_ids: Sequence[str] = ()) -> list[Snapshot]:
-        """All snapshots of this account kept for one of `periods`; only of those volumes, where any are named."""
+        """All snapshots of this account kept for one of `periods`; only of the named volumes, if any are named."""
 
     def list_instances(self, instance_ids: Collection[str]) -> list[Instance]:
         """Those of the named instances that exist."""
 
     def read_snapshots(self, snapshot_ids: Sequence[str]) -> dict[str, Snapshot]:
-        """The present state of at most 200 snapshots, by id; those gone or no longer ours are missing."""
+        """The present state of at most 200 snapshots, by id; those deleted or no longer ours are missing."""
 
     def count_pending(self) -> int:
         """Number of this account's pending snapshots in the Region, whoever started them."""
@@ -115,7 +115,7 @@ class Ebs(Protocol):
     def create_snapshot(
         self, volume_id: str, description: str, tags: Mapping[str, str], *, urgent: bool = False
     ) -> Snapshot:
-        """Start a snapshot of one volume; `urgent` while something is frozen, so that it waits for nothing."""
+        """Start a snapshot of one volume; `urgent` while something is frozen, so that it does not wait."""
 
     def create_snapshots(
         self,
@@ -130,7 +130,7 @@ class Ebs(Protocol):
         """Start snapshots of an instance's volumes at one instant, each with its volume's tags and `tags`."""
 
     def reserve_creates(self, creates: int) -> None:
-        """From now on leave so much of EC2's allowance for creates that are urgent."""
+        """Reserve this many of EC2's create tokens for urgent creates."""
 
     def set_periods(self, snapshot_id: str, periods: Collection[str]) -> None:
         """Write the period tag."""
@@ -143,13 +143,13 @@ class Ebs(Protocol):
 
 
 class Observer(Protocol):
-    """Hears of each decision when it is final, from one thread."""
+    """Receives each decision when it is final, from one thread."""
 
     def stage(self, name: str, total: int) -> None:
         """A stage of `total` steps begins."""
 
     def advance(self, steps: int = 1) -> None:
-        """Steps of the present stage are over."""
+        """Steps of the current stage are done."""
 
     def volume(self, result: VolumeResult) -> None:
         """A volume's outcome."""
@@ -158,7 +158,7 @@ class Observer(Protocol):
         """A snapshot's change."""
 
     def hook(self, result: HookResult) -> None:
-        """A freeze that is over."""
+        """A finished freeze."""
 
     def warning(self, text: str) -> None:
         """Something a person should know that belongs to no planned volume."""

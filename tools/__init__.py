@@ -1,1 +1,1 @@
-"""Programs of the repository itself; none of them is packaged into Lambda."""
+"""The repository's own programs; none is packaged into Lambda."""

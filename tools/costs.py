@@ -1,6 +1,6 @@
-"""What a stack costs a month, calculated: `python -m tools.costs` prints the tables of docs/costs.md.
+"""Calculates what a stack costs a month: `python -m tools.costs` prints the tables of docs/costs.md.
 
-Prices are those of us-east-1 as published, in US dollars, without the free tier.
+Prices are the published ones of us-east-1, in US dollars, without the free tier.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LOG_BYTES_A_VOLUME = 740
 """Of one run that creates and deletes one snapshot, as measured on the local endpoint."""
 
 CREATE_BURST, CREATE_RATE = 100, 5.0
-"""EC2's allowance for creates, and the same again for deletions."""
+"""EC2's bucket for creates; deletions have one of the same size."""
 
 READING_SECONDS = 3.0
 """A cold start and the listings, assumed."""
@@ -68,7 +68,7 @@ class Fleet:
 
 
 def lambda_cost(fleet: Fleet) -> float:
-    """Compute and requests of the hour's runs and the four daily ones, which find most done."""
+    """Compute and requests of the hourly runs and the four daily ones, which find most done."""
     memory_gb = int(defaults()["MemorySize"]) / 1024
     daily_runs = DAYS * (sum(RUNS_A_DAY.values()) - 24)
     seconds = HOURS * fleet.run_seconds + daily_runs * READING_SECONDS
@@ -76,7 +76,7 @@ def lambda_cost(fleet: Fleet) -> float:
 
 
 def metrics_cost() -> float:
-    """CloudWatch bills a custom metric by the hours in which it was sent anything."""
+    """CloudWatch bills a custom metric by the hours in which it receives a value."""
     return METRIC_MONTH * (HOURLY_METRICS + DAILY_METRICS / 24)
 
 
@@ -86,7 +86,7 @@ def alarms_cost() -> float:
 
 
 def log_cost(fleet: Fleet) -> float:
-    """Ingestion; keeping it costs a sixteenth of that a month."""
+    """Ingestion; storage costs a sixteenth of that a month."""
     runs = DAYS * sum(RUNS_A_DAY.values())
     return runs * fleet.volumes * LOG_BYTES_A_VOLUME / 1e9 * LOG_GB * (1 + 3 / 16)
 

@@ -1,8 +1,8 @@
 """Writes the SSM documents of documents/ into template.yaml: `make template`.
 
-A document cannot include another, and CloudFormation includes only what lies in S3, so the template has each document
-whole. In documents/ each part is written once: a line `# include: FILE`, in whatever language, stands for that file's
-text, indented as the line is. Only the template's marked blocks are rewritten.
+A document cannot include another, and CloudFormation includes only files in S3, so the template has each document
+whole. In documents/ each part is written once: a line `# include: FILE`, in any language, stands for that file's
+text, indented like the line. Only the template's marked blocks are rewritten.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _INCLUDE = re.compile(r"^( *)# include: (\S+)\n", re.MULTILINE)
 
 
 def assemble(name: str, folder: Path = DOCUMENTS) -> str:
-    """The text of a file with everything that it includes; it ends with a line end."""
+    """A file's text with everything it includes; it ends with a newline."""
     text = (folder / name).read_text(encoding="utf-8").removesuffix("\n") + "\n"
     return _INCLUDE.sub(lambda line: _indented(assemble(line[2], folder), line[1]), text)
 
 
 def rebuild(template: str, folder: Path = DOCUMENTS) -> str:
-    """The template with its marked blocks made anew; ValueError where a mark has no counterpart."""
+    """The template with its marked blocks regenerated; ValueError if a mark has no counterpart."""
 
     def block(old: re.Match[str]) -> str:
         margin, mark, name = old.groups()
@@ -50,8 +50,8 @@ def _indented(text: str, margin: str) -> str:
 
 
 def main(arguments: Sequence[str]) -> str | None:
-    """Writes the template, or with --check only compares; returns what is wrong."""
-    before = TEMPLATE.read_bytes()  # bytes, so that no line end changes
+    """Writes the template, or with --check only compares; returns the faults."""
+    before = TEMPLATE.read_bytes()  # bytes, to keep line ends
     after = rebuild(before.decode()).encode()
     if "--check" in arguments:
         return None if after == before else "template.yaml and documents/ differ: run `make template`"

@@ -1,4 +1,4 @@
-"""The figures of `make mutation`, by module, from what mutmut stored; fails where more than 5 % went unnoticed."""
+"""The figures of `make mutation`, by module, from mutmut's results; fails if more than 5 % survived."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ UNNOTICED = (0, 5, 33, None)
 
 
 def main() -> int:
-    """Prints a row per module; 1 where more than 5 % went unnoticed."""
+    """Prints a row per module; returns 1 if more than 5 % survived."""
     print("| module | mutants | noticed | survived | % |\n|---|---|---|---|---|")
     root = Path("mutants/lambda_function")
     stored = sorted(root.rglob("*.meta"))

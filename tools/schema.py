@@ -1,4 +1,4 @@
-"""Writes what docs/ says of the input models' fields, by the models themselves: `make schema`.
+"""Generates what docs/ says about the input models' fields from the models: `make schema`.
 
 That is the JSON Schema of policy files, for editors, and the tables of fields on the pages.
 """
@@ -29,22 +29,22 @@ TABLES: dict[str, tuple[type[InputModel], ...]] = {
 }
 
 _DIALECT = "http://json-schema.org/draft-07/schema#"
-"""The one that editors know best."""
+"""The draft that editors support best."""
 
 _TABLE = re.compile(r"(<!-- made by 'make schema': begin -->\n).*?(<!-- made by 'make schema': end -->\n)", re.DOTALL)
 
 
 class _Untitled(GenerateJsonSchema):
-    """Without titles, which would say the fields' names again."""
+    """Without titles, which would only repeat the fields' names."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 (overrides)
         return False
 
 
 def json_schema() -> dict[str, Any]:
-    """Of a file with one policy, and of a file with all policies by name.
+    """The schema of a file with one policy, or with all policies by name.
 
-    They differ in that the first has an object nowhere but in `hook_parameters`.
+    They differ: in the first, only `hook_parameters` is an object.
     """
     policy = PolicyFields.model_json_schema(schema_generator=_Untitled)
     schema_key = {SCHEMA_KEY: {"description": "For editors; not stored.", "type": "string"}}
@@ -66,7 +66,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def table(*models: type[InputModel]) -> str:
-    """The fields that users may give, in Markdown. Neighbours of which the same is to be said share a row."""
+    """The fields that users may give, in Markdown. Neighbours with equal cells share a row."""
     fields = {name: field for model in models for name, field in model.model_fields.items() if name not in INTERNAL}
     rows = groupby(fields, key=lambda name: _cells(fields[name]))
     lines = [f"| {' '.join(f'`{name}`' for name in names)} | {' | '.join(cells)} |" for cells, names in rows]

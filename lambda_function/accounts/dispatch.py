@@ -1,7 +1,7 @@
-"""Where several accounts and Regions are served, a rule's event is given on: to each of them, and to the own place.
+"""Fans a rule's event out: one run for each account and Region served, the function's own included.
 
-Lambda is the engine: each event has its own place in the queue, its own repetitions and its own failure. So a target
-that is broken harms no other, a failure of one repeats that one alone, and all are served at the same time.
+Lambda queues, retries and fails each event on its own. So a broken target does not affect the others, a failure
+retries only its own target, and all targets are served in parallel.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from lambda_function.model.result import Dispatch
 from lambda_function.parallel import in_parallel
 
 MAX_TARGET_FAULTS = 20
-"""Faults that the own place's event carries; the rest are counted, and all are in the log."""
+"""Faults in the event for the own place; the rest are counted, and the log has all."""
 
 
 def is_for_all_targets(request: RunRequest) -> bool:
-    """Whether this event is about the targets too: no plan, no continuation, and not for one target or for volumes."""
+    """Whether the event is for all targets: no dry run, no continuation, and not for one target or for volumes."""
     return request.target is None and request.continuation == 0 and not request.volumes and not request.dry_run
 
 
@@ -30,11 +30,11 @@ def fan_out(
     own: str,
     start: Callable[[dict[str, Any]], None],
 ) -> Dispatch:
-    """Start a run for every target, and then one for `own`, which is told what could not be started.
+    """Start a run for every target, then one for `own`, which reports those that could not be started.
 
-    Each gets the event with its own name and the `time` of this one: a run that begins when that slot is over fails,
-    rather than serve the next slot and pass over this one. Raises what `start` raises for the own place, so that the
-    event is repeated.
+    Each gets the event with its own name and this event's `time`: a run that begins after that slot is over fails,
+    rather than serve the next slot and skip this one. Raises what `start` raises for the own place, so that Lambda
+    retries the event.
     """
     faults = list(targets.faults)
     moment = {"time": request.time.isoformat()}
@@ -43,7 +43,7 @@ def fan_out(
         try:
             start({**event, **moment, "target": name})
         except Exception as error:
-            # Whatever it was, the other targets must have their runs.
+            # Whatever the error, the other targets must have their runs.
             return name, f"target {name}: its run could not be started, or that is not known: {error}"
         return name, None
 
@@ -55,6 +55,6 @@ def fan_out(
             faults.append(fault)
     faults.sort()
     more = [f"and {len(faults) - MAX_TARGET_FAULTS} more, each in the log"] if len(faults) > MAX_TARGET_FAULTS else []
-    told = {"target_faults": [*faults[:MAX_TARGET_FAULTS], *more]} if faults else {}
-    start({**event, **moment, "target": own, **told})
+    reported = {"target_faults": [*faults[:MAX_TARGET_FAULTS], *more]} if faults else {}
+    start({**event, **moment, "target": own, **reported})
     return Dispatch(request, (own, *sorted(started)), tuple(faults))

@@ -1,4 +1,4 @@
-"""How far the function reaches: its own account and Region, and the targets whose runs it starts or serves."""
+"""The accounts and Regions the function serves: its own, and the targets whose runs it starts or serves."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _HINTS = (
     (("AuthFailure", "OptInRequired", "UnrecognizedClientException"), "is the Region enabled in that account?"),
     (("EndpointConnectionError", "ConnectTimeoutError"), "is the Region's name right?"),
 )
-"""What to look at where AWS's own words do not say it, by operation or code."""
+"""What to check if AWS's message does not say it, by operation or code."""
 
 
 @dataclass(frozen=True)
 class SelfInvoker:
-    """The function's own queue: `own` names its account and Region, `start` gives it an event or raises AwsError."""
+    """Invokes the function itself: `own` names its account and Region, `start` sends an event or raises AwsError."""
 
     own: str
     start: Callable[[dict[str, Any]], None]
@@ -39,20 +39,20 @@ class SelfInvoker:
 
 @dataclass(frozen=True)
 class Targets:
-    """`clients_in` gives a target's clients, by way of the function's own, or raises AwsError.
+    """`clients_for` builds a target's clients from the function's own, or raises AwsError.
 
-    `queue` is asked for where there are targets; a shell has none.
+    `self_invoker` is called only if there are targets; a shell has none.
     """
 
     clients_for: Callable[[Target, Clients], Clients]
     self_invoker: Callable[[], SelfInvoker] | None = None
 
     def is_home(self, name: str) -> bool:
-        """Whether this target is the function's own account and Region, for which it needs no role."""
+        """Whether this target is the function's own account and Region, which need no role."""
         return self.self_invoker is not None and self.self_invoker().own == name
 
     def target(self, name: str, own: Clients, settings: Settings) -> Target:
-        """Raises ConfigurationError where there is none of this name, and AwsError where they cannot be read."""
+        """The target. Raises ConfigurationError if none has this name, and AwsError if they cannot be read."""
         if settings.targets_path is None:
             raise ConfigurationError(f"target {name}: no targets are set up; see TARGETS_PATH")
         return _read(own, settings.targets_path).named(name)
@@ -66,11 +66,11 @@ class Targets:
         self_invoker: SelfInvoker,
         observer: Observer,
     ) -> Dispatch:
-        """Start the runs of all targets under `path`, and the own one; what could not be started is told at once."""
+        """Start the runs of all targets under `path`, and the own one; faults are reported at once."""
         try:
             found = _read(own, path)
         except Exception as error:
-            # Whatever it was, the own place must have its run, which tells.
+            # Whatever the error, the own place must have its run, which reports it.
             if not isinstance(error, AwsError):
                 logger.exception("unexpected while reading %s", path)
             found = TargetSet({}, (f"no target is served: {path} could not be read: {error}",))
@@ -81,7 +81,7 @@ class Targets:
 
 
 def target_failure(target: Target, error: AwsError) -> str:
-    """Why a target could not be served at all, and what to look at."""
+    """Why a target could not be served at all, and what to check."""
     hint = next((f" ({hint})" for known, hint in _HINTS if error.operation in known or error.code in known), "")
     return f"target {target.name}: {error}{hint}"
 

@@ -1,1 +1,1 @@
-"""What only the shell command needs: arguments and tables. Not packaged into Lambda."""
+"""Arguments and tables, which only the shell command needs. Not packaged into Lambda."""

@@ -1,4 +1,4 @@
-"""The shell command's arguments: one subcommand per period, and those that do no run."""
+"""The shell command's arguments: one subcommand per period, and those that start no run."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ STATUS = "status"
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The options, `command` among them. Exits with 2 and a message where they are wrong, as argparse does."""
+    """The options, `command` among them. Exits with 2 and a message if they are wrong, as argparse does."""
     return build_parser().parse_args(arguments)
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of all subcommands; the documentation is compared with it."""
+    """The parser of all subcommands; a test compares the documentation with it."""
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         description="Create, share and prune the EBS snapshots that are due, as the policies in Parameter Store say.",

@@ -33,7 +33,7 @@ from lambda_function.output.summary import check_answer, whole_report
 from lambda_function.run.continuation import continue_or_conclude
 
 PATIENCE_SECONDS = 4 * 3600.0
-"""A run from a shell may wait for room much longer than Lambda would, but not until the next day's cron."""
+"""A shell run may wait for the pending quota much longer than Lambda, but not until the next day's cron."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, errors: Console) -> int:
-    """A run, or a check of hooks, here and now: a shell starts no runs elsewhere."""
+    """A run or hook check in this process: a shell starts no other runs."""
     began = time.monotonic()
     settings = Settings.from_env(os.environ)
     request = parse_event(_event(options), datetime.now(UTC))
@@ -72,7 +72,7 @@ def _run(options: argparse.Namespace, errors: Console) -> int:
             if app.is_for_targets(request):
                 errors.print(f"warning: {HOME_ONLY}", style="yellow", markup=False, highlight=False)
             report = continue_or_conclude(app.run(request), {}, datetime.now(UTC), None)
-    # Redirected, a table is read by grep and mail: its lines are as long as they need to be.
+    # Redirected output goes to grep and mail, so its lines are not wrapped at the terminal's width.
     console = Console() if sys.stdout.isatty() else Console(width=240)
     if options.json:
         print(json.dumps(whole_report(report) if isinstance(report, RunReport) else check_answer(report), indent=2))
@@ -134,7 +134,7 @@ def _event(options: argparse.Namespace) -> dict[str, object]:
 
 
 def main_for_people() -> int:
-    """`main`, with what the terminal itself may do told in a line."""
+    """`main`, with interrupts and output errors reported in one line."""
     try:
         return main()
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""The shell command's face: a progress bar while it works, then a table of what was decided and why.
+"""Shows a run in the shell: a progress bar while it works, then a table of decisions and reasons.
 
 Not packaged into Lambda.
 """
@@ -44,7 +44,7 @@ _CHANGE_STYLES = {
 
 
 class ProgressObserver:
-    """A bar on the error stream, where that is a terminal, so that output can be redirected."""
+    """A bar on the error stream if that is a terminal, so that output can be redirected."""
 
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
@@ -107,7 +107,7 @@ def print_report(report: RunReport, console: Console) -> None:
 
 
 def print_check(report: HookCheckReport, console: Console) -> None:
-    """A check of hooks: one line per instance and policy, then what is not ready."""
+    """A hook check: one line per instance and policy, then what is not ready."""
     for hook in report.hooks:
         _print_hook(hook, console)
     for fault in report.faults:

@@ -1,4 +1,4 @@
-"""`python -m lambda_function status`: reads, judges, and shows how every tagged volume stands. Writes nothing."""
+"""`python -m lambda_function status`: shows every tagged volume's protection. Writes nothing."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def read_status(
     now: datetime,
     observer: Observer,
 ) -> StatusReport:
-    """How the volumes of this selection (`policies`, `volumes`) stand.
+    """The status of the volumes in this selection (`policies`, `volumes`).
 
     Raises ConfigurationError and AwsError as a run does.
     """
     settings = Settings.from_env(environ)
-    # The same check of names and ids, with the same words, as for an event.
+    # Checks names and ids as for an event, with the same errors.
     request = parse_event({"check_hooks": True, **selection}, now)
     assert isinstance(request, HookCheckRequest)  # noqa: S101  # that is what the event above asks for
     built = clients()
@@ -66,7 +66,7 @@ def read_status(
 
 
 def print_status(report: StatusReport, console: Console) -> None:
-    """A line per volume and period, then warnings, what is wrong, and one line of counts."""
+    """A line per volume and period, then warnings, faults, and one line of counts."""
     if report.volumes:
         console.print(_table(report))
     for volume in report.volumes:
@@ -86,9 +86,9 @@ def print_status(report: StatusReport, console: Console) -> None:
 
 
 def headline(report: StatusReport) -> str:
-    """The counts in one line; those that are zero only where they reassure."""
+    """The counts in one line; zeros only if they reassure."""
     always = (Status.PROTECTED, Status.OVERDUE, Status.UNPROTECTED)
-    counts = [f"{report.count(each)} {each}" for each in Status if each in always or report.count(each)]
+    counts = [f"{report.count(status)} {status}" for status in Status if status in always or report.count(status)]
     faults = [f"{len(report.faults)} faults"] if report.faults else []
     return f"status: {len(report.volumes)} volumes: " + ", ".join(counts + faults)
 
@@ -113,16 +113,16 @@ def _volume_line(volume: VolumeStatus) -> dict[str, Any]:
         "reason": volume.reason,
         "consistency": volume.consistency,
         "warnings": list(volume.warnings),
-        "periods": {each.period.value: _period_line(each) for each in volume.periods},
+        "periods": {period_status.period.value: _period_line(period_status) for period_status in volume.periods},
     }
 
 
-def _period_line(each: PeriodStatus) -> dict[str, Any]:
+def _period_line(period_status: PeriodStatus) -> dict[str, Any]:
     return {
-        "status": each.status.value,
-        "due_since": each.due_since.isoformat() if each.due_since else None,
-        "newest": _snapshot_line(each.newest),
-        "newest_failed": _snapshot_line(each.failed),
+        "status": period_status.status.value,
+        "due_since": period_status.due_since.isoformat() if period_status.due_since else None,
+        "newest": _snapshot_line(period_status.newest),
+        "newest_failed": _snapshot_line(period_status.failed),
     }
 
 
@@ -151,11 +151,11 @@ def _table(report: StatusReport) -> Table:
     for volume in report.volumes:
         if not volume.periods:
             _add_row(table, volume, volume.status, ("-", "-", "-", "-"), volume.reason)
-        for each in volume.periods:
-            # What concerns the whole volume stands on each of its lines, so that each can be read alone.
+        for period_status in volume.periods:
+            # Each line repeats what concerns the whole volume, so that it can be read alone.
             whole = volume.status in (Status.UNPROTECTED, Status.OUTSIDE)
-            why = volume.reason if whole or volume.status is Status.WAITING else _why(each)
-            _add_row(table, volume, volume.status if whole else each.status, _newest(each), why)
+            why = volume.reason if whole or volume.status is Status.WAITING else _why(period_status)
+            _add_row(table, volume, volume.status if whole else period_status.status, _newest(period_status), why)
     return table
 
 
@@ -173,16 +173,16 @@ def _add_row(table: Table, volume: VolumeStatus, status: Status, cells: tuple[st
     )
 
 
-def _newest(each: PeriodStatus) -> tuple[str, str, str, str]:
-    if each.newest is None:
-        return each.period.value, "-", "-", "-"
-    state = "" if each.newest.state is SnapshotState.COMPLETED else f" {each.newest.state}"
-    started = f"{each.newest.start_time:%Y-%m-%d %H:%M}{state}"
-    return each.period.value, started, each.newest.id, each.newest.consistency or "-"
+def _newest(period_status: PeriodStatus) -> tuple[str, str, str, str]:
+    if period_status.newest is None:
+        return period_status.period.value, "-", "-", "-"
+    state = "" if period_status.newest.state is SnapshotState.COMPLETED else f" {period_status.newest.state}"
+    started = f"{period_status.newest.start_time:%Y-%m-%d %H:%M}{state}"
+    return period_status.period.value, started, period_status.newest.id, period_status.newest.consistency or "-"
 
 
-def _why(each: PeriodStatus) -> str:
-    failed = f"{each.failed.id} failed" if each.failed else ""
-    late = f"due since {each.due_since:%Y-%m-%d %H:%M}" if each.due_since else "none yet"
-    waiting = "none yet" if each.status is Status.WAITING else ""
-    return "; ".join(part for part in (late if each.status is Status.OVERDUE else waiting, failed) if part)
+def _why(period_status: PeriodStatus) -> str:
+    failed = f"{period_status.failed.id} failed" if period_status.failed else ""
+    late = f"due since {period_status.due_since:%Y-%m-%d %H:%M}" if period_status.due_since else "none yet"
+    waiting = "none yet" if period_status.status is Status.WAITING else ""
+    return "; ".join(part for part in (late if period_status.status is Status.OVERDUE else waiting, failed) if part)

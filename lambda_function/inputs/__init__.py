@@ -1,1 +1,1 @@
-"""What people write, checked: events, policies, targets, environment. Every fault is named."""
+"""User input, checked: events, policies, targets, environment. Every fault is named."""

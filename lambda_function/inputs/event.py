@@ -1,4 +1,4 @@
-"""The invocation's input: from whatever arrived to a `RunRequest`, or one error that says what to change."""
+"""Turns the invocation's input into a `RunRequest`, or one error that says what to change."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from lambda_function.model.request import HookCheckRequest, RunRequest
 FIRST_YEAR, LAST_YEAR = 1970, 9000
 
 MAX_FAULTS = 20
-"""Faults named of one event; the rest are counted."""
+"""Faults named per event; the rest are counted."""
 
 
 def _period(value: object) -> Period:
-    # In its error the enumeration prints what it was given, however deep that is.
+    # The enumeration's error prints the whole value, however deeply nested.
     return Period(value if isinstance(value, str) else "")
 
 
 def _moment(value: object) -> datetime:
-    # isoparse reads a bare number as a year; a time without a date part is surely a mistake.
+    # isoparse reads a bare number as a year; a time without a date is surely a mistake.
     if not isinstance(value, str) or not re.match(r"^\d{4}-?\d{2}-?\d{2}", value):
         raise ValueError
     try:
@@ -46,7 +46,7 @@ def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 LIST = Field(strict=False)
-"""Lets a list be a tuple. The items are checked strictly all the same."""
+"""Accepts a list for a tuple; the items are still checked strictly."""
 
 
 Policies = Annotated[
@@ -75,7 +75,7 @@ TargetName = Annotated[
 
 
 class RunEvent(InputModel):
-    """What an event that asks for a run may say."""
+    """The fields of an event that asks for a run."""
 
     period: Annotated[
         Period,
@@ -112,7 +112,7 @@ class RunEvent(InputModel):
 
 
 class HookCheckEvent(InputModel):
-    """What an event that asks for a check of hooks may say."""
+    """The fields of an event that asks for a hook check."""
 
     model_config = ConfigDict(defer_build=True)
 
@@ -127,7 +127,7 @@ class HookCheckEvent(InputModel):
 
 
 INTERNAL = ("continuation", "target_faults")
-"""What the function alone says, in events that it sends itself."""
+"""Fields only the function sets, in events that it sends itself."""
 
 FIELDS = tuple(name for name in RunEvent.model_fields | HookCheckEvent.model_fields if name not in INTERNAL)
 

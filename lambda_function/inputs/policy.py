@@ -12,7 +12,7 @@ from lambda_function.inputs.validation import Allowed, Fault, InputModel, check,
 from lambda_function.model.period import Period, RetentionRule
 
 NAME = "[A-Za-z0-9_.-]+"
-"""Pattern of a policy's name: the last part of a parameter's."""
+"""Pattern of a policy's name, which is the last part of the parameter's name."""
 
 
 def _number_of(period: Period) -> dict[str, Any]:
@@ -89,7 +89,7 @@ _HINTS = {"hook_module": "was the cron script's Python module; name an SSM docum
 
 
 class Policy(PolicyFields):
-    """A policy and its name. It is made of fields that were checked, so in Lambda no validator is built for it."""
+    """A policy and its name. Its fields are checked already, so Lambda builds no validator for it."""
 
     model_config = ConfigDict(defer_build=True)
 
@@ -98,7 +98,7 @@ class Policy(PolicyFields):
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter as it was read. `error` says why it could not be; `secure` keeps its values out of messages."""
+    """A parameter as read. `error` says why reading failed; `secure` keeps its values out of messages."""
 
     name: str
     value: str = field(default="", repr=False)
@@ -112,7 +112,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class PolicySet:
-    """Every policy that was found: those that are valid, and the faults of those that are not."""
+    """Every policy found: the valid ones, and the faults of the others."""
 
     valid: Mapping[str, Policy]
     faulty: Mapping[str, tuple[Fault, ...]]
@@ -128,7 +128,7 @@ class PolicySet:
 
 
 def parse_policies(parameters: Iterable[Parameter]) -> PolicySet:
-    """All parameters to policies; a faulty one harms no other."""
+    """All parameters to policies; a faulty one does not affect the others."""
     valid: dict[str, Policy] = {}
     faulty: dict[str, tuple[Fault, ...]] = {}
     for parameter in parameters:

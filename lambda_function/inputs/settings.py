@@ -1,4 +1,4 @@
-"""The environment variables this software reads, checked before anything else is done."""
+"""The environment variables this software reads, checked before anything else."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PATH = re.compile(r"(/[A-Za-z0-9_.-]+){1,14}/?")
 
 @dataclass(frozen=True)
 class Settings:
-    """Paths begin and end with a slash; `targets_path` is None where only the own account and Region are served."""
+    """Paths begin and end with a slash; `targets_path` is None if only the own account and Region are served."""
 
     keys: TagKeys
     policies_path: str
@@ -71,7 +71,7 @@ def _path(name: str, path: str) -> str:
 def _refuse_near_miss(name: str) -> None:
     if name in _NAMES:
         return
-    # 0.9 catches a letter or an underscore too many or too few; names of other programs lie further off.
+    # 0.9 catches one letter or underscore too many or too few; other programs' names differ more.
     close = difflib.get_close_matches(name.upper(), _NAMES, n=1, cutoff=0.9)
     close = close or (["POLICIES_PATH"] if name.upper() in ("POLICY_PATH", "POLICYPATH") else [])
     if close:

@@ -1,7 +1,7 @@
 """The other accounts and Regions that the function serves: JSON text from Parameter Store to typed values.
 
-Each parameter under the path holds one target or a list of them; there may be any number of parameters, so that no list
-outgrows one. A faulty target harms no other.
+Each parameter under the path holds one target or a list of them. Any number of parameters is allowed, so that no list
+outgrows one. A faulty target does not affect the others.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ DEFAULT_ROLE = "auto-snapshots-member"
 
 
 class TargetFields(InputModel):
-    """What a target's JSON may say. The patterns are IAM's for a role's name and path, and STS's for an external id."""
+    """The fields of a target's JSON. Patterns are IAM's for a role's name and path, and STS's for an external id."""
 
     model_config = ConfigDict(defer_build=True)
 
@@ -46,7 +46,7 @@ class TargetFields(InputModel):
     ] = DEFAULT_ROLE
     external_id: Annotated[
         str | None,
-        # It is no secret to AWS, but neither is it for every reader of the log.
+        # AWS does not treat it as a secret, but not every reader of the log should see it.
         Field(
             pattern=r"^[A-Za-z0-9+=,.@:/_-]{2,1224}$",
             repr=False,
@@ -64,13 +64,13 @@ class TargetFields(InputModel):
 
 @dataclass(frozen=True)
 class TargetSet:
-    """Every target that was found, by name; `faults` say in words what is wrong with the others."""
+    """Every valid target by name; `faults` say what is wrong with the others."""
 
     valid: Mapping[str, Target]
     faults: tuple[str, ...]
 
     def named(self, name: str) -> Target:
-        """Raises ConfigurationError that says which there are."""
+        """The target of this name. Raises ConfigurationError listing the known ones."""
         if name in self.valid:
             return self.valid[name]
         known = ", ".join(sorted(self.valid)) or "none"
@@ -82,7 +82,7 @@ def parse_targets(parameters: Iterable[Parameter], path: str) -> TargetSet:
     """All parameters under `path` to targets, in the order of their names."""
     valid: dict[str, Target] = {}
     faults: list[str] = []
-    for parameter in sorted(parameters, key=lambda each: each.name):
+    for parameter in sorted(parameters, key=lambda parameter: parameter.name):
         found, wrong = _parse(parameter)
         faults += wrong
         for target in found:
@@ -94,7 +94,7 @@ def parse_targets(parameters: Iterable[Parameter], path: str) -> TargetSet:
 
 
 def _parse(parameter: Parameter) -> tuple[list[Target], list[str]]:
-    """The targets in this parameter, and the faults of those that are none."""
+    """The targets in this parameter, and the faults of the invalid ones."""
     if parameter.error is not None:
         return [], [f"{parameter.name}: {parameter.error}"]
     try:
@@ -105,8 +105,8 @@ def _parse(parameter: Parameter) -> tuple[list[Target], list[str]]:
         return _parse_one(content, parameter.name, parameter.secure)
     targets: list[Target] = []
     faults: list[str] = []
-    for position, each in enumerate(content, start=1):
-        found, wrong = _parse_one(each, f"{parameter.name}: target {position}", parameter.secure)
+    for position, fields in enumerate(content, start=1):
+        found, wrong = _parse_one(fields, f"{parameter.name}: target {position}", parameter.secure)
         targets += found
         faults += wrong
     return targets, faults

@@ -1,6 +1,6 @@
-"""How what people write is read and checked: strict JSON, the base of its models, and the words for what is wrong.
+"""Reads and checks user input: strict JSON, the models' base class, and the wording of faults.
 
-Pydantic checks. Its models say once what each field may be: for faults, for the JSON Schema and for the tables in docs/
+Pydantic models define once what each field may be, for faults, the JSON Schema and the tables in docs/
 (docs/decisions/0016-pydantic-models.md).
 """
 
@@ -19,7 +19,7 @@ from lambda_function.errors import json_type, quoted
 
 ACCOUNT = "[0-9]{12}"
 REGION = "[a-z]{2}(?:-[a-z]+)+-[0-9]{1,2}"
-"""Patterns of an account's id and a Region's name. Which Regions there are is for AWS to say: their number grows."""
+"""Patterns of an account's id and a Region's name. The list of Regions grows, so AWS decides which exist."""
 
 
 class InputModel(BaseModel):
@@ -42,17 +42,17 @@ def _refuse_null(value: object) -> object:
 
 
 NotNull = BeforeValidator(_refuse_null)
-"""For a field that may be left out, and is then None, but may not be null."""
+"""For a field that may be absent, and is then None, but must not be null."""
 
 
 def allowed(field: FieldInfo) -> str:
-    """The words of this field's `Allowed`, which each field has."""
-    return next(each.text for each in field.metadata if isinstance(each, Allowed))
+    """The text of this field's `Allowed`; every field has one."""
+    return next(entry.text for entry in field.metadata if isinstance(entry, Allowed))
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing wrong with what `source` says. `location` is the whole path to it: keys, and positions in lists."""
+    """One fault in `source`. `location` is the whole path to it: keys, and positions in lists."""
 
     source: str
     field: str | None
@@ -80,14 +80,14 @@ def check(
     """The model in this content, or all its faults (at least one).
 
     `secure` keeps values out of the faults. `known` are the names to suggest, by default the model's fields; `hints`
-    say what to do about a name that is no field of the model.
+    say what to do about a name that is not a field of the model.
     """
     try:
         return model.model_validate(content)
     except ValidationError as error:
         names = known or model.model_fields
         details = error.errors(include_url=False)
-        return tuple(dict.fromkeys(_fault(model, each, source, secure, names, hints or {}) for each in details))
+        return tuple(dict.fromkeys(_fault(model, detail, source, secure, names, hints or {}) for detail in details))
 
 
 def _fault(
@@ -97,7 +97,7 @@ def _fault(
         return Fault(source, None, None, str(detail["ctx"]["error"]))
     # A key that UTF-8 cannot write, such as half a surrogate pair, is reported without its location.
     location = tuple(str(part) for part in detail["loc"] if part != "[key]") or (str(detail["input"]),)
-    # A path may be long; the source in front of it is what helps.
+    # A path may be long; the source before it matters more.
     path = quoted(".".join(location)).strip('"')
     field = model.model_fields.get(location[0])
     if field is None:
@@ -128,10 +128,10 @@ def shown(value: object, *, secure: bool, hidden: bool = False) -> str:
 
 
 def read_json(text: str) -> object:
-    """The value of this text; a byte-order mark before it is passed over.
+    """The value of this text; a leading byte-order mark is skipped.
 
-    Raises ValueError (what it says is fit for a person) for text that is no JSON, a key that stands twice, `NaN` and
-    the like, and RecursionError for what is nested too deeply.
+    Raises ValueError (with a user-facing text) for invalid JSON, a duplicate key, `NaN` and the like, and
+    RecursionError for too deep nesting.
     """
     return json.loads(
         text.removeprefix("\ufeff"), object_pairs_hook=_object_without_duplicates, parse_constant=_refuse_constant

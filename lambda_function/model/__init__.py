@@ -1,1 +1,1 @@
-"""Values everything else speaks in: what EC2 holds, what a run was asked and what it did."""
+"""Values that every package uses: what EC2 holds, what a run was asked and what it did."""

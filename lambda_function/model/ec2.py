@@ -20,7 +20,7 @@ class SnapshotState(StrEnum):
 
     @property
     def is_good(self) -> bool:
-        """True for a snapshot that is usable, or on its way to be."""
+        """True for a snapshot that is usable or will be."""
         return self in _GOOD
 
 
@@ -40,7 +40,7 @@ class Volume:
     """An EBS volume that carries the selection tag, or a near miss of it.
 
     `instance_ids` are the instances it is attached to: none, one, or several for Multi-Attach. `create_time` is
-    None where EC2 did not say.
+    None if EC2 did not report it.
     """
 
     id: str
@@ -63,9 +63,9 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A snapshot of this account that bears our key.
+    """A snapshot of this account that has our period tag.
 
-    `periods` are the words of its period tag in canonical order, those of other tools included;
+    `periods` are the words of its period tag in canonical order, including other tools' words;
     `policy` is the value of its copied selection tag and `consistency` that of its own tag; both are None on
     snapshots of the old cron script.
     """
@@ -81,7 +81,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class UnrequestedSnapshot:
-    """A snapshot that a set's create made although nobody asked for it, and how that came about."""
+    """A snapshot that a set's create made although no run requested it, and the reason."""
 
     snapshot: Snapshot
     reason: str

@@ -12,7 +12,7 @@ from dateutil.relativedelta import relativedelta
 
 
 class Period(StrEnum):
-    """How often a snapshot is due. Members stand in order, shortest first."""
+    """How often a snapshot is due. Members are in order, shortest first."""
 
     HOUR = "hour"
     DAY = "day"
@@ -45,7 +45,7 @@ class RetentionRule:
 
 @dataclass(frozen=True, slots=True)
 class _Slot:
-    """A period's row: `start` takes the beginning of an hour to that of its slot."""
+    """A period's row: `start` maps the start of an hour to the start of its slot."""
 
     adjective: str
     start: Callable[[datetime], datetime]

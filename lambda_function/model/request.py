@@ -1,4 +1,4 @@
-"""What a run, or a check of hooks, is asked to do, and where."""
+"""What a run or a hook check is asked to do, and where."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lambda_function.model.period import Period
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An account's Region that the function serves beside its own, and the role that lets it."""
+    """Another account and Region that the function serves, and the role it assumes there."""
 
     account: str
     region: str
@@ -19,7 +19,7 @@ class Target:
 
     @property
     def name(self) -> str:
-        """As events and reports call it."""
+        """The target's name in events and reports."""
         return place_name(self.account, self.region)
 
 
@@ -32,9 +32,9 @@ def place_name(account: str, region: str) -> str:
 class RunRequest:
     """What one run is asked to do; `time` is the moment for which the plan is made (UTC).
 
-    `continuation` is 0 for an event from outside, and counts the runs before it that ran out of time.
-    `target` names the account and Region to serve; None for the function's own. `target_faults` are the faults that
-    kept other targets from being started, for this run to report.
+    `continuation` is the number of runs before it that ran out of time; 0 for an event from outside.
+    `target` names the account and Region to serve; None for the function's own. `target_faults` say why other targets
+    could not be started; this run reports them.
     """
 
     period: Period
@@ -50,7 +50,7 @@ class RunRequest:
 
 @dataclass(frozen=True)
 class HookCheckRequest:
-    """What one check of hooks is asked to cover; empty means all. `target` is as in `RunRequest`."""
+    """What one hook check covers; empty means all. `target` is as in `RunRequest`."""
 
     policies: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()

@@ -11,7 +11,7 @@ from lambda_function.model.request import RunRequest
 
 @dataclass(frozen=True)
 class Dispatch:
-    """What came of an event that was given on: the places whose runs were started, and in words the others."""
+    """The result of an event for all targets: the places whose runs were started, and why others were not."""
 
     request: RunRequest
     started: tuple[str, ...]
@@ -19,7 +19,7 @@ class Dispatch:
 
 
 class Outcome(StrEnum):
-    """What became of one volume in a run; DEFERRED when time ran out."""
+    """The result for one volume in a run; DEFERRED when time ran out."""
 
     CREATED = "created"
     SHARED = "shared"
@@ -36,7 +36,7 @@ class Outcome(StrEnum):
 
 
 class Change(StrEnum):
-    """What is to happen to a snapshot: KEEP stands in the plan of a dry run only."""
+    """What is to happen to a snapshot; KEEP occurs only in a dry run's plan."""
 
     KEEP = "keep"
     JOIN = "join"
@@ -45,7 +45,7 @@ class Change(StrEnum):
 
 
 class ChangeOutcome(StrEnum):
-    """What became of a change."""
+    """The result of a change."""
 
     DONE = "done"
     PLANNED = "planned"
@@ -58,7 +58,7 @@ class ChangeOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class VolumeResult:
-    """One line of the report: a volume, what was decided, why, and the snapshot that serves the slot."""
+    """One line of the report: a volume, the decision, its reason, and the slot's snapshot."""
 
     volume_id: str
     policy: str | None
@@ -82,10 +82,10 @@ class ChangeResult:
 
 @dataclass(frozen=True)
 class HookResult:
-    """One freeze: on which instances, what went wrong (None: nothing), how long, and its journal.
+    """One freeze: its instances, problem (None if none), duration and journal.
 
-    `freeze_ms` is from the end of pre to the sending of post as the function saw it, `held_ms` what the
-    document measured on the instance.
+    `freeze_ms` is the time from the end of pre to the sending of post, measured by the function. `held_ms` is what
+    the document measured on the instance.
     """
 
     instance_ids: tuple[str, ...]
@@ -105,20 +105,23 @@ class HookCheckReport:
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """Faults, and what is not ready and why."""
+        """Faults, then each freeze that is not ready and why."""
         unready = [hook for hook in self.hooks if hook.problem]
-        return (*self.faults, *(f"{', '.join(h.instance_ids)}, policy {h.policy}: {h.problem}" for h in unready))
+        return (
+            *self.faults,
+            *(f"{', '.join(hook.instance_ids)}, policy {hook.policy}: {hook.problem}" for hook in unready),
+        )
 
 
 @dataclass(frozen=True)
 class RunReport:
     """All a run decided and did. `failures` and `deferred` are empty exactly when everything due was done.
 
-    `deferred` is what time did not suffice for; `is_continued` says that another run goes on with it.
-    `unrepeatable_failures` are those of the failures that a repetition of the run would not find again.
+    `deferred` is what the run had no time for; `is_continued` means that another run continues with it.
+    `unrepeatable_failures` are the failures that a repeated run would not find again.
 
-    `misspelt_tags` is the number of volumes whose tag only resembles the key. `newest_age_seconds` is, of the
-    volumes that have snapshots for the period, the greatest age of a volume's newest good one.
+    `misspelt_tags` is the number of volumes whose tag only resembles the key. Of the volumes with snapshots for the
+    period, `newest_age_seconds` is the greatest age of a volume's newest good one.
     """
 
     request: RunRequest

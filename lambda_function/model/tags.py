@@ -1,6 +1,6 @@
-"""The tag contract: which tags select a volume, which tags a snapshot bears, and how both are read.
+"""The tag contract: which tags select a volume, which tags a snapshot has, and how both are read.
 
-EC2 holds all state of this software in these tags, so every reading and writing of them is here.
+These tags hold all state of this software, so all parsing and building of them is here.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class TagKeys:
 
     @property
     def period(self) -> str:
-        """Our key: only snapshots that bear it are ever changed or deleted."""
+        """Our key: only snapshots that have it are ever changed or deleted."""
         return f"{self.selection}-PERIOD"
 
     @property
@@ -50,9 +50,9 @@ class TagKeys:
         return frozenset((self.period, self.consistency, self.instance))
 
     def near_misses(self) -> tuple[str, ...]:
-        """Other spellings that a person may have typed: case, and what stands between the words."""
+        """Other spellings that a person may have typed: other case, other separators."""
         spellings: dict[str, None] = {}
-        # Who took the old script's plural for the key itself may well have volumes with the singular.
+        # If TAG_KEY is the old script's plural, some volumes may have the singular.
         singular = [self.selection[:-1]] if self.selection[-1:] in ("S", "s") and len(self.selection) > 1 else []
         for key in (self.selection, self.plural, *singular):
             words = re.split("[-_ ]", key)
@@ -63,7 +63,7 @@ class TagKeys:
         return tuple(spelling for spelling in spellings if spelling not in (self.selection, self.plural))
 
     def searched(self) -> tuple[str, ...]:
-        """The values of the `tag-key` filter: what selects, and what nearly does, in one walk."""
+        """The values of the `tag-key` filter: keys that select and their near misses, in one listing."""
         return (self.selection, self.plural, *self.near_misses())
 
 
@@ -83,14 +83,14 @@ def near_miss(tags: Mapping[str, str], keys: TagKeys) -> str | None:
 def parse_periods(value: str) -> tuple[str, ...]:
     """The words of a period tag, in canonical order and once each.
 
-    Words that are no period of ours are kept: they may be another tool's, and dropping one would
+    Words that are not our periods are kept: they may be another tool's, and dropping one would
     delete what it keeps.
     """
     return ordered_periods(value.split())
 
 
 def ordered_periods(words: Iterable[str]) -> tuple[str, ...]:
-    """Known periods first, shortest first; then unknown words by alphabet."""
+    """Known periods first, shortest first; then unknown words alphabetically."""
     return tuple(sorted(set(words), key=lambda word: (_PERIOD_ORDER.get(word, len(Period)), word)))
 
 

@@ -1,4 +1,4 @@
-"""What the function answers: a page that a person reads in Lambda's console, whatever the fleet's size.
+"""The function's answer: one page to read in Lambda's console, whatever the fleet's size.
 
 The log has a line per volume and snapshot; `python -m lambda_function hour --json` prints the whole report.
 """
@@ -21,10 +21,10 @@ from lambda_function.model.result import (
 from lambda_function.output.summary import headline, summary
 
 MAX_LINES = 20
-"""Lines of one kind; what does not fit is counted."""
+"""Lines of one kind; the rest are counted."""
 
 MAX_PLANNED_LINES = 200
-"""The same for a dry run, which is asked for because of its lines."""
+"""The same for a dry run, whose lines are its purpose."""
 
 MAX_LINE = 400
 """Characters of a line, so that an answer stays below 400 KB, far under Lambda's 6 MB (docs: Lambda quotas)."""
@@ -32,16 +32,16 @@ MAX_LINE = 400
 _NAMED = 5
 
 _DONE = (Outcome.CREATED, Outcome.SHARED, Outcome.WOULD_CREATE, Outcome.WOULD_SHARE)
-_TOLD_ELSEWHERE = (Outcome.FAILED, Outcome.FAULTY_POLICY, Outcome.UNKNOWN_POLICY, Outcome.DEFERRED)
-"""Among the failures, the warnings, or what was deferred."""
+_LISTED_ELSEWHERE = (Outcome.FAILED, Outcome.FAULTY_POLICY, Outcome.UNKNOWN_POLICY, Outcome.DEFERRED)
+"""These are listed among the failures, warnings or deferred volumes."""
 
 _COUNTED = (ChangeOutcome.DONE, ChangeOutcome.PLANNED)
 
 
 def console_answer(report: RunReport) -> dict[str, Any]:
-    """The report in short: `message`, then what was done, skipped, deleted and refused, and why, then `summary`.
+    """A short report: `message`, then what was done, skipped, deleted and refused, and why, then `summary`.
 
-    Lists that would be empty are left out.
+    Empty lists are left out.
     """
     request = report.request
     limit = MAX_PLANNED_LINES if request.dry_run else MAX_LINES
@@ -50,9 +50,9 @@ def console_answer(report: RunReport) -> dict[str, Any]:
         "continued" if report.is_continued else "deferred": report.deferred,
         "done": [_done(result) for result in report.volumes if result.outcome in _DONE],
         "skipped": list(_skipped(report)),
-        "deleted": _changes(report, lambda each: each.change is Change.DELETE and each.outcome in _COUNTED),
-        "released": _changes(report, lambda each: each.change is Change.RELEASE and each.outcome in _COUNTED),
-        "not_deleted": _changes(report, lambda each: each.outcome is ChangeOutcome.REFUSED),
+        "deleted": _changes(report, lambda result: result.change is Change.DELETE and result.outcome in _COUNTED),
+        "released": _changes(report, lambda result: result.change is Change.RELEASE and result.outcome in _COUNTED),
+        "not_deleted": _changes(report, lambda result: result.outcome is ChangeOutcome.REFUSED),
         "hooks": [_hook(hook) for hook in report.hooks],
         "warnings": report.warnings,
     }
@@ -79,7 +79,7 @@ def _skipped(report: RunReport) -> Iterable[str]:
         done = result.outcome is Outcome.ALREADY_DONE
         return result.outcome.value, f"a snapshot of this {period} exists" if done else result.reason
 
-    others = [result for result in report.volumes if result.outcome not in (*_DONE, *_TOLD_ELSEWHERE)]
+    others = [result for result in report.volumes if result.outcome not in (*_DONE, *_LISTED_ELSEWHERE)]
     for (outcome, reason), alike in groupby(sorted(others, key=cause), key=cause):
         ids = [result.volume_id for result in alike]
         more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
@@ -87,7 +87,9 @@ def _skipped(report: RunReport) -> Iterable[str]:
 
 
 def _changes(report: RunReport, wanted: Callable[[ChangeResult], bool]) -> list[str]:
-    return [f"{each.snapshot_id} of {each.volume_id}: {each.reason}" for each in report.changes if wanted(each)]
+    return [
+        f"{change.snapshot_id} of {change.volume_id}: {change.reason}" for change in report.changes if wanted(change)
+    ]
 
 
 def _hook(hook: HookResult) -> str:

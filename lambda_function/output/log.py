@@ -17,7 +17,7 @@ _WARNINGS = (Outcome.DEFERRED, Outcome.UNKNOWN_POLICY, Outcome.VOLUME_GONE)
 
 
 class LogObserver:
-    """One log line per decision, as soon as it is final: a run that is cut off has told what it did."""
+    """One log line per decision, as soon as it is final, so that a run that is cut off has logged what it did."""
 
     def stage(self, name: str, total: int) -> None:
         logger.debug(name, extra={"total": total})

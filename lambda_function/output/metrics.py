@@ -1,4 +1,4 @@
-"""What CloudWatch is sent of a run."""
+"""The metrics a run sends to CloudWatch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COUNTS = {
 
 
 COUNTS_BY_PLACE = ("SnapshotsCreated", "SnapshotsDeleted", "VolumesFailed")
-"""Those of them that are told of each account and Region as well, where the function serves several."""
+"""Those also published for each account and Region if the function serves several."""
 
 
 RUNS_COMPLETED = "RunsCompleted"
@@ -38,15 +38,14 @@ METRICS = (*COUNTS, RUNS_COMPLETED, NEWEST_SNAPSHOT_AGE, FREEZE_TIME)
 
 
 def publish_metrics(report: RunReport, namespace: str, home: str | None = None) -> None:
-    """What CloudWatch is told of a run, through the log (embedded metric format).
+    """Publish a run's metrics through the log (embedded metric format).
 
-    CloudWatch bills a metric for each hour in which it was sent anything (docs/costs.md): hence no zeros, and
-    a dimension, `Period`, only where each period has an alarm of its own. A dry run tells nothing, and a run for some
-    policies or volumes only, or one that another goes on with, does not count as the period's.
+    CloudWatch bills a metric for each hour in which it receives a value (docs/costs.md). So zeros are not sent, and
+    the dimension `Period` is used only where each period has its own alarm. A dry run publishes nothing. A run for
+    selected policies or volumes, or one that is continued in another, does not count as the period's.
 
-    `own_place` is the function's own account and Region where it serves others too: then a few counts are told by
-    `Account` and `Region` as well. A target's run does not count as the period's, for it must not hide that the own
-    place's is missing.
+    `home` is the function's own account and Region if it serves others too: then a few counts are also published by
+    `Account` and `Region`. A target's run does not count as the period's: it must not hide a missing run at home.
     """
     request = report.request
     if request.dry_run:
@@ -94,7 +93,7 @@ def _publish_period(report: RunReport, namespace: str, *, is_home: bool) -> None
 
 
 def _flush(metrics: Metrics, **dimensions: str) -> None:
-    """Send what there is. Powertools keeps dimensions in the class: given and not sent, they would be the next's."""
+    """Send what there is. Powertools keeps dimensions in the class: unsent ones would go to the next metrics."""
     if not metrics.metric_set:
         return
     for name, value in dimensions.items():

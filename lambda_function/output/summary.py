@@ -18,7 +18,7 @@ from lambda_function.model.result import (
 )
 
 MAX_MESSAGE = 4000
-"""Characters of the exception's text: Lambda, CloudWatch and e-mail all show that much whole."""
+"""Characters of the exception's text: Lambda, CloudWatch and e-mail all show that many uncut."""
 
 
 def summary(report: RunReport) -> dict[str, int]:
@@ -45,7 +45,7 @@ def summary(report: RunReport) -> dict[str, int]:
 
 
 def _volumes_failed(report: RunReport) -> int:
-    """Volumes without a snapshot that is due. Where a run goes on with them, that one counts them."""
+    """Volumes without a snapshot that is due; if another run continues with them, that one counts them."""
     return 0 if report.is_continued else report.count(Outcome.FAILED, Outcome.FAULTY_POLICY, Outcome.DEFERRED)
 
 
@@ -71,7 +71,7 @@ def whole_report(report: RunReport) -> dict[str, Any]:
 
 
 def dispatch_answer(outcome: Dispatch) -> dict[str, Any]:
-    """What an event that was given on is answered with; the runs that it started tell the rest."""
+    """The answer to an event for all targets; the runs that it started report the rest."""
     started, target_faults = len(outcome.started), len(outcome.target_faults)
     failed = f", {target_faults} NOT, as the own one's run will tell" if target_faults else ""
     return {
@@ -83,7 +83,7 @@ def dispatch_answer(outcome: Dispatch) -> dict[str, Any]:
 
 
 def check_answer(report: HookCheckReport) -> dict[str, Any]:
-    """A check of hooks as JSON-able values."""
+    """A hook check as JSON-able values."""
     return {
         "message": check_headline(report),
         "failures": list(report.failures),
@@ -99,7 +99,7 @@ def check_headline(report: HookCheckReport) -> str:
 
 
 def volume_line(result: VolumeResult) -> dict[str, Any]:
-    """One volume's line; what is empty is left out."""
+    """One volume's line without empty values."""
     line = {
         "volume_id": result.volume_id,
         "policy": result.policy,
@@ -124,7 +124,7 @@ def change_line(result: ChangeResult) -> dict[str, Any]:
 
 
 def hook_line(result: HookResult) -> dict[str, Any]:
-    """One freeze's line, its journal included; what is empty is left out."""
+    """One freeze's line with its journal, without empty values."""
     line = {
         "instance_ids": list(result.instance_ids),
         "policy": result.policy,
@@ -165,7 +165,7 @@ def failure_message(report: RunReport | HookCheckReport) -> str:
 
 
 def truncated_list(head: str, lines: Sequence[str]) -> str:
-    """`head` and as many of the lines as fit, each cut to a share of the room; the rest counted."""
+    """`head` and as many of the lines as fit, each cut to its share of MAX_MESSAGE; the rest counted."""
     text = head
     longest = max(200, MAX_MESSAGE // max(len(lines), 1))
     for position, line in enumerate(lines):

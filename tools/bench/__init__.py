@@ -1,1 +1,1 @@
-"""Planning, memory, cold start, freezes and AWS calls, measured against what was promised."""
+"""Planning, memory, cold start, freezes and AWS calls, measured against their targets."""

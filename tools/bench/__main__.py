@@ -1,4 +1,4 @@
-"""`python -m tools.bench`: exits 0 when every target is met, 1 when one is missed or a figure is not valid."""
+"""`python -m tools.bench`: exits 0 if every target is met, 1 if one is missed or a figure is invalid."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def planning() -> Iterator[Row]:
             f"< {CPU_SECONDS:.0f} s",
             plan["total"] < CPU_SECONDS,
         )
-        peak = max(each["megabytes"] for each in plans)
+        peak = max(measured["megabytes"] for measured in plans)
         yield (
             "the same process, peak memory",
             f"{peak:.0f} MB ({plan['megabytes_at_rest']:.0f} MB before the listings)",
@@ -97,13 +97,13 @@ def freezes() -> Iterator[Row]:
 
 
 def calls() -> Iterator[Row]:
-    for each in _child("tools.bench.calls"):
-        told = ", ".join(f"{name} {count}" for name, count in each["calls"].items())
+    for counted in _child("tools.bench.calls"):
+        by_name = ", ".join(f"{name} {count}" for name, count in counted["calls"].items())
         yield (
-            f"AWS calls: {each['name']}",
-            f"{each['measured']} ({told})",
-            f"{each['promised']}",
-            each["measured"] <= each["promised"],
+            f"AWS calls: {counted['name']}",
+            f"{counted['measured']} ({by_name})",
+            f"{counted['promised']}",
+            counted["measured"] <= counted["promised"],
         )
 
 
@@ -117,7 +117,7 @@ SECTIONS: dict[str, Callable[[], Iterator[Row]]] = {
 
 
 def main() -> int:
-    runs = {each.name: each for each in SCENARIOS}
+    runs = {scenario.name: scenario for scenario in SCENARIOS}
     parser = argparse.ArgumentParser(prog="python -m tools.bench")
     parser.add_argument(
         "--only", nargs="+", metavar="NAME", choices=[*SECTIONS, *runs], help=", ".join([*SECTIONS, *runs])
@@ -144,8 +144,8 @@ def main() -> int:
             )
         )
     if results:
-        console.print(_table(title, COLUMNS, [cells(each) for each in results]))
-    bad = [each for each in results if misses(each) or not each["valid"]]
+        console.print(_table(title, COLUMNS, [cells(result) for result in results]))
+    bad = [result for result in results if misses(result) or not result["valid"]]
     return 1 if bad or not all(met for *_, met in rows) else 0
 
 

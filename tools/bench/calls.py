@@ -1,4 +1,4 @@
-"""AWS calls of whole runs on the embedded endpoint, beside the number that was promised; prints JSON."""
+"""AWS calls of whole runs on the embedded endpoint, beside the promised number; prints JSON."""
 
 from __future__ import annotations
 
@@ -69,9 +69,9 @@ def _is_listed(snapshot: dict[str, Any], period: str) -> bool:
 
 
 def _counted(name: str, run: Invocation, calls: Counter[str], volumes: int, listed: int) -> Counted:
-    """The formula: pages of policies, volumes, instances and snapshots; creates; changes; one look per 200 of those.
+    """The formula: pages of policies, volumes, instances and snapshots; creates; changes; one recheck per 200 of those.
 
-    EC2 answers 200 ids in one page; this endpoint's pages are smaller, so a look takes several here.
+    EC2 answers 200 ids in one page; this endpoint's pages are smaller, so a recheck takes several here.
     """
     created = run.summary["created"]
     changes = len(run.changes)

@@ -48,7 +48,7 @@ clients = [
 
 @dataclass(frozen=True)
 class ColdStart:
-    """Medians in seconds; the ratios are medians of each pair's, so that a drifting load falls out."""
+    """Medians in seconds; the ratios are medians of each pair's, so that a drifting load cancels out."""
 
     handler_cpu: float
     handler_wall: float

@@ -1,8 +1,8 @@
 """How long instances stay frozen: the real handler over HTTP, fifty instances at once; prints JSON.
 
-A thin server in a process of its own answers as EC2 and SSM would, with nothing to compute: moto's own
-work for fifty requests at once would be longer than what is measured here. It knows when each
-instance's freeze was done and when its thaw begins.
+A thin server in its own process answers as EC2 and SSM would, without computing: moto's own work for
+fifty parallel requests would take longer than what is measured here. It records when each instance's
+freeze was done and when its thaw begins.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class _Command:
 
 
 class _Service:
-    """The account, by API name: what SSM's JSON and EC2's XML say."""
+    """The account's responses by API name: SSM's JSON and EC2's XML."""
 
     def __init__(self) -> None:
         self.commands: list[_Command] = []
@@ -93,13 +93,15 @@ class _Service:
         if name == "GetParametersByPath":
             return {"Parameters": [{"Name": "/auto-snapshots/policies/P", "Type": "String", "Value": POLICY}]}
         if name == "DescribeDocument":
-            parameters = [{"Name": each, "Type": "String"} for each in DECLARED]
+            parameters = [{"Name": parameter, "Type": "String"} for parameter in DECLARED]
             return {
                 "Document": {"Name": NAME, "DocumentVersion": "1", "DocumentType": "Command", "Parameters": parameters}
             }
         if name == "DescribeInstanceInformation":
             ids = asked["Filters"][0]["Values"]
-            return {"InstanceInformationList": [{"InstanceId": each, "PingStatus": "Online"} for each in ids]}
+            return {
+                "InstanceInformationList": [{"InstanceId": instance_id, "PingStatus": "Online"} for instance_id in ids]
+            }
         if name == "SendCommand":
             sent = _Command(asked["InstanceIds"][0], asked["Parameters"], time.monotonic() + ROUND_TRIP / 2)
             with self.lock:
@@ -108,10 +110,10 @@ class _Service:
         assert name == "ListCommandInvocations", name
         with self.lock:
             found = self.commands[::-1]
-        found = [each for each in found if asked.get("CommandId") in (None, each.id)]
+        found = [command for command in found if asked.get("CommandId") in (None, command.id)]
         start = int(asked.get("NextToken") or 0)
         more = {"NextToken": str(start + PAGE)} if start + PAGE < len(found) else {}
-        return {"CommandInvocations": [each.line() for each in found[start : start + PAGE]], **more}
+        return {"CommandInvocations": [command.line() for command in found[start : start + PAGE]], **more}
 
     def ec2(self, name: str, asked: dict[str, str]) -> str:
         if name == "DescribeVolumes":
@@ -126,9 +128,11 @@ class _Service:
         return {"CreateTags": "<return>true</return>", "DescribeSnapshots": "<snapshotSet/>"}[name]
 
     def windows(self) -> list[float]:
-        """Seconds from a freeze done to its thaw begun, as each instance sees it."""
-        done = {each.instance_id: each.ends for each in self.commands if each.stage == "pre-script"}
-        return [each.begins - done[each.instance_id] for each in self.commands if each.stage == "post-script"]
+        """Seconds from the end of each instance's freeze to the start of its thaw."""
+        done = {command.instance_id: command.ends for command in self.commands if command.stage == "pre-script"}
+        return [
+            command.begins - done[command.instance_id] for command in self.commands if command.stage == "post-script"
+        ]
 
 
 def _volume(number: int) -> str:

@@ -1,4 +1,4 @@
-"""The real handler, invoked as Lambda would, on service time; prints what came of it as JSON.
+"""The real handler, invoked as Lambda would, on service time; prints the result as JSON.
 
 `python -m tools.bench.invoked '{"factor": 8, "epoch": ..., "seconds": 900, "address": ...}'`, with the environment of
 `tests.support.throttled.remote`. What it leaves in Lambda's queue is invoked in turn, at most `invocations` times in
@@ -44,8 +44,8 @@ class Context:
 
 
 def processor_ticks() -> tuple[int, int]:
-    """The whole machine's, since it started: busy, and all."""
-    fields = [int(each) for each in Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]]
+    """The whole machine's ticks since it started: busy, and all."""
+    fields = [int(ticks) for ticks in Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]]
     idle = fields[3] + fields[4]
     return sum(fields) - idle, sum(fields)
 
@@ -75,7 +75,7 @@ def main() -> None:
     asked = json.loads(sys.argv[1])
     clock = ServiceClock(asked["factor"], asked["epoch"])
     clock.install()
-    # Only now, so that nothing of AWS keeps the machine's clock.
+    # Imported late, so that nothing of AWS keeps the machine's clock.
     from lambda_function import handler  # noqa: PLC0415
     from lambda_function.errors import AutoSnapshotsError  # noqa: PLC0415
     from lambda_function.output.log import logger  # noqa: PLC0415
@@ -96,7 +96,7 @@ def main() -> None:
         threads = [threading.Thread(target=invoke, args=({"period": "hour"},))]
         threads[0].start()
         while True:
-            is_busy = any(thread.is_alive() for thread in threads)  # before the look: the last may leave something
+            is_busy = any(thread.is_alive() for thread in threads)  # before polling: the last may leave something
             queued = remote.ask("invocations")
             for event in queued:
                 threads.append(threading.Thread(target=invoke, args=(event,)))

@@ -1,4 +1,4 @@
-"""Which memory size is cheapest: Lambda gives a processor's share with it, and bills seconds times memory.
+"""Which memory size is cheapest: Lambda gives a share of a processor with it, and bills seconds times memory.
 
 A run is given that share by a control group, so this needs root on Linux; the endpoint has the rest of the machine. The
 factor of service time is 1, since a share of a processor is of the machine's own seconds.
@@ -44,7 +44,7 @@ def share_of(megabytes: int) -> Iterator[list[str]]:
 
 
 def measured_sizes() -> Iterator[tuple[str, str, str, bool]]:
-    """A row for each fleet: seconds and dollars of a thousand runs at each size. Nothing is asked of them."""
+    """A row for each fleet: seconds and dollars of a thousand runs at each size. They have no targets."""
     if os.geteuid() != 0:
         yield "memory sizes", "not measured: control groups need root", "", True
         return

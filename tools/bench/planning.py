@@ -38,7 +38,7 @@ KEY = "AUTO-SNAPSHOT"
 
 
 class _Pages:
-    """A client that answers nothing but the listings, one page after the other."""
+    """A client that answers only the listings, page by page."""
 
     def get_paginator(self, operation: str) -> Any:
         return SimpleNamespace(paginate=lambda **_: getattr(self, operation)())
@@ -48,10 +48,12 @@ class _Pages:
             yield {"Volumes": [_volume(n) for n in range(start, min(start + VOLUMES_PAGE, VOLUMES))]}
 
     def describe_instances(self) -> Iterator[dict[str, Any]]:
-        # As many as one call names (200), whatever the page's size: each call's answer is told apart by its ids.
+        # As many as one call names (200), whatever the page's size: a call's answer is recognised by its ids.
         instances = [_instance(n) for n in range(VOLUMES // VOLUMES_EACH_INSTANCE)]
         for start in range(0, len(instances), INSTANCES_PAGE):
-            yield {"Reservations": [{"Instances": [each]} for each in instances[start : start + INSTANCES_PAGE]]}
+            yield {
+                "Reservations": [{"Instances": [instance]} for instance in instances[start : start + INSTANCES_PAGE]]
+            }
 
     def describe_snapshots(self) -> Iterator[dict[str, Any]]:
         total = VOLUMES * SNAPSHOTS_EACH
@@ -119,16 +121,16 @@ def main() -> None:
     began = time.process_time()
     plan = plan_run(request, policies, volumes, snapshots, keys)
     planned = time.process_time()
-    due = [each for each in plan.volumes if each.outcome is Outcome.WOULD_CREATE]
-    units = plan_creates(due, instances, keys, request.period)
+    due = [volume_plan for volume_plan in plan.volumes if volume_plan.outcome is Outcome.WOULD_CREATE]
+    create_calls = plan_creates(due, instances, keys, request.period)
     calls = time.process_time()
     changes = []
-    for each in plan.volumes:
-        if each.rule is not None:
-            known = {snapshot.id: snapshot for snapshot in each.snapshots}
-            made = Snapshot("snap-new", each.volume.id, NOW, SnapshotState.PENDING, (), each.policy_name)
+    for volume_plan in plan.volumes:
+        if volume_plan.rule is not None:
+            known = {snapshot.id: snapshot for snapshot in volume_plan.snapshots}
+            made = Snapshot("snap-new", volume_plan.volume.id, NOW, SnapshotState.PENDING, (), volume_plan.policy_name)
             known[made.id] = kept_for(made, request.period)
-            planned_changes = plan_prune(each.rule, list(known.values()), made.id)
+            planned_changes = plan_prune(volume_plan.rule, list(known.values()), made.id)
             changes += [change for change in planned_changes if change.change is not Change.KEEP]
     pruned = time.process_time()
     print(
@@ -142,7 +144,7 @@ def main() -> None:
                 "megabytes_at_rest": at_rest,
                 "volumes": len(plan.volumes),
                 "snapshots": len(snapshots),
-                "units": len(units),
+                "units": len(create_calls),
                 "changes": len(changes),
             }
         )

@@ -79,14 +79,14 @@ def plain_loop(volumes: int) -> Scenario:
         name=f"loop-{volumes}",
         what=f"{volumes:,} volumes, one call after another",
         client="sequential",
-        factor=4.0,  # it waits for every call, and what Python takes between two counts by the factor
+        factor=4.0,  # it waits for every call, and the factor multiplies Python's time between two
         most=None,
         most_throttled=None,
     )
 
 
 def pending(name: str, volumes: int, factor: float, invocations: int = 1, others: int = 0) -> Scenario:
-    """The cap on pending snapshots decides: as many at once as there is room for, then as many each minute.
+    """The cap on pending snapshots decides: as many at once as the quota allows, then as many each minute.
 
     `others` is how many of the cap other tools hold all the time. A count of a hundred pending snapshots costs both
     processes some 80 ms together: at factor 8 that would be what is measured.
@@ -110,7 +110,7 @@ def pending(name: str, volumes: int, factor: float, invocations: int = 1, others
 def hooks(name: str, instances: int, plain: int = 0, factor: float = 1.0) -> Scenario:
     """Every stage takes its seconds; as many instances are frozen at once as the code allows.
 
-    Beside them `plain` volumes want the same bucket's creates, and nobody may stay frozen for that.
+    Meanwhile `plain` volumes use the same bucket's creates, which must not prolong a freeze.
     """
     write = Setting(1, 0).write_seconds
     one = 2 * (write + ROUND_TRIP + STAGE_SECONDS) + write
@@ -127,7 +127,7 @@ def hooks(name: str, instances: int, plain: int = 0, factor: float = 1.0) -> Sce
 
 
 def accounts_and_regions(accounts: int, regions: int, slowest: int) -> Scenario:
-    """Each account's Region has buckets of its own: all are served in the time of the one with most volumes.
+    """Each account's Region has its own buckets: serving all takes as long as the one with most volumes.
 
     The last account has no role, and the one before it lacks one Region.
     """

@@ -1,4 +1,4 @@
-"""A plain loop as the cron script's: one call after another, boto3 as it comes; prints what came of it as JSON.
+"""A plain loop like the cron script's: one call after another, default boto3; prints the result as JSON.
 
 For every volume: list its snapshots, create one, wait for nothing, delete the oldest.
 """
@@ -20,7 +20,7 @@ def main() -> None:
     asked = json.loads(sys.argv[1])
     clock = ServiceClock(asked["factor"], asked["epoch"])
     clock.install()
-    import boto3  # noqa: PLC0415  # only now, so that nothing of AWS keeps the machine's clock
+    import boto3  # noqa: PLC0415  # late, so that nothing of AWS keeps the machine's clock
     from botocore.exceptions import ClientError  # noqa: PLC0415
 
     ec2: Any = boto3.client("ec2")

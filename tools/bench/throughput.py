@@ -1,6 +1,6 @@
-"""Runs a scenario in fresh processes and judges what was measured.
+"""Runs a scenario in fresh processes and checks the measurements.
 
-`python -m tools.bench.throughput NAME [FACTOR]` runs one and prints all that is known of it as JSON.
+`python -m tools.bench.throughput NAME [FACTOR]` runs one and prints all its figures as JSON.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from tools.bench.scenarios import ROUND_TRIP, SCENARIOS, Scenario
 
 INVOCATION_SECONDS = 900.0
 VALID_CPU = 0.7
-"""More of a processor than this, in either process, and a figure is about the machine."""
+"""If either process uses more of a processor than this, a figure measures the machine."""
 
 VALID_MACHINE = 0.9
-"""Likewise of all processors together: somebody else is at work."""
+"""Likewise of all processors together: other programs are busy."""
 
 MOST_MEGABYTES = 512
 MOST_FROZEN = 0.5
@@ -28,9 +28,9 @@ MOST_FROZEN = 0.5
 
 
 def scenario(name: str) -> Scenario:
-    found = next((each for each in SCENARIOS if each.name == name), None)
+    found = next((candidate for candidate in SCENARIOS if candidate.name == name), None)
     if found is None:
-        raise SystemExit(f"no scenario {name}: choose from {', '.join(each.name for each in SCENARIOS)}")
+        raise SystemExit(f"no scenario {name}: choose from {', '.join(candidate.name for candidate in SCENARIOS)}")
     return found
 
 
@@ -59,12 +59,12 @@ def run(chosen: Scenario, factor: float | None = None, prefix: Sequence[str] = (
 
 
 def judged(chosen: Scenario, factor: float, measured: dict[str, Any]) -> dict[str, Any]:
-    """What was measured, beside what is the least."""
+    """The measurements beside the least possible."""
     answered, throttled = sum(measured["answered"].values()), sum(measured["throttled"].values())
     made = answered + throttled
     created = sum(int(times) * volumes for times, volumes in measured["new_by_count"].items())
     windows = sorted(measured["windows"])
-    errors = [each for each in measured["errors"] if not any(word in each for word in chosen.expected)]
+    errors = [error for error in measured["errors"] if not any(word in error for word in chosen.expected)]
     return {
         "name": chosen.name,
         "what": chosen.what,
@@ -105,7 +105,7 @@ def judged(chosen: Scenario, factor: float, measured: dict[str, Any]) -> dict[st
 
 
 def misses(result: dict[str, Any]) -> list[str]:
-    """What of a run is not as it must be, in words; empty where all is, or where nothing is asked."""
+    """A run's missed targets in words; empty if it meets all or has none."""
     if result["name"].startswith("loop-"):
         return []
     found = []
@@ -121,7 +121,7 @@ def misses(result: dict[str, Any]) -> list[str]:
         found.append(f"more than {result['most_calls']:.2f} times the calls")
     if result["most_throttled"] and result["throttled"] > result["most_throttled"]:
         found.append(f"more than {result['most_throttled']:.0%} throttled")
-    # Many runs in one process say nothing of what each of them needs.
+    # Many runs in one process do not show what each needs.
     if result["megabytes"] > MOST_MEGABYTES and not result.get("broken"):
         found.append(f"more than {MOST_MEGABYTES} MB")
     if result["frozen_beyond"] is not None and result["frozen_beyond"] > MOST_FROZEN:
@@ -130,7 +130,7 @@ def misses(result: dict[str, Any]) -> list[str]:
 
 
 def verdict(result: dict[str, Any]) -> str:
-    """What `make bench` prints about a run; nothing where nothing is asked of it."""
+    """What `make bench` prints about a run; nothing if it has no targets."""
     missed = "; ".join(misses(result))
     if missed:
         return f"MISSED: {missed}"

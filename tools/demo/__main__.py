@@ -26,10 +26,10 @@ START = datetime(2023, 12, 31, tzinfo=UTC)
 PENDING = timedelta(minutes=7)
 
 AGENT_ROUND_TRIP = 0.4
-"""Seconds, simulated: to the instance, and back until its end can be seen."""
+"""Simulated seconds: to the instance, and back until its end is visible."""
 
 DELIVERED_AGAIN = timedelta(hours=6, minutes=6)
-"""After the start: EventBridge delivers at least once, so the hour's event comes a second time."""
+"""After the start: EventBridge delivers at least once, so the hourly event comes twice."""
 
 
 def main() -> int:
@@ -76,7 +76,7 @@ def main() -> int:
 
 
 def simulate(hours: int, template: Template, clock: Clock, fleet: Fleet, ledger: Ledger, show: Show) -> None:
-    """All of the rules' firings and of what happens to the account, in the order of time."""
+    """All rule firings and account events, in order of time."""
     upcoming = sorted(fleet.happenings, key=lambda happening: happening.moment)
     for moment, rule, again in firings(hours, template.rules):
         while upcoming and upcoming[0].moment <= moment:
@@ -92,7 +92,7 @@ def simulate(hours: int, template: Template, clock: Clock, fleet: Fleet, ledger:
 
 
 def firings(hours: int, rules: tuple[Rule, ...]) -> Iterator[tuple[datetime, Rule, bool]]:
-    """Each firing of a rule, minute by minute; True for the one that is delivered a second time."""
+    """Each firing of a rule, minute by minute; True for the second delivery."""
     for minute in range(hours * 60):
         moment = START + timedelta(minutes=minute)
         yield from ((moment, rule, False) for rule in rules if rule.fires(moment))
@@ -104,7 +104,7 @@ def _put_policies(fleet: Fleet, template: Template) -> dict[str, str]:
     """Store the template's policies and the user's own; returns them by their short names."""
     path = template.environment["POLICIES_PATH"]
     name, value = OWN_POLICY
-    hooked = {path + each: text % template.document for each, text in HOOK_POLICIES.items()}
+    hooked = {path + policy_name: text % template.document for policy_name, text in HOOK_POLICIES.items()}
     parameters = {**template.policies, path + name: value, **hooked}
     for parameter, content in parameters.items():
         fleet.account.ssm.put_parameter(Name=parameter, Value=content, Type="String")
@@ -113,7 +113,7 @@ def _put_policies(fleet: Fleet, template: Template) -> dict[str, str]:
 
 @contextmanager
 def _clean_environment(template: Template) -> Iterator[None]:
-    """The variables that the template sets, and none of AWS's or a proxy's that this machine happens to have."""
+    """The variables that the template sets, without AWS's or a proxy's from this machine."""
     with mock.patch.dict(os.environ):
         for name in list(os.environ):
             if name.upper().startswith("AWS_") or name.upper().endswith("_PROXY"):

@@ -1,4 +1,4 @@
-"""The account of the demonstration: a small fleet with what real ones have, and what happens to it meanwhile."""
+"""The account of the demonstration: a small fleet like real ones, and what happens to it."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ HOOK_POLICIES = {
     "ORDERS": '{"hour": 2, "day": 3, "hook_document": "%s"}',
     "WIKI": '{"hour": 2, "hook_document": "%s", "hook_on_failure": "continue"}',
 }
-"""For volumes that are frozen; %s is the document's name. WIKI's are taken even when the hook fails."""
+"""For volumes that are frozen; %s is the document's name. WIKI's get snapshots even if the hook fails."""
 
 
 @dataclass
 class Member:
-    """A volume and what is to be expected of it. `policy` is None where nothing may ever be created.
+    """A volume and what to expect of it. `policy` is None if nothing may ever be created.
 
-    `protected` are snapshots that nobody can delete. `outages` are stretches in which nothing can be
-    created, `unfrozen` those in which its hook fails and it is taken all the same.
+    `protected` are snapshots that nobody can delete. `outages` are times in which nothing can be
+    created, `unfrozen` those in which its hook fails and a snapshot is created anyway.
     """
 
     id: str
@@ -49,13 +49,13 @@ class Member:
         return any(begin <= moment < end for begin, end in self.outages)
 
     def word(self, moment: datetime) -> str:
-        """What a snapshot created at this moment must be called."""
+        """The consistency word that a snapshot created at this moment must have."""
         return "crash" if any(begin <= moment < end for begin, end in self.unfrozen) else self.consistency
 
 
 @dataclass(frozen=True)
 class Happening:
-    """Something that others do to the account at a moment; `act` may add to the text that is shown."""
+    """Something that others do to the account at one moment; `act` may add to the text that is shown."""
 
     moment: datetime
     text: str
@@ -63,7 +63,7 @@ class Happening:
 
 
 class Fleet:
-    """Builds the account by API calls; only start times, the AMI's mark and the error state are set from inside."""
+    """Builds the account by API calls; only start times, the AMI's mark and the error state are set inside moto."""
 
     def __init__(self, rules: Rules, start: datetime) -> None:
         self.account = Account()
@@ -123,7 +123,7 @@ class Fleet:
                 self.account.snapshot(old.id, {PERIOD_KEY: period}, self.start - age)
 
     def _protected(self) -> None:
-        """Snapshots of ours, long beyond N, that EC2 refuses to delete."""
+        """Our snapshots, far beyond N, that EC2 refuses to delete."""
         tags = {KEY: "CRITICAL", PERIOD_KEY: "hour", f"{KEY}-CONSISTENCY": "crash"}
         instance = self.account.instance()
         golden = self._add("golden (AMI)", {KEY: "CRITICAL"}, instance, policy="CRITICAL")
@@ -144,7 +144,7 @@ class Fleet:
         self._add("untagged", None, instance, why_not="no tag")
 
     def _foreign(self) -> None:
-        """Snapshots that nothing may ever touch."""
+        """Snapshots that no run may ever touch."""
         week = self.start - timedelta(days=7)
         manual = self.account.snapshot(self.web.id, {"Name": "before the migration"}, week)
         self.untouchable[manual] = "manual, of web root"

@@ -1,4 +1,4 @@
-"""Each run of the demonstration held against the promises of `tests/support/promises.py`, and what each volume has."""
+"""Checks each run of the demonstration against `tests/support/promises.py`, and counts what each volume has."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tools.demo.runs import Clock, Invocation
 
 @dataclass(frozen=True)
 class Holding:
-    """What a volume has for one period; `promised` is N, None where the period is not its policy's."""
+    """What a volume has for one period; `promised` is N; None if its policy does not manage the period."""
 
     promised: int | None
     count: int
@@ -35,7 +35,7 @@ class Holding:
 
 @dataclass(frozen=True)
 class Retention:
-    """One volume in the end; `newest` is its newest snapshot's consistency word."""
+    """One volume at the end; `newest` is its newest snapshot's consistency word."""
 
     name: str
     policy: str
@@ -45,7 +45,7 @@ class Retention:
 
 
 class _Cloud:
-    """The endpoint's account, as it was looked at last."""
+    """The endpoint's account, as last read."""
 
     hidden_for = timedelta()
 
@@ -61,7 +61,9 @@ class _Cloud:
 
     def look(self) -> None:
         there = [member for member in self._fleet.members if member.policy and member.exists(self.clock.now)]
-        self.volumes = {each.id: Volume(each.id, "in-use", {KEYS.selection: each.policy or ""}) for each in there}
+        self.volumes = {
+            member.id: Volume(member.id, "in-use", {KEYS.selection: member.policy or ""}) for member in there
+        }
         self.snapshots = stored_snapshots()
 
     def state_of(self, stored: Stored) -> SnapshotState:
@@ -80,11 +82,11 @@ class _DemoAccount(CloudAccount):
         return stored.id in self._fleet.untouchable
 
     def misspelt(self) -> Iterable[str]:
-        return [each.id for each in self._fleet.members if each.why_not in ("no such policy", "no such key")]
+        return [member.id for member in self._fleet.members if member.why_not in ("no such policy", "no such key")]
 
 
 class Ledger:
-    """Judges each run when it is over, by two looks at the account and what the log says."""
+    """Checks each finished run by the account before and after it, and the log."""
 
     def __init__(self, fleet: Fleet, policies: dict[str, str], clock: Clock) -> None:
         self._fleet = fleet
@@ -93,11 +95,11 @@ class Ledger:
         self.broken: list[str] = []
 
     def look(self) -> None:
-        """Something that is no run's doing has happened."""
+        """Record a change that no run made."""
         self._cloud.look()
 
     def note(self, run: Invocation) -> None:
-        """What the run breaks, and whether its failures and its words for consistency are exactly the expected ones."""
+        """The promises the run breaks, including that failures and consistency words are exactly as expected."""
         before = self._cloud.snapshots
         self._cloud.look()
         judged, account = Run(self._account, run.period, run.moment), self._account
@@ -121,7 +123,7 @@ class Ledger:
         self.broken += [f"{run.moment:%d %H:%M} {run.period}: {fault}" for fault in faults]
 
     def holdings(self) -> list[Retention]:
-        """What each volume has in the end."""
+        """What each volume has at the end."""
         self._cloud.look()
         return [self._of(member) for member in self._fleet.members]
 
@@ -132,13 +134,13 @@ class Ledger:
             left = sum(what.startswith("of leaver") for what in self._fleet.untouchable.values())
             return Retention(member.name, member.policy, {}, (f"gone; its {left} are kept",))
         bearing = {period: self._account.bearing(member.id, period) for period in PERIODS}
-        ours = sorted((s for held in bearing.values() for s in held), key=lambda s: s.start_time)
+        ours = sorted((stored for held in bearing.values() for stored in held), key=lambda stored: stored.start_time)
         notes = []
         holdings = {}
         for period, held in bearing.items():
-            free = [s for s in held if s.id not in member.protected and not s.failed]
+            free = [stored for stored in held if stored.id not in member.protected and not stored.failed]
             promised = self._account.count(member.id, period)
-            newest = max((s.start_time for s in free), default=None)
+            newest = max((stored.start_time for stored in free), default=None)
             holdings[period] = Holding(promised, len(free), newest)
             if promised == 1 and len(free) == 2:
                 notes.append(f"{period}: the older goes in the next run")

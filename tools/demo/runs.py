@@ -39,7 +39,7 @@ from lambda_function.output.metrics import COUNTS
 class Clock:
     """Simulated time: the handler's clock, the endpoint's and the simulated agents'.
 
-    As the handler's `time` it passes only while somebody sleeps; those who sleep side by side do so at once.
+    As the handler's `time` it passes only while a thread sleeps; parallel sleeps overlap.
     """
 
     now: datetime
@@ -53,14 +53,14 @@ class Clock:
 
     def sleep(self, seconds: float) -> None:
         until = self.now + timedelta(seconds=seconds)
-        time.sleep(0.005)  # so that others of this moment begin to sleep, too
+        time.sleep(0.005)  # so that other threads start their sleep too
         with self._lock:
             self.now = max(self.now, until)
 
 
 @dataclass
 class Invocation:
-    """What one invocation said: its log lines by kind, and its answer or its error."""
+    """One invocation's output: its log lines by kind, and its answer or error."""
 
     moment: datetime
     period: str
@@ -76,9 +76,9 @@ class Invocation:
     error: str | None = None
 
     @property
-    def told_failures(self) -> list[str]:
-        lines = [each for each in (*self.volumes, *self.changes) if each["outcome"] == "failed"]
-        return [*self.failures, *(f"{each['volume_id']}: {each['reason']}" for each in lines)]
+    def logged_failures(self) -> list[str]:
+        lines = [line for line in (*self.volumes, *self.changes) if line["outcome"] == "failed"]
+        return [*self.failures, *(f"{line['volume_id']}: {line['reason']}" for line in lines)]
 
     @property
     def report(self) -> RunReport:
@@ -108,7 +108,7 @@ class Invocation:
                 )
                 for line in self.changes
             ),
-            failures=tuple(self.told_failures),
+            failures=tuple(self.logged_failures),
             warnings=(*self.warnings, *unknown),
             hooks=tuple(
                 HookResult(
@@ -121,11 +121,11 @@ class Invocation:
 
     @property
     def faults(self) -> list[str]:
-        """What must never be: answer, error, log and metrics that tell different stories."""
+        """Contradictions between answer, error, log and metrics; there must be none."""
         found = []
         if not self.summary:
             return [f"no summary in the log: {self.error}"]
-        failures = self.told_failures
+        failures = self.logged_failures
         if (self.answer is None) != bool(failures):
             found.append(f"failures {failures}, but error {self.error}")
         if len(failures) != self.summary["failed"]:
@@ -171,7 +171,7 @@ def deployed(clock: Clock) -> Iterator[Counter[str]]:
 
 
 def invoke(event: dict[str, Any], moment: datetime, again: bool = False) -> Invocation:
-    """One invocation; what it printed and logged is captured and becomes the result."""
+    """One invocation; its captured output and log become the result."""
     result = Invocation(moment, event["period"], again)
     output = io.StringIO()
     handling = cast("Any", logger.registered_handler)

@@ -1,4 +1,4 @@
-"""What a person sees: one line per run, the decisions worth reading below it, the account in the end."""
+"""Prints the demonstration: one line per run, the notable decisions below it, the account at the end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WIDTH = 120
 _COUNT_WIDTH = 9
 
 _WIDTHS = (6, 18, 14, 22)
-"""Of a decision's columns: indent, volume, outcome, snapshot; the reason takes the rest."""
+"""A decision's columns: indent, volume, outcome, snapshot; the reason takes the rest."""
 
 _COUNTS = {
     "created": "green",
@@ -47,7 +47,7 @@ _STYLES = {
 
 
 class Show:
-    """Prints as the simulation goes; decisions whose kind was seen before are told by their count alone."""
+    """Prints during the simulation; of decisions of a kind shown before, only the number."""
 
     def __init__(self, name_of: Callable[[str], str]) -> None:
         self._console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
@@ -75,7 +75,7 @@ class Show:
             self._decision(line, line["outcome"], in_full or line["outcome"] == "failed")
         for line in sorted(run.changes, key=self._order):
             if line["change"] == "join" and line["outcome"] == "done":
-                continue  # its volume's line has said so
+                continue  # its volume's line says so
             told = line["outcome"] if line["outcome"] != "done" else line["change"]
             self._decision(line, told, in_full and told != "refused")
         for hook in sorted(run.hooks, key=lambda hook: str(hook["policy"])):
@@ -109,7 +109,7 @@ class Show:
             self.line(f"untouched: {count} {'snapshots' if count > 1 else 'snapshot'} {what}")
 
     def _hook(self, hook: dict[str, Any]) -> None:
-        """The journal of one freeze that went well, once and in full; of those that failed what went wrong."""
+        """The full journal of the first good freeze; of failed ones the problem."""
         problem = hook.get("problem")
         if not self._is_new(f"hook {problem}" if problem else "journal"):
             return

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.support import template
 
-# The two shapes that the template's defaults have: each hour, or each day, at a minute. Anything else is refused.
+# The template's defaults have two forms: each hour, or each day, at a minute. Others are refused.
 _CRON = re.compile(r"cron\((?P<minute>\d{1,2}) (?P<hour>\d{1,2}|\*) \* \* \? \*\)")
 
 STACK = "demo"
@@ -19,7 +19,7 @@ DOCUMENT = "FilesystemDocument"
 
 @dataclass(frozen=True)
 class Rule:
-    """One EventBridge rule; `hour` is None where it fires each hour."""
+    """One EventBridge rule; `hour` is None if it fires each hour."""
 
     name: str
     minute: int
@@ -45,14 +45,20 @@ class Template:
 
 
 def read_template() -> Template:
-    """The template as a deployment without any parameter given would have it."""
+    """The template as deployed with all defaults."""
     defaults = {name: str(value) for name, value in template.defaults().items()} | {"AWS::StackName": STACK}
     resources = template.load()["Resources"]
-    function = next(r["Properties"] for r in resources.values() if r["Type"] == "AWS::Serverless::Function")
-    parameters = [r["Properties"] for r in resources.values() if r["Type"] == "AWS::SSM::Parameter"]
+    function = next(
+        resource["Properties"] for resource in resources.values() if resource["Type"] == "AWS::Serverless::Function"
+    )
+    parameters = [
+        resource["Properties"] for resource in resources.values() if resource["Type"] == "AWS::SSM::Parameter"
+    ]
     return Template(
         rules=tuple(_rule(name, event["Properties"], defaults) for name, event in function["Events"].items()),
-        policies={_resolved(p["Name"], defaults): _resolved(p["Value"], defaults) for p in parameters},
+        policies={
+            _resolved(parameter["Name"], defaults): _resolved(parameter["Value"], defaults) for parameter in parameters
+        },
         environment={name: _resolved(value, defaults) for name, value in function["Environment"]["Variables"].items()},
         document=_resolved(resources[DOCUMENT]["Properties"]["Name"], defaults),
     )

@@ -29,7 +29,7 @@ OK, FAILED = 0, 1
 
 @dataclass(frozen=True)
 class Desk:
-    """What the subcommands work with. `confirm` asks the person, where there is one to be asked."""
+    """What the subcommands work with. `confirm` asks the person, if there is one."""
 
     environ: Mapping[str, str]
     clients: Callable[[], Clients]
@@ -67,7 +67,7 @@ def run_policies(options: argparse.Namespace, desk: Desk) -> int:
 
 
 def _compare(files: PolicyFiles, settings: Settings, clients: Clients, now: datetime, *, prune: bool) -> Comparison:
-    """Both sides, and what follows. EC2 is asked only where something differs, and only for the volumes concerned."""
+    """Both sides and the effects. EC2 is called only if something differs, and only for the affected volumes."""
     stored = ParameterStore(clients.ssm, settings.policies_path).read()
     changes = compare(files.valid, stored, prune=prune)
     if all(change.standing in (Standing.UNCHANGED, Standing.STAYS) for change in changes):
@@ -105,7 +105,7 @@ def _push(files: PolicyFiles, comparison: Comparison, store: PolicyStore, desk: 
 
 
 def _losses(comparison: Comparison) -> str:
-    """In words, what is lost by a push; empty where nothing is."""
+    """In words, what a push deletes; empty if nothing."""
     parameters, snapshots = len(comparison.names(Standing.REMOVED)), len(comparison.effects.deletions)
     parts = [_count(parameters, "policy", "policies")] if parameters else []
     parts += [_count(snapshots, "snapshot", "snapshots")] if snapshots else []
@@ -123,7 +123,7 @@ def _is_confirmed(losses: str, desk: Desk) -> bool:
 
 
 def _write(files: PolicyFiles, comparison: Comparison, store: PolicyStore) -> dict[str, str]:
-    """Write what differs, then delete what is to go, unless a write failed; the failures by policy."""
+    """Write what differs, then, unless a write failed, delete what is to go. Returns failures by policy."""
     failures: dict[str, str] = {}
     present = store.describe(changed) if (changed := comparison.names(Standing.CHANGED)) else {}
     for name in comparison.names(Standing.NEW, Standing.CHANGED):

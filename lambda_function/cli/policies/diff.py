@@ -1,7 +1,7 @@
 """What a push of policies would change, and which snapshots retention would then delete: pure functions.
 
-The runs' own planning decides, once under the policies as they are stored and once as they would be; what only the
-second deletes is the push's doing.
+The runs' own planning decides twice: under the stored policies and under those after the push. What only the second
+deletes, the push causes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lambda_function.plan.retention import change_for, plan_prune
 
 
 class Standing(StrEnum):
-    """How a policy in the files stands to the stored one."""
+    """How a policy in the files compares with the stored one."""
 
     NEW = "new"
     CHANGED = "changed"
@@ -35,7 +35,7 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True)
 class PolicyChange:
-    """One policy: how it stands, and in words what is different, field by field."""
+    """One policy: its standing, and its differences in words, field by field."""
 
     name: str
     standing: Standing
@@ -43,7 +43,7 @@ class PolicyChange:
 
 
 def compare(files: Mapping[str, Policy], stored: Iterable[Parameter], *, prune: bool) -> list[PolicyChange]:
-    """Every policy of both sides by name. A field left out is as good as its default."""
+    """Every policy of both sides by name. An absent field equals its default."""
     parameters = {parameter.policy_name: parameter for parameter in stored}
     changes = []
     for name in sorted({*files, *parameters}):
@@ -87,13 +87,13 @@ def _shown(policy: Policy, field: str) -> str:
 def merged(stored: PolicySet, files: Mapping[str, Policy], removed: Collection[str]) -> PolicySet:
     """The policies as they would be stored after a push."""
     valid = {name: policy for name, policy in stored.valid.items() if name not in removed}
-    faulty = {name: each for name, each in stored.faulty.items() if name not in removed and name not in files}
+    faulty = {name: faults for name, faults in stored.faulty.items() if name not in removed and name not in files}
     return PolicySet({**valid, **files}, faulty)
 
 
 @dataclass(frozen=True)
 class Deletion:
-    """A snapshot that a run would delete: the last period that keeps it, and why it lets go."""
+    """A snapshot that a run would delete: the last period that keeps it, and why it is released."""
 
     snapshot: Snapshot
     period: Period
@@ -111,7 +111,7 @@ class VolumeEffect:
 
 @dataclass(frozen=True)
 class Effects:
-    """What follows from a push. `due_anyway` counts the deletions that the stored policies ask for already."""
+    """The effects of a push. `due_anyway` counts the deletions that the stored policies cause already."""
 
     volumes: tuple[VolumeEffect, ...] = ()
     deletions: tuple[Deletion, ...] = ()
@@ -120,7 +120,7 @@ class Effects:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a push would do: to the policies, and by them to volumes and snapshots."""
+    """What a push would do to policies, and through them to volumes and snapshots."""
 
     policies: tuple[PolicyChange, ...]
     effects: Effects
@@ -151,20 +151,23 @@ def predict_effects(
 ) -> Effects:
     """What the next runs of all periods delete under `new` and would not under `old`.
 
-    Of the snapshots there are: where a run takes a new one first, that one lets one more go, as ever. A pending
-    snapshot is taken for completed, which it will be when the next runs come.
+    Only existing snapshots count: a run that creates one first releases one more, with or without a push. A pending
+    snapshot counts as completed, which it will be by the next runs.
     """
     fleet = list(volumes)
     held = [
-        replace(each, state=SnapshotState.COMPLETED) if each.state is SnapshotState.PENDING else each
-        for each in snapshots
+        replace(snapshot, state=SnapshotState.COMPLETED) if snapshot.state is SnapshotState.PENDING else snapshot
+        for snapshot in snapshots
     ]
     before, after = (_deletions(policies, fleet, held, keys, now) for policies in (old, new))
     caused = [deletion for snapshot_id, deletion in after.items() if snapshot_id not in before]
     return Effects(
         volumes=tuple(_volume_effects(old, new, fleet, keys, now)),
         deletions=tuple(
-            sorted(caused, key=lambda each: (each.snapshot.volume_id, each.snapshot.start_time, each.snapshot.id))
+            sorted(
+                caused,
+                key=lambda deletion: (deletion.snapshot.volume_id, deletion.snapshot.start_time, deletion.snapshot.id),
+            )
         ),
         due_anyway=len(before.keys() & after.keys()),
     )
@@ -173,16 +176,16 @@ def predict_effects(
 def _deletions(
     policies: PolicySet, volumes: list[Volume], snapshots: Iterable[Snapshot], keys: TagKeys, now: datetime
 ) -> dict[str, Deletion]:
-    """Of all periods one after another: a snapshot goes when the last of its periods lets go."""
+    """Deletions by all periods in turn: a snapshot is deleted when its last period releases it."""
     held = {snapshot.id: snapshot for snapshot in snapshots}
     gone: dict[str, Deletion] = {}
     for period in Period:
         plan = plan_run(RunRequest(period, now), policies, volumes, held.values(), keys)
-        for each in plan.volumes:
-            if each.rule is None:
+        for volume_plan in plan.volumes:
+            if volume_plan.rule is None:
                 continue
-            done = each.slot_snapshot if each.outcome is Outcome.ALREADY_DONE else None
-            for planned in plan_prune(each.rule, each.snapshots, done.id if done else None):
+            done = volume_plan.slot_snapshot if volume_plan.outcome is Outcome.ALREADY_DONE else None
+            for planned in plan_prune(volume_plan.rule, volume_plan.snapshots, done.id if done else None):
                 snapshot = planned.snapshot
                 if planned.change is Change.DELETE:
                     gone[snapshot.id] = Deletion(held.pop(snapshot.id), period, planned.reason)

@@ -17,7 +17,7 @@ JSON_SUFFIX = ".json"
 SUFFIXES = (JSON_SUFFIX, ".yaml", ".yml")
 
 SCHEMA_KEY = "$schema"
-"""Editors look for it at the top of a file. It is no policy and no field, and is never stored."""
+"""Editors look for it at the top of a file. It is neither policy nor field, and is never stored."""
 
 MAX_BYTES = 4096
 """A standard parameter's value (Systems Manager user guide, "Managing parameter tiers")."""
@@ -37,7 +37,7 @@ class FileFault:
 
 @dataclass(frozen=True)
 class FilePolicy:
-    """A policy as a file has it; `policy` is None where it has faults."""
+    """A policy as in its file; `policy` is None if it has faults."""
 
     content: Mapping[str, Any]
     policy: Policy | None
@@ -45,10 +45,10 @@ class FilePolicy:
 
 @dataclass
 class PolicyFiles:
-    """Everything that was found. `is_one` says that the path is the file of a single policy.
+    """Everything that was found. `is_one`: the path is the file of a single policy.
 
-    `paths` has the file of every policy that has one to itself, readable or not; `schemas` what the files
-    themselves name as their schema.
+    `paths` has the file of every policy with a file of its own, readable or not; `schemas` the schema that each
+    file names.
     """
 
     policies: dict[str, FilePolicy] = field(default_factory=dict)
@@ -60,18 +60,18 @@ class PolicyFiles:
 
     @property
     def valid(self) -> dict[str, Policy]:
-        return {name: each.policy for name, each in self.policies.items() if each.policy is not None}
+        return {name: found.policy for name, found in self.policies.items() if found.policy is not None}
 
 
 def is_policy_file(path: Path) -> bool:
-    """Whether the name ends as that of a policy file does."""
+    """Whether the name has a policy file's suffix."""
     return path.suffix.lower() in SUFFIXES
 
 
 def read_files(path: Path) -> PolicyFiles:
     """All policies under `path`, with every fault.
 
-    Raises ConfigurationError where there is no such file or directory, or it cannot be read.
+    Raises ConfigurationError if there is no such file or directory, or it cannot be read.
     """
     found = PolicyFiles()
     try:
@@ -107,7 +107,7 @@ def _read_directory(directory: Path, found: PolicyFiles) -> None:
         if document is None:
             continue
         if isinstance(document.value, dict) and document.value and not _is_one_policy(document.value):
-            several = all(isinstance(each, dict) for each in document.value.values())
+            several = all(isinstance(value, dict) for value in document.value.values())
             if several and not document.value.keys() & set(FIELDS):
                 text = "holds policies by name; in a directory each file holds the fields of one"
                 found.faults.append(FileFault(path, 1, text))
@@ -132,15 +132,15 @@ def _read_file(path: Path, found: PolicyFiles) -> None:
 
 
 def _is_one_policy(content: Mapping[str, Any]) -> bool:
-    """Whether these are fields rather than policies: one of them has what no policy is, a value of its own.
+    """Whether these are fields rather than policies: one has a value that is not an object.
 
-    A policy may be called `hour`; its value is then an object. `hook_parameters` alone would not tell.
+    A policy may be called `hour`; its value is then an object. `hook_parameters` alone decides nothing.
     """
     return any(name in FIELDS and not isinstance(value, dict) for name, value in content.items())
 
 
 def _open(path: Path, found: PolicyFiles) -> Document | None:
-    """The file's document without its schema key, or None where nothing of it can be used."""
+    """The file's document without its schema key, or None if nothing of it can be used."""
     document = read_document(path.read_bytes(), is_json=path.suffix.lower() == JSON_SUFFIX)
     if not document.is_readable:
         found.faults += [FileFault(path, fault.line, fault.text) for fault in document.faults]
@@ -152,7 +152,7 @@ def _open(path: Path, found: PolicyFiles) -> Document | None:
         elif schema is not None:
             text = f"{quoted(schema)}: {SCHEMA_KEY} must be the path or address of a JSON Schema"
             found.faults.append(FileFault(path, document.line((SCHEMA_KEY,)), text))
-    # Those of no policy in particular: what stands twice at the top, and the schema's own.
+    # Faults of no single policy: duplicate keys at the top, and the schema key's own.
     found.faults += [
         FileFault(path, fault.line, fault.text)
         for fault in document.faults
@@ -162,7 +162,7 @@ def _open(path: Path, found: PolicyFiles) -> Document | None:
 
 
 def _take(name: str, path: Path, location: Location, document: Document, found: PolicyFiles) -> None:
-    """The policy at this place of the document, and all its faults with their lines."""
+    """Add the policy at this place of the document, and all its faults with their lines."""
     label = f"policy {quoted(name).strip(chr(34))}"
     content = document.value
     for key in location:
@@ -179,12 +179,12 @@ def _take(name: str, path: Path, location: Location, document: Document, found: 
         for fault in outcome:
             place = (*location, *fault.location)
             note(place if fault.location else (*place, fault.text), document.line(place), str(fault))
-    for each in document.faults:
-        if each.location is not None and each.location[: len(location)] == location and each.location != ():
-            # Where the field's own fault says what it must be, that tells more than that YAML is unclear.
-            place = each.location if each.is_unclear else (*each.location, each.text)
-            field_name = ".".join(each.location[len(location) :]) if each.is_unclear else None
-            note(place, each.line, str(Fault(label, field_name or None, None, each.text)))
+    for problem in document.faults:
+        if problem.location is not None and problem.location[: len(location)] == location and problem.location != ():
+            # The field's own fault says what it must be, which helps more than that YAML is unclear.
+            place = problem.location if problem.is_unclear else (*problem.location, problem.text)
+            field_name = ".".join(problem.location[len(location) :]) if problem.is_unclear else None
+            note(place, problem.line, str(Fault(label, field_name or None, None, problem.text)))
     size = len(stored_text(content).encode())
     if size > MAX_BYTES:
         text = f"{label}: has {size} bytes as JSON; a standard parameter holds {MAX_BYTES}"
@@ -195,8 +195,8 @@ def _take(name: str, path: Path, location: Location, document: Document, found: 
 
 
 def same_policy(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether both say the same: a field left out is as good as its default."""
-    first, second = (parse_content(dict(each), "", "") for each in (one, other))
+    """Whether both are equal; an absent field equals its default."""
+    first, second = (parse_content(dict(content), "", "") for content in (one, other))
     if isinstance(first, Policy) and isinstance(second, Policy):
         return first == second
     return stored_text(dict(sorted(one.items()))) == stored_text(dict(sorted(other.items())))

@@ -22,12 +22,12 @@ _STYLES = {
 
 
 def say(console: Console, text: str, style: str = "") -> None:
-    """One line, however long: a place in a file is to be clicked on and grepped for."""
+    """One unwrapped line, so that file positions can be clicked and grepped."""
     console.print(Text(text, style=style), soft_wrap=True)
 
 
 def print_warnings(warnings: Iterable[str], console: Console) -> None:
-    """What was passed over."""
+    """What was skipped."""
     for warning in warnings:
         say(console, f"warning: {warning}", "yellow")
 
@@ -42,7 +42,7 @@ def print_faults(files: PolicyFiles, action: str, console: Console) -> None:
 
 
 def print_comparison(comparison: Comparison, path: Path, policies_path: str, console: Console) -> None:
-    """Policies field by field, then what becomes of volumes and snapshots, then one line of counts."""
+    """Policies field by field, then the effects on volumes and snapshots, then one line of counts."""
     say(console, f"{path} against {policies_path}", "bold")
     width = max((len(change.name) for change in comparison.policies), default=0)
     for change in comparison.policies:
@@ -85,10 +85,12 @@ def _volumes(effects: Iterable[VolumeEffect]) -> Table:
 
 def _deletions(deletions: Iterable[Deletion]) -> Table:
     table = _table("snapshots that retention would then delete", ("snapshot", "volume", "started", "period"), "why")
-    for each in deletions:
-        snapshot = each.snapshot
+    for deletion in deletions:
+        snapshot = deletion.snapshot
         started = f"{snapshot.start_time:%Y-%m-%d %H:%M}"
-        table.add_row(Text(snapshot.id), Text(snapshot.volume_id), Text(started), Text(each.period), Text(each.reason))
+        table.add_row(
+            Text(snapshot.id), Text(snapshot.volume_id), Text(started), Text(deletion.period), Text(deletion.reason)
+        )
     return table
 
 

@@ -1,4 +1,4 @@
-"""From the store's policies to files: what would be written where, decided before anything is."""
+"""Turns stored policies into files, and decides what to write where before anything is written."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Content = Mapping[str, Any]
 
 @dataclass
 class Pull:
-    """What a pull would do. `failures` are policies that no file can hold; `differing` files that are not the same."""
+    """What a pull would do. `failures` are policies that no file can hold; `differing` are files with other content."""
 
     writes: dict[Path, str] = field(default_factory=dict)
     differing: list[Path] = field(default_factory=list)
@@ -35,9 +35,9 @@ class Pull:
 
 
 def plan_pull(target: Path, stored: Iterable[Parameter]) -> Pull:
-    """What to write to `target`: a file where it ends as one, otherwise a directory.
+    """What to write to `target`: a file if it has a file's suffix, otherwise a directory.
 
-    Raises ConfigurationError where `target` cannot be what it is meant to be.
+    Raises ConfigurationError if `target` cannot be that.
     """
     pull = Pull()
     policies = _contents(stored, pull)
@@ -49,7 +49,7 @@ def plan_pull(target: Path, stored: Iterable[Parameter]) -> Pull:
 
 
 def write(pull: Pull) -> None:
-    """Write the files. Raises ConfigurationError where the first of them cannot be written."""
+    """Write the files. Raises ConfigurationError if the first of them cannot be written."""
     for path, text in pull.writes.items():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,9 +59,9 @@ def write(pull: Pull) -> None:
 
 
 def _contents(stored: Iterable[Parameter], pull: Pull) -> dict[str, Content]:
-    """The stored policies as plain values, faulty ones as they are where they are an object at all."""
+    """The stored policies as plain values; faulty ones as stored if they are objects."""
     contents: dict[str, Content] = {}
-    for parameter in sorted(stored, key=lambda each: each.name):
+    for parameter in sorted(stored, key=lambda parameter: parameter.name):
         outcome, content = parse_policy(parameter), _content(parameter)
         if not isinstance(outcome, Policy):
             found, end = (pull.failures, "not pulled") if content is None else (pull.warnings, "pulled as it is")
@@ -85,7 +85,7 @@ def _plan_file(path: Path, policies: Mapping[str, Content], pull: Pull) -> None:
     present = read_files(path) if path.exists() else PolicyFiles()
     if present.is_one:
         raise ConfigurationError(f"{path}: holds the fields of one policy; pull all of them into its directory instead")
-    _plan_write(path, policies, {name: each.content for name, each in present.policies.items()}, present, pull)
+    _plan_write(path, policies, {name: policy.content for name, policy in present.policies.items()}, present, pull)
 
 
 def _plan_directory(directory: Path, policies: Mapping[str, Content], pull: Pull) -> None:
@@ -121,8 +121,8 @@ def _plan_write(path: Path, content: Content, known: Content | None, present: Po
 
 
 def _is_same(content: Content, known: Content) -> bool:
-    """Whether the file says the same already, so that its form and its comments can stay."""
-    whole = all(isinstance(each, dict) for each in (*content.values(), *known.values()))
+    """Whether the file is equal already, so that its form and its comments can stay."""
+    whole = all(isinstance(value, dict) for value in (*content.values(), *known.values()))
     if whole and content.keys() == known.keys():
         return all(same_policy(content[name], known[name]) for name in content)
     return same_policy(content, known)

@@ -1,7 +1,7 @@
-"""Policy files as text: JSON or YAML to plain values, with the line on which each of them stands, and back.
+"""Policy files as text: JSON or YAML to plain values with their line numbers, and back.
 
-Parameter Store holds JSON. YAML is read so that what is seen is what is stored: numbers, true, false and null as JSON
-writes them, everything else text; what YAML's versions read differently is a fault.
+Parameter Store holds JSON. YAML is read so that what is seen is what is stored: numbers, true, false and null as in
+JSON, everything else as text. What YAML's versions read differently is a fault.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ Location = tuple[str, ...]
 
 @dataclass(frozen=True)
 class DocumentFault:
-    """What is wrong on a line. A `location` of None: nothing of the file can be used.
+    """A fault on a line. If `location` is None, nothing of the file can be used.
 
-    `is_unclear` says that there is a value, which others may read differently.
+    `is_unclear`: there is a value, but other YAML readers may read it differently.
     """
 
     line: int
@@ -45,7 +45,7 @@ class DocumentFault:
 
 @dataclass
 class Document:
-    """A file's value and the line of everything in it; for a key's value the key's line."""
+    """A file's value and all line numbers; a key's value has the key's line."""
 
     value: Any = None
     lines: dict[Location, int] = field(default_factory=dict)
@@ -56,13 +56,13 @@ class Document:
         return all(fault.location is not None for fault in self.faults)
 
     def line(self, location: Location) -> int:
-        """The line of this place, or of the nearest one around it that has a line."""
+        """The line of this place, or of the nearest enclosing one that has a line."""
         while location and location not in self.lines:
             location = location[:-1]
         return self.lines.get(location, 1)
 
     def note_key(self, parent: Location, key: str, line: int, seen: Mapping[str, Any]) -> Location:
-        """Remember where a key stands, and that it stands there a second time; the place of its value."""
+        """Record a key's line, and a fault if it is a duplicate. Returns its value's location."""
         location = (*parent, key)
         if key in seen:
             first = self.lines[location]
@@ -74,7 +74,7 @@ class Document:
 
 
 def read_document(raw: bytes, *, is_json: bool) -> Document:
-    """The document in a file's bytes; what is wrong with it is in its faults."""
+    """The document in a file's bytes, with its faults."""
     kind = "JSON" if is_json else "YAML"
     try:
         text = raw.decode("utf-8-sig")
@@ -102,7 +102,7 @@ def read_document(raw: bytes, *, is_json: bool) -> Document:
 def _read(text: str, *, is_json: bool) -> Document:
     content = None
     if is_json and text.strip():
-        # As YAML it has lines. Some characters are none of YAML's, and some of its line breaks are none of JSON's.
+        # Only YAML gives line numbers. It refuses some characters, and has line breaks that JSON has not.
         content = json.loads(text)
         text = text.encode("ascii", "backslashreplace").decode().replace("\x7f", "\\x7f")
     yaml = YAML(typ="safe", pure=True)
@@ -117,7 +117,7 @@ def _read(text: str, *, is_json: bool) -> Document:
 
 
 class _Composer(Composer):
-    """Refuses what would make the stored value differ from what is seen."""
+    """Refuses YAML whose stored value would differ from what is seen."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event = self.parser.peek_event()
@@ -145,7 +145,7 @@ def _value(node: Node, location: Location, document: Document) -> Any:
         return content
     if isinstance(node, ScalarNode):
         return _scalar(node, location, document)
-    return [_value(each, (*location, str(position)), document) for position, each in enumerate(node.value)]
+    return [_value(item, (*location, str(position)), document) for position, item in enumerate(node.value)]
 
 
 def _key(node: Node, line: int, parent: Location, document: Document) -> str | None:
@@ -161,7 +161,7 @@ def _key(node: Node, line: int, parent: Location, document: Document) -> str | N
 _WORDS = {"": None, "null": None, "true": True, "false": False}
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,99})(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
 _NOT_TEXT = [pattern for _, _, pattern, _ in implicit_resolvers]
-"""What YAML 1.1 or 1.2 reads as something else than text where it stands without quotes."""
+"""What YAML 1.1 or 1.2 does not read as text if unquoted."""
 
 
 def _scalar(node: ScalarNode, location: Location, document: Document) -> Any:
@@ -183,15 +183,15 @@ def _is_text(text: str) -> bool:
 
 
 def stored_text(content: object) -> str:
-    """What Parameter Store is to hold: JSON in one line.
+    """The text to store in Parameter Store: JSON in one line.
 
-    Parameter Store takes no `{{`, which it would read as a reference; in JSON it can be written differently.
+    Parameter Store refuses `{{`, which it would read as a reference, so it is escaped.
     """
     return _json(content, None).replace("{{", "{\\u007b")
 
 
 def file_text(content: Mapping[str, Any], *, is_json: bool, old: bytes = b"") -> str:
-    """What a file is to hold: JSON or YAML, one field per line. The comments of an `old` file in YAML stay."""
+    """The text for a file: JSON or YAML, one field per line. An `old` YAML file's comments stay."""
     if is_json:
         return _json(content, 2) + "\n"
     present = read_document(old, is_json=False)
@@ -206,13 +206,13 @@ def _json(content: object, indent: int | None) -> str:
     text = json.dumps(content, ensure_ascii=False, indent=indent)
     try:
         text.encode()
-    except UnicodeEncodeError:  # half a surrogate pair, which can be written in JSON, but not in UTF-8
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON can hold, but not UTF-8
         return json.dumps(content, indent=indent)
     return text
 
 
 def _represent_text(representer: RoundTripRepresenter, text: str) -> ScalarNode:
-    # What another version of YAML reads otherwise is quoted, and line breaks, which are folded in other styles.
+    # Quote what YAML's versions read differently, and line breaks, which other styles fold.
     style = None if text.isprintable() and _is_text(text) else '"'
     return representer.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
@@ -236,7 +236,7 @@ _START = re.compile(r"\A(?:[ \t]*(?:#.*)?\n)*---[ \t]*\n")
 
 
 def _updated(text: str, content: Mapping[str, Any]) -> str:
-    """YAML with these values in place of its own, and its comments."""
+    """The YAML text with these values and its own comments."""
     body = _START.sub("", text, count=1)
     present = _round_trip().load(body)
     end = _comments_to_next(present)
@@ -257,7 +257,7 @@ def _update(present: CommentedMap, content: Mapping[str, Any]) -> None:
 def _comments_to_next(collection: CommentedMap | CommentedSeq, above: str = "") -> str:
     """Attach the comment above each entry to that entry, and return the one below the last.
 
-    ruamel.yaml attaches it to the entry before, with which it would be moved or deleted.
+    ruamel.yaml attaches it to the entry before, so it would move or vanish with that entry.
     """
     is_map = isinstance(collection, CommentedMap)
     for key in collection if is_map else range(len(collection)):

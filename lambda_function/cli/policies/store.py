@@ -1,4 +1,4 @@
-"""Parameter Store as a person's push needs it. The function itself never writes a policy, so this is not its edge."""
+"""Writes to Parameter Store for `push`. It is not in aws/ because the function itself never writes a policy."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class PolicyStore:
     path: str
 
     def describe(self, names: Collection[str]) -> dict[str, ParameterMetadataTypeDef]:
-        """Type, key, tier and description of those of these policies that are stored."""
+        """Type, key, tier and description of the named policies that are stored."""
         wanted = [self.path + name for name in sorted(names)]
         found: dict[str, ParameterMetadataTypeDef] = {}
         for start in range(0, len(wanted), _NAMES):
@@ -34,22 +34,24 @@ class PolicyStore:
             )
             with translated("DescribeParameters"):
                 for page in pages:
-                    found.update((each["Name"].removeprefix(self.path), each) for each in page["Parameters"])
+                    found.update(
+                        (parameter["Name"].removeprefix(self.path), parameter) for parameter in page["Parameters"]
+                    )
         return found
 
     def create(self, name: str, value: str) -> None:
-        """Put a policy that was not there. One that somebody else put meanwhile is not written over."""
+        """Create a policy. One that somebody else created meanwhile is not overwritten."""
         with translated("PutParameter"):
             self.client.put_parameter(Name=self.path + name, Value=value, Type="String", Overwrite=False)
 
     def replace(self, name: str, value: str, present: ParameterMetadataTypeDef) -> None:
-        """Give a policy another value. All else stays; without its key it would get the account's."""
+        """Change a policy's value only. The key must be sent: the default is the account's key."""
         kept: dict[str, str] = {}
         if present.get("Type") == "SecureString" and "KeyId" in present:
             kept["KeyId"] = present["KeyId"]
         if present.get("Tier") == "Advanced":
             kept["Tier"] = "Advanced"
-        # Whether a new version keeps these by itself is not documented.
+        # It is not documented whether a new version keeps these.
         if "Description" in present:
             kept["Description"] = present["Description"]
         if "AllowedPattern" in present:
@@ -60,7 +62,7 @@ class PolicyStore:
                 Value=value,
                 Overwrite=True,
                 Type=present.get("Type", "String"),
-                **kept,  # type: ignore[arg-type]  # which of them depends on what is there
+                **kept,  # type: ignore[arg-type]  # which keys depends on `present`
             )
 
     def delete(self, name: str) -> None:
