@@ -41,6 +41,13 @@ def _moment(value: object) -> datetime:
     return moment
 
 
+def _only_true(value: object) -> object:
+    # 1 and 1.0 are equal to True.
+    if value is not True:
+        raise ValueError
+    return value
+
+
 def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
@@ -118,6 +125,7 @@ class HookCheckEvent(InputModel):
 
     check_hooks: Annotated[
         Literal[True],
+        BeforeValidator(_only_true),
         Field(description="A check, no run: each hook is dry-run where it would run, nothing is frozen or created."),
         Allowed("true, and then only policies, volumes and target beside it"),
     ]

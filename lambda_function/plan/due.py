@@ -151,9 +151,9 @@ def _failed(period: Period, by_volume: Mapping[str, list[Snapshot]]) -> tuple[st
 
 def _plan_volume(volume: Volume, selection: Selection, request: RunRequest, snapshots: list[Snapshot]) -> VolumePlan:
     name, policy = selection.policy_name, selection.policy
-    if policy is None or selection.obstacle is not None:
-        outcome = _PASSED_OVER[selection.obstacle or Obstacle.UNKNOWN_POLICY]
-        return VolumePlan(volume, name, policy, outcome, selection.reason)
+    if selection.obstacle is not None:
+        return VolumePlan(volume, name, policy, _PASSED_OVER[selection.obstacle], selection.reason)
+    assert policy is not None  # noqa: S101  # without a policy there is an obstacle
     rule = policy.rule(request.period)
     if rule is None:
         reason = f"policy {policy.name} does not manage {request.period.adjective} snapshots"

@@ -12,6 +12,7 @@ from lambda_function.errors import AwsError
 from lambda_function.model.ec2 import Snapshot
 from lambda_function.model.request import RunRequest
 from lambda_function.model.tags import ordered_periods
+from lambda_function.plan.create_calls import CreateCall
 from lambda_function.plan.due import VolumePlan, find_slot_snapshot, joined_periods, sharing_candidate
 from lambda_function.run.context import RunContext
 from lambda_function.run.create_result import CreateResult
@@ -27,37 +28,47 @@ class Adopter:
         self._request = request
         self._context = context
 
-    def wait_and_adopt(self, plans: Sequence[VolumePlan], reserve: float) -> list[CreateResult]:
-        """Adopt what appears within EC2's 15 seconds; empty if nothing does.
+    def wait_and_adopt(self, call: CreateCall, reserve: float) -> list[CreateResult]:
+        """Adopt what appears within EC2's 15 seconds for the call's volumes; empty if nothing does.
 
         Raises OutOfTimeError if waiting would leave less than `reserve` seconds, and AwsError.
         """
         for seconds in LOOK_AFTER_SECONDS:
             if seconds:
                 self._context.deadline.wait(seconds, reserve)
-            adopted = self._adopt_existing(plans)
-            if adopted:
+            listed = self._list_snapshots(call.plans)
+            found = [(plan, self._find(plan, listed)) for plan in call.plans]
+            if adopted := [_adopted(plan, snapshot, call.notes) for plan, snapshot in found if snapshot is not None]:
                 return adopted
         return []
 
-    def adopt(self, plans: Sequence[VolumePlan]) -> list[CreateResult]:
-        """Adopt what exists now; empty if the listing fails, because the volume already has a clearer error."""
-        try:
-            return self._adopt_existing(plans) if plans else []
-        except AwsError:
+    def adopt(self, refused: Sequence[CreateResult]) -> list[CreateResult]:
+        """These results, with an adopted snapshot in place of the error where one exists now.
+
+        A failed listing or tag change adopts nothing for its volumes, because the error they have says more.
+        """
+        if not refused:
             return []
+        try:
+            listed = self._list_snapshots([result.plan for result in refused])
+        except AwsError:
+            return list(refused)
+        return [self._adopt_instead(result, listed) for result in refused]
 
-    def _adopt_existing(self, plans: Sequence[VolumePlan]) -> list[CreateResult]:
-        volume_ids = [plan.volume.id for plan in plans]
-        listed = self._context.ebs.list_snapshots(self._request.period.up_to(), volume_ids)
-        found = (
-            (plan, self._find(plan, [snapshot for snapshot in listed if snapshot.volume_id == plan.volume.id]))
-            for plan in plans
-        )
-        return [CreateResult(plan, snapshot, is_adopted=True) for plan, snapshot in found if snapshot is not None]
+    def _adopt_instead(self, refused: CreateResult, listed: Sequence[Snapshot]) -> CreateResult:
+        try:
+            snapshot = self._find(refused.plan, listed)
+        except AwsError:
+            return refused
+        return refused if snapshot is None else _adopted(refused.plan, snapshot, refused.warnings)
 
-    def _find(self, plan: VolumePlan, snapshots: Sequence[Snapshot]) -> Snapshot | None:
+    def _list_snapshots(self, plans: Sequence[VolumePlan]) -> list[Snapshot]:
+        return self._context.ebs.list_snapshots(self._request.period.up_to(), [plan.volume.id for plan in plans])
+
+    def _find(self, plan: VolumePlan, listed: Sequence[Snapshot]) -> Snapshot | None:
+        """The snapshot that serves the volume's slot, or one that now does since it was joined."""
         period = self._request.period.value
+        snapshots = [snapshot for snapshot in listed if snapshot.volume_id == plan.volume.id]
         existing = find_slot_snapshot(self._request, [snapshot for snapshot in snapshots if period in snapshot.periods])
         if existing is not None:
             return existing
@@ -70,3 +81,7 @@ class Adopter:
         if not self._request.dry_run:
             self._context.ebs.set_periods(candidate.id, ordered_periods((*candidate.periods, *joining)))
         return candidate
+
+
+def _adopted(plan: VolumePlan, snapshot: Snapshot, warnings: tuple[str, ...]) -> CreateResult:
+    return CreateResult(plan, snapshot, warnings=warnings, is_adopted=True)

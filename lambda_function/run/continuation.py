@@ -54,8 +54,8 @@ def next_event(report: RunReport, event: Mapping[str, Any]) -> dict[str, Any]:
 
 def _reason_to_stop(report: RunReport, now: datetime, invoke_again: InvokeAgain | None) -> str | None:
     request = report.request
-    if invoke_again is None:
-        return "the time allowed is over"
+    if request.dry_run or invoke_again is None:
+        return "a dry run is not continued" if request.dry_run else "the time allowed is over"
     if report.unrepeatable_failures:
         return "not continued, so that the failures above are reported; a retry of this event does the rest"
     if not in_slot(request.period, now + BEGINS_WITHIN, request.time):

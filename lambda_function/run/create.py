@@ -43,7 +43,7 @@ class Creator:
         self._request = request
         self._context = context
         self._instances = instances
-        self._adopter = Adopter(request, context)
+        self.adopter = Adopter(request, context)
         self.quota = PendingQuota(context.ebs.count_pending, context.deadline)
 
     def create(self, call: CreateCall, begin_by: float | None = None) -> list[CreateResult | UnrequestedSnapshot]:
@@ -79,7 +79,9 @@ class Creator:
 
     def _attempt(self, call: CreateCall, begin_by: float | None) -> list[CreateResult | UnrequestedSnapshot]:
         deadline = self._context.deadline
-        if begin_by is None:
+        if self._request.dry_run:
+            snapshots = [self._assumed(plan) for plan in call.plans]
+        elif begin_by is None:
             deadline.require(RESERVE_SECONDS)
             with self.quota.taken(len(call.plans), RESERVE_SECONDS):
                 snapshots = self._send(call, urgent=False)
@@ -90,8 +92,6 @@ class Creator:
         return self._compare(call, snapshots, begin_by)
 
     def _send(self, call: CreateCall, *, urgent: bool) -> list[Snapshot]:
-        if self._request.dry_run:
-            return [self._assumed(plan) for plan in call.plans]
         ebs = self._context.ebs
         if call.instance_id is None:
             return [ebs.create_snapshot(call.volume_ids[0], call.description, call.tags, urgent=urgent)]
@@ -142,7 +142,7 @@ class Creator:
             case VolumePendingError():
                 self._context.deadline.wait(VOLUME_PENDING_SECONDS, RESERVE_SECONDS)
             case CreationTooSoonError():
-                adopted = self._adopter.wait_and_adopt(call.plans, RESERVE_SECONDS)
+                adopted = self.adopter.wait_and_adopt(call, RESERVE_SECONDS)
                 if adopted:
                     adopted_ids = {result.plan.volume.id for result in adopted}
                     rest = [plan for plan in call.plans if plan.volume.id not in adopted_ids]

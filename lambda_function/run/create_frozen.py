@@ -24,7 +24,6 @@ from lambda_function.model.request import RunRequest
 from lambda_function.model.result import HookResult
 from lambda_function.parallel import MAX_FREEZES, in_parallel
 from lambda_function.plan.create_calls import FreezeGroup
-from lambda_function.run.adopt import Adopter
 from lambda_function.run.context import RunContext
 from lambda_function.run.create import RESERVE_SECONDS, Creator
 from lambda_function.run.create_result import CreateResult
@@ -52,7 +51,6 @@ class FrozenCreator:
         self._context = context
         self._creator = creator
         self._readiness = readiness
-        self._adopter = Adopter(request, context)
         self._time_left_at_start = context.deadline.time_left()
         self._semaphore = threading.BoundedSemaphore(MAX_FREEZES)
         self._instances: dict[str, threading.Lock] = {}
@@ -63,9 +61,9 @@ class FrozenCreator:
             plan = self._readiness.plan(group, self._request.period)
         except HookError as error:
             return self._without_freeze(group, error)
-        if self._request.dry_run:
-            return [result for call in group.calls for result in self._creator.create(call)]
         try:
+            if self._request.dry_run:
+                return self._preview(group, plan)
             freeze = self._freeze(group, plan)
         except (AwsError, OutOfTimeError) as error:
             # Nothing was frozen: no quota, or no time for freeze and thaw. Defer to the next run if its full time is
@@ -75,6 +73,12 @@ class FrozenCreator:
                 return [CreateResult(plan, error=error) for plan in group.plans]
             return self._without_freeze(group, error)
         return self._conclude(group, plan, freeze)
+
+    def _preview(self, group: FreezeGroup, plan: FreezePlan) -> list[Created | HookResult]:
+        """A dry run's results; OutOfTimeError if no run ever has the time for this freeze."""
+        if seconds_needed(plan) > self._time_left_at_start:
+            self._context.deadline.require(seconds_needed(plan))
+        return [result for call in group.calls for result in self._creator.create(call)]
 
     def _freeze(self, group: FreezeGroup, plan: FreezePlan) -> FreezeResult[list[Created]]:
         """One freeze; a second or third only if the pending quota refused every create."""
@@ -134,13 +138,14 @@ class FrozenCreator:
 
     def _adopt_too_soon(self, created: Sequence[Created]) -> list[Created]:
         """Adopt the snapshots that blocked creates, now that nothing is frozen."""
-        refused = [
-            result
-            for result in created
-            if isinstance(result, CreateResult) and isinstance(result.error, CreationTooSoonError)
-        ]
-        adopted = {result.plan.volume.id: result for result in self._adopter.adopt([result.plan for result in refused])}
-        return [adopted.get(result.plan.volume.id, result) if result in refused else result for result in created]
+        too_soon: list[CreateResult] = []
+        others: list[Created] = []
+        for result in created:
+            if isinstance(result, CreateResult) and isinstance(result.error, CreationTooSoonError):
+                too_soon.append(result)
+            else:
+                others.append(result)
+        return [*others, *self._creator.adopter.adopt(too_soon)]
 
     def _mark_as_application(self, snapshot_ids: Collection[str]) -> str | None:
         """Raise the snapshots' tag from crash to application; a warning if that fails."""
@@ -167,9 +172,8 @@ class FrozenCreator:
         if group.policy.hook_on_failure == "continue":
             created = [result for call in group.calls for result in self._creator.create(call)]
             return [*(_after_freeze(result, failure, True) for result in created), hook]
-        adopted = {result.plan.volume.id: result for result in self._adopter.adopt(group.plans)}
-        failed = [CreateResult(plan, error=failure) for plan in group.plans if plan.volume.id not in adopted]
-        return [*(_after_freeze(result, failure, True) for result in adopted.values()), *failed, hook]
+        results = self._creator.adopter.adopt([CreateResult(plan, error=failure) for plan in group.plans])
+        return [*(_after_freeze(result, failure, True) if result.is_adopted else result for result in results), hook]
 
 
 def _after_freeze(
@@ -201,6 +205,8 @@ def _snapshot_ids(created: Sequence[Created]) -> list[str]:
 
 
 def _is_over_quota(created: Sequence[Created] | None) -> bool:
+    """Whether every create was refused; the singles of a set that was refused for another reason do not count."""
     return created is not None and all(
-        isinstance(result, CreateResult) and isinstance(result.error, TooManyPendingError) for result in created
+        isinstance(result, CreateResult) and isinstance(result.error, TooManyPendingError) and not result.warnings
+        for result in created
     )

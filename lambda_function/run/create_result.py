@@ -44,13 +44,13 @@ def volume_result(result: CreateResult, request: RunRequest) -> VolumeResult:
     """The volume's result, in words."""
     snapshot = result.slot_snapshot
     outcome, reason = _without_snapshot(result) if result.error or snapshot is None else _with_snapshot(result, request)
-    is_made = snapshot is not None and not request.dry_run
+    is_assumed = request.dry_run and not result.is_adopted
     return VolumeResult(
         result.plan.volume.id,
         result.plan.policy_name,
         outcome,
         reason,
-        snapshot.id if snapshot is not None and is_made else None,
+        snapshot.id if snapshot is not None and not is_assumed else None,
         result.consistency if snapshot is not None else None,
         result.warnings,
     )
@@ -78,7 +78,8 @@ def _with_snapshot(result: CreateResult, request: RunRequest) -> tuple[Outcome, 
     snapshot = result.snapshot
     assert snapshot is not None  # noqa: S101  # the caller checked
     if result.is_adopted:
-        outcome = Outcome.ALREADY_DONE if request.period.value in snapshot.periods else Outcome.SHARED
+        shared = Outcome.WOULD_SHARE if request.dry_run else Outcome.SHARED
+        outcome = Outcome.ALREADY_DONE if request.period.value in snapshot.periods else shared
         return outcome, f"{snapshot.id} had just been started, by a lost answer or a run beside this one"
     _, end = slot(request.period, request.time)
     if not request.force and snapshot.start_time >= end:

@@ -41,7 +41,7 @@ class Changer:
     def apply(self, batch: Sequence[PlannedChange]) -> Iterator[ChangeResult]:
         """Yield results as they complete, joins first. At most BATCH changes."""
         try:
-            self._context.deadline.require(WRITE_SECONDS)
+            self._require_time()
             seen = self._context.ebs.read_snapshots([change.snapshot.id for change in batch])
         except Exception as error:
             outcome, note = failed_change(error, "the recheck")
@@ -67,7 +67,7 @@ class Changer:
     def _write(self, planned: PlannedChange, now: Snapshot | None) -> ChangeResult:
         """Write one change; `now` is its snapshot as rechecked."""
         try:
-            self._context.deadline.require(WRITE_SECONDS)
+            self._require_time()
             if now is None:
                 return planned.result(ChangeOutcome.GONE)
             return self._join(planned, now) if planned.change is Change.JOIN else self._release(planned, now)
@@ -77,6 +77,10 @@ class Changer:
             return planned.result(ChangeOutcome.REFUSED, error.message)
         except Exception as error:
             return planned.result(*failed_change(error, f"the change of {planned.snapshot.id}"))
+
+    def _require_time(self) -> None:
+        if not self._request.dry_run:
+            self._context.deadline.require(WRITE_SECONDS)
 
     def _join(self, planned: PlannedChange, now: Snapshot) -> ChangeResult:
         if not now.state.is_good:

@@ -127,6 +127,7 @@ def test_a_time_in_the_current_slot_needs_no_dry_run(period, time):
         ({"period": "hour", "continuation": 10**5000}, "(a number, too large to show): must be a whole number"),
         (dict.fromkeys(map(str, range(5000)), 0), "and 4981 faults more"),
         ({"check_hooks": False}, 'event field "check_hooks": false: must be true'),
+        ({"check_hooks": 1}, 'event field "check_hooks": 1: must be true'),
         ({"check_hooks": "yes"}, 'event field "check_hooks": "yes": must be true'),
         ({"check_hooks": True, "period": "hour"}, 'event field "period": is not for a check of hooks'),
         ({"check_hooks": True, "policies": []}, 'event field "policies": []: must be a list'),

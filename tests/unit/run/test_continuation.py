@@ -107,6 +107,14 @@ def test_work_not_continued_fails_by_name_with_the_reason(given, queue, reason):
     assert summary(concluded)["volumes_failed"] == 1
 
 
+def test_a_dry_run_is_not_continued():
+    queue = Queue()
+    given = report(CREATED, LEFT)
+    concluded = continue_or_conclude(replace(given, request=replace(given.request, dry_run=True)), EVENT, NOW, queue)
+    assert concluded.failures == ("vol-2: not begun: 40 s left, 45 s needed (a dry run is not continued)",)
+    assert queue.events == []
+
+
 def test_deletions_are_progress_too():
     deleted = ChangeResult("snap-1", "vol-1", Change.DELETE, ChangeOutcome.DONE, "why")
     queue = Queue()
