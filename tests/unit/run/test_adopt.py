@@ -36,7 +36,7 @@ def just_before_the_set(cloud, *volumes):
 
 
 @pytest.mark.parametrize("policy", ["P", "H"])
-def test_an_adopted_volume_keeps_the_warning_that_its_set_was_split(cloud, policy):
+def test_an_adopted_volume_keeps_the_note_of_its_split_set(cloud, policy):
     volumes = [cloud.volume(number, policy, instance="i-1") for number in (1, 2)]
     just_before_the_set(cloud, volumes[0])
     first, second = cloud.run("hour").volumes

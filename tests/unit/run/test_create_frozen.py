@@ -31,7 +31,7 @@ def cloud():
 
 
 @pytest.mark.parametrize(("rejected", "freezes"), [((), 3), (("CreateSnapshots",), 1)], ids=["every create", "singles"])
-def test_an_instance_is_frozen_again_only_if_every_create_is_refused(cloud, rejected, freezes):
+def test_it_freezes_again_only_if_every_create_is_refused(cloud, rejected, freezes):
     """Not if the singles of a rejected set are: the set itself was not refused for want of room."""
 
     def refuse(operation, target):
