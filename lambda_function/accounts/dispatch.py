@@ -15,7 +15,7 @@ from lambda_function.model.result import Dispatch
 from lambda_function.parallel import in_parallel
 
 MAX_TARGET_FAULTS = 20
-"""Faults in the event for the own place; the rest are counted, and the log has all."""
+"""Faults in the event for home; the rest are counted, and the log has all."""
 
 
 def is_for_all_targets(request: RunRequest) -> bool:
@@ -33,7 +33,7 @@ def fan_out(
     """Start a run for every target, then one for `own`, which reports those that could not be started.
 
     Each gets the event with its own name and this event's `time`: a run that begins after that slot is over fails,
-    rather than serve the next slot and skip this one. Raises what `start` raises for the own place, so that Lambda
+    rather than serve the next slot and skip this one. Raises what `start` raises for home, so that Lambda
     retries the event.
     """
     faults = list(targets.faults)

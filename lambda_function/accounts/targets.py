@@ -70,7 +70,7 @@ class Targets:
         try:
             found = _read(own, path)
         except Exception as error:
-            # Whatever the error, the own place must have its run, which reports it.
+            # Whatever the error, home must have its run, which reports it.
             if not isinstance(error, AwsError):
                 logger.exception("unexpected while reading %s", path)
             found = TargetSet({}, (f"no target is served: {path} could not be read: {error}",))

@@ -121,14 +121,14 @@ def judge_volumes(
         if only_policies and name in policies.names and name not in only_policies:
             continue
         if not only_volumes or volume.id in only_volumes:
-            statuses.append(_judge(now, volume, selection, by_volume.get(volume.id, [])))
+            statuses.append(_volume_status(now, volume, selection, by_volume.get(volume.id, [])))
     found = {status.volume_id for status in statuses}
     missing = tuple(f"{volume_id}: asked for, but not found" for volume_id in only_volumes if volume_id not in found)
     orphaned = sum(len(listed) for volume_id, listed in by_volume.items() if volume_id not in selected)
     return StatusReport(now, tuple(statuses), (*faults, *missing), orphaned)
 
 
-def _judge(now: datetime, volume: Volume, selection: Selection, snapshots: list[Snapshot]) -> VolumeStatus:
+def _volume_status(now: datetime, volume: Volume, selection: Selection, snapshots: list[Snapshot]) -> VolumeStatus:
     name, policy = selection.policy_name, selection.policy
     if name is None or policy is None:
         return VolumeStatus(volume.id, name, Status.UNPROTECTED, selection.reason)
