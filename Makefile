@@ -64,6 +64,7 @@ check: install .venv-sam/.installed .venv-audit/.installed ## lint, format, laye
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+	$(BIN)/vermin --quiet --no-tips --violations --eval-annotations --target=3.6- documents
 	$(BIN)/python -m tools.documents --check
 	.venv-sam/bin/cfn-lint template.yaml template-member.yaml
 	AWS_DEFAULT_REGION=eu-west-1 .venv-sam/bin/sam validate --lint --template template.yaml

@@ -7,8 +7,10 @@ import pytest
 
 from tests.documents.agent import Agent, RefusedError, checked, document_content, load_template, substituted
 from tests.documents.conftest import sh
+from tools.documents import DOCUMENTS as FOLDER
 
 DOCUMENTS = {"FilesystemDocument": "filesystem", "MySqlDocument": "mysql", "PostgreSqlDocument": "postgresql"}
+HEAD = FOLDER / "head.sh"
 INJECTIONS = [
     "$(touch /tmp/x)",
     "`id`",
@@ -64,6 +66,16 @@ def test_shellcheck_finds_nothing(script):
 def test_every_plain_shell_can_read_it(script, shell):
     done = sh(*shell, str(script))
     assert done.stderr == ""
+
+
+def test_shellcheck_finds_nothing_in_the_head_of_python_scripts():
+    done = sh("shellcheck", "--shell=sh", "--severity=style", str(HEAD), check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("shell", [["dash", "-n"], ["bash", "--posix", "-n"]])
+def test_every_plain_shell_can_read_the_head(shell):
+    assert sh(*shell, str(HEAD)).stderr == ""
 
 
 def test_it_is_a_document_of_the_contract(logical_id, content):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 
@@ -12,6 +13,7 @@ from tests.documents.agent import document_content
 from tests.support.template import resources
 from tools import documents
 from tools.documents import DOCUMENTS, TEMPLATE, assemble, main, rebuild
+from tools.script import HEAD, modules_of
 
 SHIPPED = resources("AWS::SSM::Document")
 BLOCK = """\
@@ -41,8 +43,10 @@ def test_each_document_in_the_template_comes_from_the_folder(logical_id):
 def test_every_file_of_the_folder_is_part_of_a_document():
     files = {path.name: path.read_text(encoding="utf-8") for path in DOCUMENTS.iterdir() if path.is_file()}
     included = {name for text in files.values() for name in re.findall(r"# include: (\S+)", text)}
+    for name in [name for name in included if name.endswith(".py")]:
+        included |= {f"{module.name}.py" for module in modules_of(name.removesuffix(".py"), DOCUMENTS)}
     built = set(re.findall(r"from documents/(\S+): begin", TEMPLATE.read_text(encoding="utf-8")))
-    assert files.keys() == included | built
+    assert files.keys() == included | built | {"__init__.py", HEAD}
 
 
 @pytest.mark.parametrize("name", ["filesystem", "mysql", "postgresql"])
@@ -50,6 +54,12 @@ def test_a_script_reaches_its_document_as_it_is(name):
     """Whatever its language: the block in the YAML loses neither a blank nor a line."""
     (step,) = yaml.safe_load(assemble(f"{name}.yaml"))["mainSteps"]
     assert step["inputs"]["runCommand"] == [assemble(f"{name}.sh")]
+
+
+@pytest.mark.parametrize("name", ["filesystem", "mysql", "postgresql"])
+def test_a_document_is_within_the_64_kb_of_systems_manager(name):
+    """Counted as JSON, in which line ends and quotes are two characters."""
+    assert len(json.dumps(yaml.safe_load(assemble(f"{name}.yaml")))) <= 64 * 1024
 
 
 @pytest.mark.parametrize(
@@ -98,6 +108,60 @@ def test_what_is_included_is_indented_and_nothing_else(tmp_path, script, expecte
     (tmp_path / "script").write_text(script)
     (tmp_path / "one.yaml").write_text("run:\n  - |\n    # include: script\n")
     assert yaml.safe_load(rebuild(BLOCK.format(""), tmp_path)) == {"run": [expected]}
+
+
+PYTHON_DOCUMENT = """\
+parameters:
+  # include: parameters.yaml
+  port:
+    default: "1"
+mainSteps:
+  - runCommand:
+      - |
+        # include: one.py
+"""
+
+
+@pytest.fixture
+def python_folder(tmp_path):
+    """A document with two parameters, one of them shared, and a script in Python."""
+    shutil.copy(DOCUMENTS / HEAD, tmp_path)
+    (tmp_path / "one.yaml").write_text(PYTHON_DOCUMENT)
+    (tmp_path / "parameters.yaml").write_text("command:\n  allowedValues: [a]\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param('a = "{{ command }}"\nb = "{{ port }}"\n', id="parameters, shared and own"),
+        pytest.param('a = """\n   \n\n\tb  \n"""\nif a:\n\tpass\n', id="lines of blanks, tabs and trailing blanks"),
+        pytest.param('a = {"b": {"c": 1}}\nd = "\\n\\\\ # it\'s: |"\n', id="braces, backslashes and quotes"),
+        pytest.param("a = '\N{SNOWMAN}'\n", id="other characters"),
+    ],
+)
+def test_a_python_script_reaches_its_document_as_it_is(python_folder, text):
+    (python_folder / "one.py").write_text(text)
+    (step,) = yaml.safe_load(assemble("one.yaml", python_folder))["mainSteps"]
+    assert step["runCommand"] == [assemble("one.py", python_folder)]
+    assert step["runCommand"][0].endswith(f"\n\n\n{text}")
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        pytest.param('a = "{{ mainSteps }}"', "declared", id="a parameter that is not declared"),
+        pytest.param('a = "{{ allowedValues }}"', "declared", id="a field of a parameter"),
+        pytest.param("a = '\x0c'", r"YAML does not keep the character '\\x0c'", id="a form feed"),
+        pytest.param("a = '\x85'", "YAML does not keep", id="a line end of YAML's"),
+        pytest.param("a = '\u2028'", "YAML does not keep", id="another line end of YAML's"),
+        pytest.param("a = '\ufeff'", "YAML does not keep", id="a byte order mark"),
+    ],
+)
+def test_what_a_document_would_damage_is_an_error(python_folder, text, fault):
+    (python_folder / "one.py").write_text(f"{text}\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"one\.yaml:\d+: .*{fault}"):
+        assemble("one.yaml", python_folder)
 
 
 @pytest.mark.parametrize(
