@@ -11,7 +11,7 @@ import builtins
 import re
 import symtable
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,11 +71,11 @@ def script(entry: str, folder: Path) -> str:
     _check_names(modules)
     head = (folder / HEAD).read_text(encoding="utf-8")
     imports = _import_lines(frozenset[Import]().union(*(module.imports for module in modules)))
-    sections = [f"{_title(module)}\n\n{module.body}" for module in modules[:-1] if module.body]
+    sections = [f"{_title(module)}\n{module.body}" for module in modules[:-1] if module.body]
     last = modules[-1].body
-    sections.append(f"# --- {entry} ---\n\n{last}" if sections else last)
+    sections.append(f"# --- {entry} ---\n{last}" if sections else last)
     start = "\n\n".join(part.strip("\n") for part in (head, modules[-1].docstring, imports) if part)
-    return "\n\n\n".join([start, *sections]).strip("\n") + "\n"
+    return "\n\n".join([start, *sections]).strip("\n") + "\n"
 
 
 def modules_of(entry: str, folder: Path) -> list[Module]:
@@ -126,7 +126,8 @@ def _read(name: str, folder: Path, *, is_entry: bool) -> Module:
     docstring = tree.body[:1] if ast.get_docstring(tree, clean=False) is not None else []
     lines = text.split("\n")
     cut = {line for node in [*docstring, *statements] for line in _lines(file, lines, node)}
-    body = "\n".join(line for i, line in enumerate(lines, 1) if i not in cut).strip("\n")
+    cut.update(line for node in _docstrings(tree) for line in _lines_of(node))
+    body = _narrowed(line for i, line in enumerate(lines, 1) if i not in cut)
     return Module(
         name=name,
         docstring="\n".join(lines[i - 1] for node in docstring for i in _lines(file, lines, node)),
@@ -145,6 +146,23 @@ def _lines(file: str, lines: list[str], node: ast.stmt) -> range:
     if node.col_offset or (rest and not rest.startswith(b"#")):
         raise ValueError(f"{file}:{node.lineno}: give an import or a docstring a line of its own")
     return range(node.lineno, last + 1)
+
+
+def _docstrings(tree: ast.Module) -> Iterator[ast.stmt]:
+    """Those of classes and functions that have more than that; they are for readers of the source."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) and len(node.body) > 1:
+            yield node.body[0]
+
+
+def _lines_of(node: ast.stmt) -> range:
+    return range(node.lineno, (node.end_lineno or node.lineno) + 1)
+
+
+def _narrowed(lines: Iterable[str]) -> str:
+    """Without empty lines and indented by one blank a level: a document has 64 KB at most."""
+    levels = (re.sub("^(?:    )+", lambda found: " " * (len(found[0]) // 4), line) for line in lines)
+    return "\n".join(line for line in levels if line.strip())
 
 
 def _imports(statement: ast.Import | ast.ImportFrom) -> Iterator[Import]:

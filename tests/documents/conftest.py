@@ -5,8 +5,10 @@ import hashlib
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from dataclasses import dataclass
@@ -110,10 +112,19 @@ class Disks:
 
 
 @pytest.fixture
-def disks(tmp_path):
+def base():
+    """A directory that may be frozen, which nothing below /tmp is, and that servers' own users can reach."""
+    directory = Path(tempfile.mkdtemp(dir="/mnt"))
+    directory.chmod(0o755)
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def disks(base):
     if os.geteuid():
         pytest.fail("these tests mount and freeze file systems: run them as root, with make test-system")
-    made = Disks(tmp_path)
+    made = Disks(base)
     yield made
     made.close()
 
@@ -123,7 +134,19 @@ def no_state():
     """Each test begins on an instance where nothing was ever frozen."""
     shutil.rmtree(STATE, ignore_errors=True)
     yield
-    shutil.rmtree(STATE, ignore_errors=True)  # a keeper ends when it finds that nothing is held any more
+    for pid in processes():
+        os.kill(pid, signal.SIGKILL)
+    shutil.rmtree(STATE, ignore_errors=True)
+
+
+def processes():
+    """The keeper, and the holders that it made: one for each file system."""
+    return [int(pid) for pid in sh("pgrep", "-f", f"{STATE}/", check=False).stdout.split()]
+
+
+def keepers():
+    """The keeper alone, which leads a session of its own."""
+    return [pid for pid in processes() if os.getsid(pid) == pid]
 
 
 @pytest.fixture

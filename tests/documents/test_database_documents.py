@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 import uuid
 from dataclasses import replace
@@ -13,28 +12,12 @@ from pathlib import Path
 import pytest
 
 from tests.documents.agent import document_content
-from tests.documents.conftest import BY_ID, STATE, Disks, sh
+from tests.documents.conftest import BY_ID, STATE, keepers, sh
 from tests.documents.servers import MariaDb, PostgreSql, ServerError, restored_over
 from tests.support.page_commands import Page
 
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
 CONTROL_ROUNDS = 5
-
-
-@pytest.fixture
-def base():
-    """A directory that the servers' own users can reach."""
-    directory = Path(tempfile.mkdtemp(dir="/var/tmp"))
-    directory.chmod(0o755)
-    yield directory
-    shutil.rmtree(directory, ignore_errors=True)
-
-
-@pytest.fixture
-def disks(base):
-    made = Disks(base)
-    yield made
-    made.close()
 
 
 @pytest.fixture
@@ -212,7 +195,6 @@ def test_the_lock_is_held_in_one_session_until_post(method, stage, on_root):
     for writer in writers:
         assert writer.wait(timeout=5) == 0
     assert stage("post-script").stdout == after.stdout
-    assert not list((STATE / "mysql").glob("session*"))
 
 
 def test_a_session_that_died_is_found_out(stage, on_root):
@@ -238,14 +220,25 @@ def test_the_lock_is_gone_within_twice_the_timeout(stage, on_root):
 
 
 def test_the_server_ends_the_lock_when_all_else_is_dead(stage, on_root):
-    """Lambda, the agent and the keeper have died."""
+    """Lambda and the agent have died, and neither the keeper nor its client can run."""
     assert stage("pre-script", timeoutSeconds="3").exit_code == 0
-    for pid in sh("pgrep", "-f", f"{STATE}/mysql/program").stdout.split():
-        os.kill(int(pid), signal.SIGKILL)
+    sh("pkill", "-STOP", "-f", f"{STATE}/")
+    sh("pkill", "-STOP", "-f", "mariadb --defaults-file")
     writer = waits(on_root[0], "m")
     assert writer
     assert writer.wait(timeout=9) == 0
-    assert stage("post-script").exit_code == 203
+    assert stage("post-script", timeoutSeconds="2").exit_code == 203
+    sh("pkill", "-KILL", "-f", "mariadb --defaults-file")
+
+
+def test_a_killed_keepers_lock_is_gone_at_once(stage, on_root):
+    """Its client sees the end of its input."""
+    assert stage("pre-script").exit_code == 0
+    (keeper,) = keepers()
+    os.kill(keeper, signal.SIGKILL)
+    writer = waits(on_root[0], "m")
+    assert writer is None or writer.wait(timeout=1) == 0
+    assert stage("post-script").exit_code in {203, 205}
 
 
 @pytest.mark.parametrize("method", ["backup-stage", "flush"])
@@ -311,7 +304,7 @@ def test_credentials_come_from_secrets_manager_and_are_not_kept(agent, mysql, on
     assert before.exit_code == 0, before.stderr
     assert waits(server, "m")
     assert inside.run(mysql[0], command="post-script", **fields).said("held") == "yes"
-    assert not list((STATE / "mysql").glob("credentials*"))
+    assert all(b'p"a' not in path.read_bytes() for path in STATE.rglob("*") if path.is_file())
 
 
 @pytest.mark.parametrize(("kind", "document"), [(MariaDb, "mysql"), (PostgreSql, "postgresql")])

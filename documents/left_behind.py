@@ -1,0 +1,75 @@
+"""Thaws without a keeper: what every process of a freeze was killed over, and what a post-script finds frozen."""
+
+import os
+import signal
+import time
+from typing import Dict, Iterable, List, NamedTuple, Sequence, Tuple
+
+from documents.kernel import open_mount, thaw
+from documents.layout import Mount
+
+WAS_FROZEN, WAS_WRITABLE, UNSEEN = 0, 1, 2
+
+
+class Thawed(NamedTuple):
+    """What was found: the mount points that were frozen, and those that cannot be seen to be writable."""
+
+    frozen: List[str]
+    stuck: List[str]
+
+
+def thaw_all(mounts: Iterable[Mount], numbers: Sequence[str], seconds: float) -> Thawed:
+    """Thaws these devices side by side, each in a process of its own, so that one that stalls keeps no other."""
+    points: Dict[str, List[Mount]] = {number: [] for number in numbers}
+    for mount in mounts:
+        if mount.number in points:
+            points[mount.number].append(mount)
+    running = [(start_thaw(found), found[0].point) for found in points.values() if found]
+    limit = time.monotonic() + seconds
+    results = [(result_of(process, limit), point) for process, point in running]
+    results += [(UNSEEN, "device " + number) for number, found in points.items() if not found]
+    return Thawed(
+        frozen=[point for result, point in results if result == WAS_FROZEN],
+        stuck=[point for result, point in results if result == UNSEEN],
+    )
+
+
+def start_thaw(mounts: List[Mount]) -> Tuple[int, int]:
+    """The process that thaws a file system, or, where none can be had, 0 and the result."""
+    try:
+        process = os.fork()
+    except OSError:
+        return 0, thaw_one(mounts)
+    if process:
+        return process, 0
+    result = UNSEEN
+    try:
+        result = thaw_one(mounts)
+    finally:
+        os._exit(result)
+
+
+def result_of(running: Tuple[int, int], limit: float) -> int:
+    """Its result; one that is not there in time is left to go on."""
+    process, result = running
+    while process:
+        ended, status = os.waitpid(process, os.WNOHANG)
+        if ended:
+            return os.WEXITSTATUS(status) if os.WIFEXITED(status) else UNSEEN
+        if time.monotonic() > limit:
+            return UNSEEN
+        time.sleep(0.01)
+    return result
+
+
+def thaw_one(mounts: List[Mount]) -> int:
+    """Thaws a file system by the first of its mount points under which it can be seen."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for mount in mounts:
+        try:
+            directory = open_mount(mount)
+            if directory is not None:
+                return WAS_FROZEN if thaw(directory) else WAS_WRITABLE
+        except OSError:
+            continue
+    return UNSEEN

@@ -1,0 +1,119 @@
+"""A database client that is held open: what it is told goes through its input, and its end is the connection's."""
+
+import os
+import re
+import subprocess
+from typing import Dict, List, NamedTuple, Optional
+
+SECRET = "{secret}"
+
+
+class Client(NamedTuple):
+    """How a client program is started. A secret, an option file's text, reaches it through a pipe and no file."""
+
+    arguments: List[str]  # SECRET stands for the pipe's path
+    environment: Dict[str, str]
+    secret: str = ""
+
+    def start(self, *more: str) -> "subprocess.Popen[bytes]":
+        """Starts it with further arguments; its errors come with its output."""
+        reading, writing = os.pipe()
+        try:
+            os.write(writing, self.secret.encode())
+            arguments = [word.replace(SECRET, "/dev/fd/%d" % reading) for word in self.arguments]
+            return subprocess.Popen(
+                [*arguments, *more],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env=self.environment,
+                pass_fds=[reading],
+            )
+        finally:
+            os.close(reading)
+            os.close(writing)
+
+
+def marked(name: str, value: str) -> str:
+    """SQL for a row that is found again in whatever form a client prints it."""
+    return f"SELECT CONCAT('[{name}=', {value}, ']');"
+
+
+def value_of(output: str, name: str) -> Optional[str]:
+    """What the last marked row of that name says: digits or hex digits, so nothing in it is escaped."""
+    found = re.findall(rf"\[{name}=([0-9A-Fa-f]*)\]", output)
+    return found[-1] if found else None
+
+
+def last_line(output: str) -> str:
+    """The client's last word, which is its error where there is one."""
+    return output.strip().split("\n")[-1]
+
+
+class Session:
+    """One connection to the server, from lock to unlock."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.process = client.start()
+        self.output = ""
+        self.is_over = False
+
+    @property
+    def descriptor(self) -> int:
+        """Where its output comes from."""
+        assert self.process.stdout
+        return self.process.stdout.fileno()
+
+    def tell(self, statements: str) -> None:
+        """Sends statements; a client that has ended takes none."""
+        assert self.process.stdin
+        try:
+            self.process.stdin.write(statements.encode() + b"\n")
+            self.process.stdin.flush()
+        except OSError:
+            self.is_over = True
+
+    def read(self) -> None:
+        """Takes what has been said."""
+        said = os.read(self.descriptor, 65536)
+        self.output += said.decode("utf-8", "replace")
+        self.is_over = self.is_over or not said
+
+    def end(self, seconds: float) -> None:
+        """Ends the connection, at the server too: one that waits for its lock would stay, and others behind it."""
+        assert self.process.stdin
+        try:
+            self.process.stdin.close()
+        except OSError:
+            pass
+        try:
+            self.process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """By another connection, then by force."""
+        connection = value_of(self.output, "connection")
+        if connection:
+            try:
+                run_client(self.client, f"KILL {connection};", 3)
+            except (OSError, subprocess.SubprocessError):
+                pass  # the server gives up waiting by its own time limit
+        self.process.kill()
+        self.process.wait()
+
+
+def run_client(client: Client, statements: str, seconds: float) -> str:
+    """What a client of its own prints for some statements. SubprocessError if it fails or takes too long."""
+    process = client.start()
+    try:
+        output, _ = process.communicate(statements.encode() + b"\n", timeout=seconds)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    text = output.decode("utf-8", "surrogateescape")
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, os.path.basename(client.arguments[0]), text)
+    return text
