@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 from typing import List, Optional
@@ -153,8 +154,8 @@ def check_option_file(path: str) -> None:
         status = os.stat(path)
     except OSError as error:
         raise NotReadyError(f"the option file cannot be read: {error}") from error
-    if status.st_uid or status.st_mode & 0o022:
-        raise NotReadyError(f"the option file {path} must be root's, and writable by nobody else")
+    if not stat.S_ISREG(status.st_mode) or status.st_uid or status.st_mode & 0o022:
+        raise NotReadyError(f"the option file {path} must be root's, a plain file, and writable by nobody else")
 
 
 def fetch_secret(secret_id: str) -> str:
