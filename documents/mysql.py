@@ -1,4 +1,4 @@
-"""Locks MySQL or MariaDB in one session, then freezes its file systems, around a snapshot; see docs/hooks-documents.md."""
+"""Locks MySQL or MariaDB, then freezes its file systems, around a snapshot; see docs/hooks-documents.md."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import sys
 from typing import List, Optional
 
 from documents.keeper import Lock
-from documents.session import SECRET, Client, last_line, marked, run_client, value_of
+from documents.session import PIPE, Client, last_line, marked, run_client, value_of
 from documents.stages import Document, NotReadyError, main
 
 # The agent puts parameters into this text as they are, and root runs it: each allowedPattern therefore admits no quote,
@@ -81,7 +81,7 @@ class Mysql(Document):
             include = f"!include {own_file}\n" if os.path.exists(own_file) else ""
             # Not read as root's own, after which the secret's user would no longer count.
             environment["HOME"] = "/nonexistent"
-            arguments = [program, "--defaults-extra-file=" + SECRET, *OWN_OPTIONS]
+            arguments = [program, "--defaults-extra-file=" + PIPE, *OWN_OPTIONS]
             return Client(arguments, environment, include + fetch_secret(secret_id))
         return Client([program, *OWN_OPTIONS], environment)
 
@@ -138,7 +138,7 @@ class Mysql(Document):
             stages = ["START", "FLUSH", "BLOCK_DDL", "BLOCK_COMMIT"]
             statements = "".join(f"BACKUP STAGE {stage};" for stage in stages)
         # wait_timeout lets the server itself end a session of which everybody has died.
-        limits = "SET SESSION lock_wait_timeout=%d, wait_timeout=%d;" % (wait, seconds + 2)
+        limits = f"SET SESSION lock_wait_timeout={wait}, wait_timeout={int(seconds + 2)};"
         take = [OWN_SETTINGS, limits, marked("connection", "CONNECTION_ID()"), statements]
         return Lock(
             client=self.client,

@@ -85,9 +85,8 @@ def _read(name: str, folder: Path, *, is_entry: bool) -> Module:
     needs: dict[str, set[str]] = {}
     imports: dict[str, str] = {}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            if fault := _fault_of_import(node, is_at_top=node in statements):
-                raise ValueError(f"{file}:{node.lineno}: {fault}")
+        if isinstance(node, ast.Import | ast.ImportFrom) and (fault := _fault_of_import(node, node in statements)):
+            raise ValueError(f"{file}:{node.lineno}: {fault}")
     for statement in statements:
         source = str(statement.module) if isinstance(statement, ast.ImportFrom) else ""
         names = {alias.name for alias in statement.names}
@@ -116,8 +115,9 @@ def _body(file: str, text: str, tree: ast.Module) -> str:
             within_strings.update(_lines(node)[1:])
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
             is_documented = ast.get_docstring(node) is not None and (len(node.body) > 1 or node is tree)
-            unneeded = [each for each in node.body if isinstance(each, ast.Import | ast.ImportFrom) and node is tree]
-            unneeded += node.body[:1] if is_documented else []
+            unneeded = set(node.body[:1] if is_documented else [])
+            if node is tree:
+                unneeded.update(each for each in node.body if isinstance(each, ast.Import | ast.ImportFrom))
             cut.update(line for each in unneeded for line in _lines(each))
             node.body = [each for each in node.body if each not in unneeded]
     lines = []
@@ -153,7 +153,7 @@ def _defined(file: str, body: str, tree: ast.Module) -> Iterator[str]:
             yield from node.names
 
 
-def _fault_of_import(node: ast.Import | ast.ImportFrom, *, is_at_top: bool) -> str | None:
+def _fault_of_import(node: ast.Import | ast.ImportFrom, is_at_top: bool) -> str | None:
     is_from = isinstance(node, ast.ImportFrom)
     modules = [str(node.module)] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
     remedy = f"write `from {PACKAGE}.module import name` at the top"

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from tests.documents.agent import Agent, RefusedError, checked, document_content, load_template, substituted
+from tests.documents.agent import Agent, RefusedError, checked, document_content, load_template
 from tests.documents.conftest import sh
 from tools.documents import DOCUMENTS as FOLDER
 
@@ -146,7 +146,7 @@ def test_nothing_to_freeze_and_nothing_frozen_have_their_codes(agent, execution_
     assert codes == {"dry-run": 206, "pre-script": 201, "post-script": 205}
 
 
-FOLDERS = [*"/usr/sbin /usr/bin /sbin /bin /usr/local/sbin /usr/local/bin".split(), "/usr/lib/postgresql/*/bin"]
+FOLDERS = ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin", "/usr/libexec"]
 CLIENTS = {
     "MySqlDocument": (["mariadb", "mysql"], "no mariadb or mysql client"),
     "PostgreSqlDocument": (["psql"], "psql is missing"),
@@ -161,7 +161,7 @@ exec "$@"
 
 def without(agent, *programs):
     """The agent in a mount namespace where nothing can be run by these names, wherever the script looks for them."""
-    paths = " ".join(f"{folder}/{name}" for name in programs for folder in [*FOLDERS, "/usr/libexec"])
+    paths = " ".join(f"{folder}/{name}" for name in programs for folder in [*FOLDERS, "/usr/lib/postgresql/*/bin"])
     return Agent(agent.orchestration, prefix=("unshare", "--mount", "sh", "-c", HIDDEN, paths))
 
 
