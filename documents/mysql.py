@@ -200,8 +200,8 @@ def elsewhere(datadir: str) -> List[str]:
             if entry.is_symlink():
                 found.append(entry.path)
             elif entry.name.endswith(".isl"):
-                with open(entry.path) as file:
-                    found.append(file.read().strip())
+                with open(entry.path, "rb") as file:
+                    found.append(os.fsdecode(file.read().strip()))
     return found
 
 

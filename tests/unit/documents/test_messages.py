@@ -73,7 +73,9 @@ def test_the_most_is_the_kernels_own_limit(pair):
 
 def test_a_keepers_name_is_taken_once_and_free_after_it(name):
     assert connect(name) is None
-    with listen(name):
+    listener = listen(name)
+    assert listener
+    with listener:
         assert listen(name) is None
         connection = connect(name)
         assert connection
@@ -84,7 +86,9 @@ def test_a_keepers_name_is_taken_once_and_free_after_it(name):
 def test_a_stage_that_finds_another_users_keeper_refuses(name, monkeypatch):
     """SO_PEERCRED has who listens; this process is as little that user as if it were another."""
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
-    with listen(name), pytest.raises(PermissionError, match=f"process {os.getpid()} of user {os.getuid()} speaks"):
+    listener = listen(name)
+    assert listener
+    with listener, pytest.raises(PermissionError, match=f"process {os.getpid()} of user {os.getuid()} speaks"):
         connect(name)
 
 

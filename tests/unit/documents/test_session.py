@@ -7,6 +7,7 @@ import os
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,9 +30,14 @@ for line in sys.stdin:
 @pytest.fixture
 def started(monkeypatch):
     """The clients' processes; a session leaves their pipes to its own process's end."""
-    processes = []
+    processes: list[Any] = []
     start = Client.start
-    monkeypatch.setattr(Client, "start", lambda self: processes.append(start(self)) or processes[-1])
+
+    def remembered(client):
+        processes.append(start(client))
+        return processes[-1]
+
+    monkeypatch.setattr(Client, "start", remembered)
     yield processes
     for process in processes:
         process.kill()
