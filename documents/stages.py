@@ -293,7 +293,8 @@ def start_service(arguments: List[str], document: Document, role: str) -> bool:
         "--collect",
         f"--unit=auto-snapshots-{document.kind}{role}-{document.execution}",
         "--property=ExecStopPost={} clean-up {}".format(" ".join(arguments), document.execution),
-        "--property=TimeoutStopSec=30",
+        "--property=KillMode=process",  # a holder whose storage stalls must not delay what comes after the keeper
+        "--property=TimeoutStopSec=10",
         *arguments,
         role,
     ]
