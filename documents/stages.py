@@ -40,7 +40,7 @@ class Document:
     kind = "filesystem"
     lock_suffices = False
     longest_hold = 1800.0
-    proof_seconds = 1.0  # what a keeper may take for its answer besides the thaw
+    proof_seconds = 5.0  # what a keeper may take for its answer besides the thaw
 
     def __init__(self, parameters: Dict[str, str]) -> None:
         self.parameters = parameters
@@ -245,7 +245,8 @@ class Owner:
             lock=list(lock) if lock else None,
         )
         connection = self.connection = start_keeper(document, script, REHEARSAL if is_dry_run else KEEPER)
-        connection.settimeout(max(1.0, deadline - time.monotonic() + 1))
+        longest_answer = patience(document) + document.proof_seconds
+        connection.settimeout(max(0.0, deadline - time.monotonic()) + longest_answer)
         descriptors = [directory for _, directory in self.freeze + self.sync]
         send(connection, {"stage": "pre", "request": request._asdict()}, descriptors)
         answer = receive(connection)[0]
