@@ -40,7 +40,7 @@ class Document:
     kind = "filesystem"
     lock_suffices = False
     longest_hold = 1800.0
-    proof_seconds = 5.0  # what a keeper may take for its answer besides the thaw
+    proof_seconds = 3.0  # what a keeper may take for its answer besides the thaw
 
     def __init__(self, parameters: Dict[str, str]) -> None:
         self.parameters = parameters
@@ -262,7 +262,7 @@ class Owner:
 
 def patience(document: Document) -> float:
     """How long a thaw is waited for before it is said not to be done, in seconds."""
-    return min(10.0, document.timeout / 2)
+    return min(5.0, max(2.0, document.timeout / 4))
 
 
 def start_keeper(document: Document, script: str, role: str) -> socket.socket:
@@ -281,7 +281,7 @@ def start_keeper(document: Document, script: str, role: str) -> socket.socket:
         if connection:
             return connection
         time.sleep(0.01)
-    raise NotReadyError("the automatic thaw did not start")
+    raise NotReadyError("the automatic thaw did not start, or its name is taken by another user's program")
 
 
 def start_service(arguments: List[str], document: Document, role: str) -> bool:
