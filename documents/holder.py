@@ -1,9 +1,10 @@
 """The process of one file system: it freezes when told, and thaws when told, when the keeper is gone, at the limit.
 
-A process and not a thread: a thread whose storage has stalled cannot be killed, and with it the whole keeper would stay,
-its sockets open, so that nobody saw it dead.
+A process and not a thread: a thread whose storage has stalled cannot be killed, and with it the whole keeper would
+stay, its sockets open, so that nobody saw it dead.
 """
 
+import contextlib
 import errno
 import os
 import select
@@ -56,10 +57,8 @@ class Holder:
 
     def tell(self, word: str) -> None:
         """Says `hold` or `release`; one that is dead says so by itself."""
-        try:
+        with contextlib.suppress(OSError):
             self.control.send(word.encode())
-        except OSError:
-            pass
 
     def hear(self) -> None:
         """Takes its next word."""
@@ -80,11 +79,9 @@ class Holder:
 def keep_open(*descriptors: int) -> None:
     """Closes all others: a copy of another holder's end would keep that one from seeing the keeper dead."""
     for name in os.listdir("/proc/self/fd"):
-        if int(name) > 2 and int(name) not in descriptors:
-            try:
+        if int(name) not in (0, 1, 2, *descriptors):
+            with contextlib.suppress(OSError):  # the listing's own is closed
                 os.close(int(name))
-            except OSError:
-                pass  # the listing's own
 
 
 def attend(directory: int, control: socket.socket, work: Work, deadline: float) -> None:
@@ -116,10 +113,8 @@ def attend(directory: int, control: socket.socket, work: Work, deadline: float) 
 
 def say(control: socket.socket, word: str) -> None:
     """Says a word, if the keeper is there to hear it."""
-    try:
+    with contextlib.suppress(OSError):
         control.send(word.encode())
-    except OSError:
-        pass
 
 
 def next_word(control: socket.socket, deadline: float) -> bytes:

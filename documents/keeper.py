@@ -4,6 +4,7 @@ It makes no call that can wait: one process per file system freezes and thaws (h
 the hands of a client program. If the keeper itself is killed, all of these let go by themselves.
 """
 
+import contextlib
 import functools
 import math
 import os
@@ -123,8 +124,8 @@ class Keeper:
         self.held_since = time.monotonic()
         lines = [
             " ".join(["frozen", *request.claims]),
-            "freeze-ms %d" % milliseconds(self.held_since - self.held_from),
-            "prepare-ms %d" % milliseconds(self.held_from - request.began),
+            f"freeze-ms {milliseconds(self.held_since - self.held_from)}",
+            f"prepare-ms {milliseconds(self.held_from - request.began)}",
         ]
         self.pre_answer = Answer(0, lines)
         self.reply(self.pres, self.pre_answer)
@@ -198,8 +199,8 @@ class Keeper:
             # The pre-script never came to its end; what it had done is undone.
             return Answer(0 if self.posts else 205, ["held no"])
         if is_whole:
-            return Answer(0, ["held-ms %d" % held_ms, "held yes"])
-        return Answer(203, ["held-ms %d" % held_ms, "held no"], [self.reason])
+            return Answer(0, [f"held-ms {held_ms}", "held yes"])
+        return Answer(203, [f"held-ms {held_ms}", "held no"], [self.reason])
 
     def is_thawed(self) -> bool:
         """Whether no file system is held."""
@@ -342,10 +343,8 @@ def is_not(holder: Holder, state: str) -> bool:
 
 def attempt(action: Callable[[], Any]) -> None:
     """What helps but is not needed."""
-    try:
+    with contextlib.suppress(Exception):
         action()
-    except Exception:
-        pass
 
 
 def milliseconds(seconds: float) -> int:

@@ -93,12 +93,12 @@ class System:
         inode, outside = struct.unpack_from("<II", block, 0xE0)
         if not features & 0x4 or inode:
             return None
-        return "%d:%d" % ((outside & 0xFFF00) >> 8, (outside & 0xFF) | ((outside >> 12) & 0xFFF00))
+        return f"{(outside & 0xFFF00) >> 8}:{(outside & 0xFF) | ((outside >> 12) & 0xFFF00)}"
 
 
 def number_text(device: int) -> str:
     """As mountinfo writes a device's number."""
-    return "%d:%d" % (os.major(device), os.minor(device))
+    return f"{os.major(device)}:{os.minor(device)}"
 
 
 def read_text(path: str) -> Optional[str]:

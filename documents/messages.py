@@ -61,13 +61,13 @@ def check_peer(connection: socket.socket) -> None:
     """PermissionError unless root is at the other end."""
     process, user, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     if user != os.geteuid():
-        raise PermissionError("process %d of user %d speaks for our keeper" % (process, user))
+        raise PermissionError(f"process {process} of user {user} speaks for our keeper")
 
 
 def send(connection: socket.socket, message: Dict[str, Any], descriptors: Sequence[int] = ()) -> None:
     """One message, with open descriptors for the other process."""
     if len(descriptors) > MOST_DESCRIPTORS:
-        raise ValueError("%d file systems at once are too many" % len(descriptors))
+        raise ValueError(f"{len(descriptors)} file systems at once are too many")
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
     connection.sendmsg([json.dumps(message).encode()], rights)
 

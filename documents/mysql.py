@@ -1,16 +1,17 @@
-"""Locks MySQL or MariaDB in one session, then freezes its file systems, around a snapshot; see docs/hooks-documents.md."""
+"""Locks MySQL or MariaDB, then freezes its file systems, around a snapshot; see docs/hooks-documents.md."""
 
 import json
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 from typing import List, Optional
 
 from documents.keeper import Lock
 from documents.layout import read_text
-from documents.session import SECRET, Client, last_line, marked, run_client, value_of
+from documents.session import PIPE, Client, last_line, marked, run_client, value_of
 from documents.stages import Document, NotReadyError, main
 
 # The agent puts parameters into this text as they are, and root runs it: each allowedPattern therefore admits no quote,
@@ -81,7 +82,7 @@ class Mysql(Document):
             include = f"!include {own_file}\n" if os.path.exists(own_file) else ""
             # Not read as root's own, after which the secret's user would no longer count.
             environment["HOME"] = "/nonexistent"
-            arguments = [program, "--defaults-extra-file=" + SECRET, *OWN_OPTIONS]
+            arguments = [program, "--defaults-extra-file=" + PIPE, *OWN_OPTIONS]
             return Client(arguments, environment, include + fetch_secret(secret_id))
         return Client([program, *OWN_OPTIONS], environment)
 
@@ -138,7 +139,7 @@ class Mysql(Document):
             stages = ["START", "FLUSH", "BLOCK_DDL", "BLOCK_COMMIT"]
             statements = "".join(f"BACKUP STAGE {stage};" for stage in stages)
         # wait_timeout lets the server itself end a session of which everybody has died.
-        limits = "SET SESSION lock_wait_timeout=%d, wait_timeout=%d;" % (wait, seconds + 2)
+        limits = f"SET SESSION lock_wait_timeout={wait}, wait_timeout={int(seconds + 2)};"
         take = [OWN_SETTINGS, limits, marked("connection", "CONNECTION_ID()"), statements]
         return Lock(
             client=self.client,
@@ -154,8 +155,8 @@ def check_option_file(path: str) -> None:
         status = os.stat(path)
     except OSError as error:
         raise NotReadyError(f"the option file cannot be read: {error}") from error
-    if status.st_uid or status.st_mode & 0o022:
-        raise NotReadyError(f"the option file {path} must be root's, and writable by nobody else")
+    if not stat.S_ISREG(status.st_mode) or status.st_uid or status.st_mode & 0o022:
+        raise NotReadyError(f"the option file {path} must be root's, a plain file, and writable by nobody else")
 
 
 def fetch_secret(secret_id: str) -> str:

@@ -3,6 +3,7 @@
 Nothing here is needed for a thaw. A note is written when the thaw is seen; that something is held, before the freeze.
 """
 
+import contextlib
 import json
 import os
 import time
@@ -61,10 +62,8 @@ class Notes:
 
     def release(self) -> None:
         """Nothing is held any more."""
-        try:
+        with contextlib.suppress(FileNotFoundError):
             os.unlink(self._holding)
-        except FileNotFoundError:
-            pass
 
 
 def read_json(path: str) -> Optional[Dict[str, Any]]:

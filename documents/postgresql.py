@@ -82,6 +82,7 @@ class Postgresql(Document):
         try:
             return subprocess.run(
                 [*command, "-d", parameters["database"], "-c", sql],
+                check=False,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -90,13 +91,13 @@ class Postgresql(Document):
                 timeout=seconds,
             )
         except subprocess.TimeoutExpired:
-            raise NotReadyError("%s took more than %d s" % (sql.split("\n")[0], seconds)) from None
+            raise NotReadyError(f"{sql.splitlines()[0]} took more than {seconds:.0f} s") from None
 
 
 def find_psql() -> str:
     """The client, which some distributions keep beside the server."""
-    versions = glob.glob("/usr/pgsql-*/bin/psql") + glob.glob("/usr/lib/postgresql/*/bin/psql")
-    program = shutil.which("psql") or next(iter(versions), None)
+    folders = glob.glob("/usr/pgsql-*/bin") + glob.glob("/usr/lib/postgresql/*/bin")
+    program = shutil.which("psql") or shutil.which("psql", path=":".join(folders))
     if not program:
         raise NotReadyError("psql is missing")
     return program

@@ -1,17 +1,18 @@
 """A database client that is held open: what it is told goes through its input, and its end is the connection's."""
 
+import contextlib
 import os
 import re
 import subprocess
-from typing import Dict, List, NamedTuple, Optional
+from typing import IO, Dict, List, NamedTuple, Optional, cast
 
-SECRET = "{secret}"
+PIPE = "{pipe}"
 
 
 class Client(NamedTuple):
     """How a client program is started. A secret, an option file's text, reaches it through a pipe and no file."""
 
-    arguments: List[str]  # SECRET stands for the pipe's path
+    arguments: List[str]  # PIPE stands for the path of the secret's
     environment: Dict[str, str]
     secret: str = ""
 
@@ -20,7 +21,7 @@ class Client(NamedTuple):
         reading, writing = os.pipe()
         try:
             os.write(writing, self.secret.encode())
-            arguments = [word.replace(SECRET, "/dev/fd/%d" % reading) for word in self.arguments]
+            arguments = [word.replace(PIPE, f"/dev/fd/{reading}") for word in self.arguments]
             return subprocess.Popen(
                 [*arguments, *more],
                 stdin=subprocess.PIPE,
@@ -56,21 +57,16 @@ class Session:
     def __init__(self, client: Client) -> None:
         self.client = client
         self.process = client.start()
+        self.input = cast("IO[bytes]", self.process.stdin)
+        self.descriptor = cast("IO[bytes]", self.process.stdout).fileno()
         self.output = ""
         self.is_over = False
 
-    @property
-    def descriptor(self) -> int:
-        """Where its output comes from."""
-        assert self.process.stdout
-        return self.process.stdout.fileno()
-
     def tell(self, statements: str) -> None:
         """Sends statements; a client that has ended takes none."""
-        assert self.process.stdin
         try:
-            self.process.stdin.write(statements.encode() + b"\n")
-            self.process.stdin.flush()
+            self.input.write(statements.encode() + b"\n")
+            self.input.flush()
         except OSError:
             self.is_over = True
 
@@ -82,11 +78,8 @@ class Session:
 
     def end(self, seconds: float) -> None:
         """Ends the connection, at the server too: one that waits for its lock would stay, and others behind it."""
-        assert self.process.stdin
-        try:
-            self.process.stdin.close()
-        except OSError:
-            pass
+        with contextlib.suppress(OSError):
+            self.input.close()
         try:
             self.process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
@@ -96,10 +89,9 @@ class Session:
         """By another connection, then by force."""
         connection = value_of(self.output, "connection")
         if connection:
-            try:
+            # Without it, the server gives up waiting by its own time limit.
+            with contextlib.suppress(OSError, subprocess.SubprocessError):
                 run_client(self.client, f"KILL {connection};", 3)
-            except (OSError, subprocess.SubprocessError):
-                pass  # the server gives up waiting by its own time limit
         self.process.kill()
         self.process.wait()
 

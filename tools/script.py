@@ -1,6 +1,7 @@
 """Makes one script of a module of documents/ and all the modules that it imports, since a document has one file only.
 
-The script is a shell's and Python's at once (documents/head.sh). What would mean something else in one file than in
+The script is a shell's and Python's at once (documents/head.sh). It has no docstrings and no empty lines and is
+indented by one blank a level, since a document may have 64 KB. What would mean something else in one file than in
 several is an error, as is what the agent would replace.
 """
 
@@ -11,7 +12,7 @@ import builtins
 import re
 import symtable
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,41 +24,15 @@ _PARAMETER = re.compile(r"""(["'])\{\{ \w+ \}\}\1""")
 _BUILTINS = frozenset(name for name in dir(builtins) if not name.startswith("__"))
 
 
-@dataclass(frozen=True, order=True)
-class Import:
-    """One name from the standard library: `import module`, or `from module import name`."""
-
-    is_from: bool  # first, since `import` lines stand before `from` lines
-    module: str
-    name: str
-    alias: str  # empty without one
-
-    @property
-    def bound(self) -> str:
-        return self.alias or (self.name if self.is_from else self.module.partition(".")[0])
-
-    @property
-    def meaning(self) -> str:
-        if self.is_from:
-            return f"'{self.name}' of '{self.module}'"
-        return f"the module '{self.module if self.alias else self.bound}'"
-
-    @property
-    def text(self) -> str:
-        name = self.name if self.is_from else self.module
-        return f"{name} as {self.alias}" if self.alias else name
-
-
 @dataclass(frozen=True)
 class Module:
     """A module of documents/, taken apart."""
 
     name: str
-    docstring: str  # as in the source, with its quotes
-    summary: str  # the docstring's text
-    body: str  # all but docstring and imports
-    needs: dict[str, frozenset[str]]  # module of documents/ -> names imported from it
-    imports: frozenset[Import]
+    title: str
+    body: str  # all but docstrings and imports
+    needs: dict[str, set[str]]  # module of documents/ -> names imported from it
+    imports: dict[str, str]  # name -> module of the standard library that it is from, or "" if it is one
     defines: frozenset[str]
 
     @property
@@ -69,13 +44,9 @@ def script(entry: str, folder: Path) -> str:
     """The script of the module `entry`, which comes last in it; ValueError if it would not do what the modules do."""
     modules = modules_of(entry, folder)
     _check_names(modules)
-    head = (folder / HEAD).read_text(encoding="utf-8")
-    imports = _import_lines(frozenset[Import]().union(*(module.imports for module in modules)))
-    sections = [f"{_title(module)}\n{module.body}" for module in modules[:-1] if module.body]
-    last = modules[-1].body
-    sections.append(f"# --- {entry} ---\n{last}" if sections else last)
-    start = "\n\n".join(part.strip("\n") for part in (head, modules[-1].docstring, imports) if part)
-    return "\n\n".join([start, *sections]).strip("\n") + "\n"
+    head = (folder / HEAD).read_text(encoding="utf-8").rstrip("\n")
+    sections = [f"# --- {module.title} ---\n{module.body}" for module in modules]
+    return "\n\n".join(filter(None, [head, _import_lines(modules), *sections])) + "\n"
 
 
 def modules_of(entry: str, folder: Path) -> list[Module]:
@@ -111,66 +82,65 @@ def _read(name: str, folder: Path, *, is_entry: bool) -> Module:
             f"{file}: __name__ is '__main__' in all parts of a script; only the document's own module may use it"
         )
     statements = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    needs: dict[str, set[str]] = {}
+    imports: dict[str, str] = {}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            _check_import(file, node, is_at_top=node in statements)
-    needs: dict[str, frozenset[str]] = {}
-    imports: set[Import] = set()
+        if isinstance(node, ast.Import | ast.ImportFrom) and (fault := _fault_of_import(node, node in statements)):
+            raise ValueError(f"{file}:{node.lineno}: {fault}")
     for statement in statements:
-        names = frozenset(alias.name for alias in statement.names)
-        if isinstance(statement, ast.ImportFrom) and _is_own(str(statement.module)):
-            needed = str(statement.module).removeprefix(f"{PACKAGE}.")
-            needs[needed] = needs.get(needed, frozenset()) | names
+        source = str(statement.module) if isinstance(statement, ast.ImportFrom) else ""
+        names = {alias.name for alias in statement.names}
+        if _is_own(source):
+            needs.setdefault(source.removeprefix(f"{PACKAGE}."), set()).update(names)
         else:
-            imports.update(_imports(statement))
-    docstring = tree.body[:1] if ast.get_docstring(tree, clean=False) is not None else []
-    lines = text.split("\n")
-    cut = {line for node in [*docstring, *statements] for line in _lines(file, lines, node)}
-    cut.update(line for node in _docstrings(tree) for line in _lines_of(node))
-    body = _narrowed(line for i, line in enumerate(lines, 1) if i not in cut)
+            imports.update(dict.fromkeys(names, source))
+    summary = (ast.get_docstring(tree) or "").partition("\n")[0].removesuffix(".")
+    body = _body(file, text, tree)
     return Module(
         name=name,
-        docstring="\n".join(lines[i - 1] for node in docstring for i in _lines(file, lines, node)),
-        summary=ast.get_docstring(tree) or "",
+        title=f"{name}: {summary}" if summary else name,
         body=body,
         needs=needs,
-        imports=frozenset(imports),
+        imports=imports,
         defines=frozenset(_defined(file, body, tree)),
     )
 
 
-def _lines(file: str, lines: list[str], node: ast.stmt) -> range:
-    """The lines of a statement, which must have them for itself."""
-    last = node.end_lineno or node.lineno
-    rest = lines[last - 1].encode()[node.end_col_offset :].strip()
-    if node.col_offset or (rest and not rest.startswith(b"#")):
-        raise ValueError(f"{file}:{node.lineno}: give an import or a docstring a line of its own")
-    return range(node.lineno, last + 1)
-
-
-def _docstrings(tree: ast.Module) -> Iterator[ast.stmt]:
-    """Those of classes and functions that have more than that; they are for readers of the source."""
+def _body(file: str, text: str, tree: ast.Module) -> str:
+    """The module without imports, docstrings and empty lines, narrowed; what is inside a string stays as it is."""
+    cut: set[int] = set()
+    within_strings: set[int] = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) and len(node.body) > 1:
-            yield node.body[0]
+        if isinstance(node, ast.Constant | ast.JoinedStr):
+            within_strings.update(_lines(node)[1:])
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            is_documented = ast.get_docstring(node) is not None and (len(node.body) > 1 or node is tree)
+            unneeded = set(node.body[:1] if is_documented else [])
+            if node is tree:
+                unneeded.update(each for each in node.body if isinstance(each, ast.Import | ast.ImportFrom))
+            cut.update(line for each in unneeded for line in _lines(each))
+            node.body = [each for each in node.body if each not in unneeded]
+    lines = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if number in within_strings - cut:
+            lines.append(line)
+        elif number not in cut and line.strip():
+            lines.append(re.sub("^(?:    )+", lambda found: " " * (len(found[0]) // 4), line))
+    body = "\n".join(lines)
+    if not _is_same(body, tree):
+        raise ValueError(f"{file}: indent by four blanks, and give each import and each docstring lines of its own")
+    return body
 
 
-def _lines_of(node: ast.stmt) -> range:
+def _lines(node: ast.expr | ast.stmt) -> range:
     return range(node.lineno, (node.end_lineno or node.lineno) + 1)
 
 
-def _narrowed(lines: Iterable[str]) -> str:
-    """Without empty lines and indented by one blank a level: a document has 64 KB at most."""
-    levels = (re.sub("^(?:    )+", lambda found: " " * (len(found[0]) // 4), line) for line in lines)
-    return "\n".join(line for line in levels if line.strip())
-
-
-def _imports(statement: ast.Import | ast.ImportFrom) -> Iterator[Import]:
-    for alias in statement.names:
-        if isinstance(statement, ast.ImportFrom):
-            yield Import(True, str(statement.module), alias.name, alias.asname or "")
-        else:
-            yield Import(False, alias.name, "", alias.asname or "")
+def _is_same(body: str, tree: ast.Module) -> bool:
+    try:
+        return ast.dump(ast.parse(body)) == ast.dump(tree)
+    except SyntaxError:
+        return False
 
 
 def _defined(file: str, body: str, tree: ast.Module) -> Iterator[str]:
@@ -183,33 +153,23 @@ def _defined(file: str, body: str, tree: ast.Module) -> Iterator[str]:
             yield from node.names
 
 
-def _check_import(file: str, node: ast.Import | ast.ImportFrom, *, is_at_top: bool) -> None:
+def _fault_of_import(node: ast.Import | ast.ImportFrom, is_at_top: bool) -> str | None:
     is_from = isinstance(node, ast.ImportFrom)
-    names = [str(node.module)] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
-    fault = None
+    modules = [str(node.module)] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+    remedy = f"write `from {PACKAGE}.module import name` at the top"
     if isinstance(node, ast.ImportFrom) and node.level:
-        fault = f"relative import; write `from {PACKAGE}.module import name`"
-    elif any(alias.name == "*" for alias in node.names):
-        fault = "import of *; write the names"
-    elif own := next(filter(_is_own, names), None):
-        if not is_from or own == PACKAGE:
-            fault = f"import of {own}; write `from {PACKAGE}.module import name`"
-        elif not is_at_top:
-            fault = f"import from {own} inside a block; write it at the top"
-        elif any(alias.asname for alias in node.names):
-            fault = f"import from {own} under another name, which one script cannot have"
-    else:
-        fault = next((each for each in map(_fault_of_foreign, names) if each), None)
-    if fault:
-        raise ValueError(f"{file}:{node.lineno}: {fault}")
-
-
-def _fault_of_foreign(module: str) -> str | None:
-    if module == "__future__":
+        return f"relative import; {remedy}"
+    if any(alias.name == "*" for alias in node.names):
+        return "import of *; write the names"
+    if any(_is_own(module) and (not is_from or module == PACKAGE or not is_at_top) for module in modules):
+        return f"import of {modules[0]}; {remedy}"
+    if is_at_top and any(alias.asname or (not is_from and "." in alias.name) for alias in node.names):
+        return "import under another name than its own; write `import module` or `from module import name`"
+    if "__future__" in modules:
         return "Python 3.6 has nothing in __future__ that a script needs"
-    if module.partition(".")[0] in sys.stdlib_module_names:
-        return None
-    return f"{module} is neither of the standard library nor of {PACKAGE}"
+    known = {PACKAGE, *sys.stdlib_module_names}
+    foreign = [module for module in modules if module.partition(".")[0] not in known]
+    return f"{foreign[0]} is neither of the standard library nor of {PACKAGE}" if foreign else None
 
 
 def _is_own(module: str) -> bool:
@@ -234,7 +194,7 @@ def _check_names(modules: list[Module]) -> None:
     """Each name means the same in all modules, and no module hides a built-in name from the others."""
     known: dict[str, tuple[str, str]] = {}
     for module in modules:
-        meanings = [(each.bound, each.meaning) for each in sorted(module.imports)]
+        meanings = [(name, f"{source}'s" if source else "a module") for name, source in module.imports.items()]
         meanings += [(name, f"{PACKAGE}.{module.name}'s own") for name in sorted(module.defines)]
         for name, meaning in meanings:
             if name in _BUILTINS:
@@ -247,17 +207,12 @@ def _check_names(modules: list[Module]) -> None:
                 )
 
 
-def _import_lines(imports: frozenset[Import]) -> str:
-    plain = [f"import {each.text}" for each in sorted(imports) if not each.is_from]
-    sources = sorted({each.module for each in imports if each.is_from})
-    names = {
-        source: [each.text for each in sorted(imports) if each.is_from and each.module == source] for source in sources
-    }
-    return "\n".join([*plain, *(f"from {source} import {', '.join(names[source])}" for source in sources)])
-
-
-def _title(module: Module) -> str:
-    """The docstring as a comment, since only the first string of a file is one."""
-    first, *rest = module.summary.split("\n")
-    title = f"{module.name}: {first.removesuffix('.')}" if first else module.name
-    return "\n".join([f"# --- {title} ---", *(f"# {line}".rstrip() for line in rest)])
+def _import_lines(modules: list[Module]) -> str:
+    names: dict[str, set[str]] = {}
+    for module in modules:
+        for name, source in module.imports.items():
+            names.setdefault(source, set()).add(name)
+    lines = [f"import {name}" for name in sorted(names.pop("", ()))]
+    return "\n".join(
+        [*lines, *(f"from {source} import {', '.join(sorted(names[source]))}" for source in sorted(names))]
+    )

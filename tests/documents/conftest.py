@@ -135,7 +135,8 @@ def no_state():
     shutil.rmtree(STATE, ignore_errors=True)
     yield
     for pid in processes():
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     shutil.rmtree(STATE, ignore_errors=True)
 
 

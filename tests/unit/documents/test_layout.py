@@ -268,7 +268,7 @@ def test_what_lies_under_an_overlay_of_the_root_is_never_frozen(tree, look):
     assert not look(DATA)[0]
 
 
-def test_a_containers_overlay_does_not_keep_its_volume_from_freezing(tree, look):
+def test_a_containers_overlay_keeps_no_volume_from_freezing(tree, look):
     tree.disk("nvme1n1", DATA)
     tree.mount("nvme1n1", "/var/lib/containerd")
     options = "rw,lowerdir=/var/lib/containerd/1,upperdir=/var/lib/containerd/2,workdir=/var/lib/containerd/3"
@@ -277,7 +277,7 @@ def test_a_containers_overlay_does_not_keep_its_volume_from_freezing(tree, look)
     assert look(DATA)[:3] == (True, [DATA], ["/var/lib/containerd"])
 
 
-def test_what_lies_under_a_loop_device_of_the_logs_is_never_frozen(tree, look):
+def test_what_lies_under_a_loop_of_the_logs_is_never_frozen(tree, look):
     tree.disk("nvme1n1", DATA)
     tree.mount("nvme1n1", "/data")
     tree.loop("loop0", tree.numbers["nvme1n1"])
@@ -315,7 +315,7 @@ def test_an_image_file_that_cannot_be_frozen(tree, look, kind, is_claimed):
     assert look(DATA, MORE)[:3] == (True, [DATA, MORE] if is_claimed else [MORE], ["/data", "/more"])
 
 
-def test_a_file_system_with_a_part_outside_the_set_is_not_claimed(tree, look):
+def test_a_file_system_partly_outside_the_set_is_not_claimed(tree, look):
     tree.on_top("dm-0", tree.disk("nvme1n1", DATA), tree.disk("nvme2n1", MORE))
     tree.mount("dm-0", "/data")
     is_ready, claimed, _, warnings = look(DATA)

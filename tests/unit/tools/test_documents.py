@@ -51,9 +51,9 @@ def test_every_file_of_the_folder_is_part_of_a_document():
 
 @pytest.mark.parametrize("name", ["filesystem", "mysql", "postgresql"])
 def test_a_script_reaches_its_document_as_it_is(name):
-    """Whatever its language: the block in the YAML loses neither a blank nor a line."""
+    """The block in the YAML loses neither a blank nor a line."""
     (step,) = yaml.safe_load(assemble(f"{name}.yaml"))["mainSteps"]
-    assert step["inputs"]["runCommand"] == [assemble(f"{name}.sh")]
+    assert step["inputs"]["runCommand"] == [assemble(f"{name}.py")]
 
 
 @pytest.mark.parametrize("name", ["filesystem", "mysql", "postgresql"])
@@ -65,7 +65,7 @@ def test_a_document_is_within_the_64_kb_of_systems_manager(name):
 @pytest.mark.parametrize(
     ("file", "line"),
     [
-        pytest.param("freeze.sh", "# a line in all scripts", id="the shared part of the script"),
+        pytest.param("stages.py", "# a line in all scripts", id="a module that all need"),
         pytest.param("parameters.yaml", "# a line in all metadata", id="the shared parameters"),
     ],
 )
@@ -79,9 +79,9 @@ def test_a_change_of_what_is_shared_reaches_all_three(folder, file, line):
 
 
 def test_a_change_in_one_document_stays_there(folder):
-    path = folder / "mysql.sh"
-    path.write_text("#!/usr/bin/python3\n" + path.read_text())
-    assert rebuild(TEMPLATE.read_bytes().decode(), folder).count("#!/usr/bin/python3") == 1
+    path = folder / "mysql.py"
+    path.write_text(path.read_text() + "# a line of its own\n")
+    assert rebuild(TEMPLATE.read_bytes().decode(), folder).count("# a line of its own\n") == 1
 
 
 @pytest.mark.parametrize("around", ["", "x: 1  \r\n\r\n", "\ttab\n  \n", "# comment\n", "\N{SNOWMAN}\n"])
@@ -144,7 +144,7 @@ def test_a_python_script_reaches_its_document_as_it_is(python_folder, text):
     (python_folder / "one.py").write_text(text)
     (step,) = yaml.safe_load(assemble("one.yaml", python_folder))["mainSteps"]
     assert step["runCommand"] == [assemble("one.py", python_folder)]
-    assert step["runCommand"][0].endswith(f"\n\n\n{text}")
+    assert step["runCommand"][0].endswith(f"\n# --- one ---\n{text}")
 
 
 @pytest.mark.parametrize(
