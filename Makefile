@@ -50,11 +50,15 @@ system-packages:
 		xfsprogs e2fsprogs util-linux mount procps mariadb-server postgresql shellcheck dash >/dev/null; code=$$?; \
 	[ -n "$$had_policy" ] || rm -f /usr/sbin/policy-rc.d; exit $$code
 
+# A machine of its own for what freezes, kills and listens: /run, /dev/disk, processes and network are not this one's.
+ISOLATED := unshare --mount --propagation private --pid --fork --kill-child --mount-proc --net sh -c ' \
+	mkdir -p /dev/disk && mount -t tmpfs tmpfs /run && mount -t tmpfs tmpfs /dev/disk && exec "$$@"' isolated
+
 test-system: install system-packages ## the shipped documents on real file systems and servers (root, apt)
-	$(BIN)/python -m pytest tests/documents
+	$(ISOLATED) $(BIN)/python -m pytest tests/documents
 
 test-long: install system-packages ## the same copies and restarts twenty times (root, apt)
-	ROUNDS=20 $(BIN)/python -m pytest tests/documents -k adds_up
+	ROUNDS=20 $(ISOLATED) $(BIN)/python -m pytest tests/documents -k adds_up
 
 test-nightly: install ## the whole campaigns: 100,000 generated inputs, every way to die, two simulated years with faults
 	CAMPAIGN=nightly $(PYTEST) -m campaign

@@ -21,7 +21,7 @@ from documents.notes import Notes
 from documents.session import Client, Session, last_line, value_of
 
 LONGEST_WAIT_FOR_OWNER = 10
-LONGEST_PROOF = 5
+LONGEST_PROOF = 3
 POST_CAME = "its post-script came"
 LIMIT_CAME = "its time limit came"
 
@@ -177,7 +177,7 @@ class Keeper:
         is_whole = bool(self.held_since) and self.reason == POST_CAME and self.is_proved()
         is_whole = is_whole and all(holder.state == "released" for holder in self.holders)
         if self.session:
-            self.session.end(2)
+            self.session.end(1)
         while not self.is_thawed():
             stuck = ", ".join(holder.name for holder in self.holders if not holder.is_over)
             warning = [f"not everything could be thawed ({stuck}); the automatic thaw goes on"]

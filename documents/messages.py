@@ -32,13 +32,13 @@ def listen(name: str) -> Optional[socket.socket]:
 
 
 def connect(name: str) -> Optional[socket.socket]:
-    """A connection to a keeper; None where there is none. PermissionError if the name is somebody else's."""
+    """A connection to a keeper; None where there is none, or somebody else has taken its name."""
     connection = new_socket()
     try:
         connection.settimeout(5)
         connection.connect(address(name))
         check_peer(connection)
-    except ConnectionRefusedError:
+    except (ConnectionRefusedError, PermissionError):
         connection.close()
         return None
     except BaseException:

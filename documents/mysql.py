@@ -10,6 +10,7 @@ import sys
 from typing import List, Optional
 
 from documents.keeper import Lock
+from documents.layout import read_text
 from documents.session import PIPE, Client, last_line, marked, run_client, value_of
 from documents.stages import Document, NotReadyError, main
 
@@ -49,7 +50,7 @@ class Mysql(Document):
     kind = "mysql"
     lock_suffices = True  # the lock keeps the data still
     longest_hold = 480.0  # InnoDB ends its server when a write has waited for 600 s
-    proof_seconds = 12.0
+    proof_seconds = 9.0
     version = ""
     client: Client
 
@@ -200,8 +201,7 @@ def elsewhere(datadir: str) -> List[str]:
             if entry.is_symlink():
                 found.append(entry.path)
             elif entry.name.endswith(".isl"):
-                with open(entry.path, "rb") as file:
-                    found.append(os.fsdecode(file.read().strip()))
+                found.append((read_text(entry.path) or "").strip())
     return found
 
 

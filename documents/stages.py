@@ -40,7 +40,7 @@ class Document:
     kind = "filesystem"
     lock_suffices = False
     longest_hold = 1800.0
-    proof_seconds = 1.0  # what a keeper may take for its answer besides the thaw
+    proof_seconds = 3.0  # what a keeper may take for its answer besides the thaw
 
     def __init__(self, parameters: Dict[str, str]) -> None:
         self.parameters = parameters
@@ -245,7 +245,8 @@ class Owner:
             lock=list(lock) if lock else None,
         )
         connection = self.connection = start_keeper(document, script, REHEARSAL if is_dry_run else KEEPER)
-        connection.settimeout(max(1.0, deadline - time.monotonic() + 1))
+        longest_answer = patience(document) + document.proof_seconds
+        connection.settimeout(max(0.0, deadline - time.monotonic()) + longest_answer)
         descriptors = [directory for _, directory in self.freeze + self.sync]
         send(connection, {"stage": "pre", "request": request._asdict()}, descriptors)
         answer = receive(connection)[0]
@@ -261,7 +262,7 @@ class Owner:
 
 def patience(document: Document) -> float:
     """How long a thaw is waited for before it is said not to be done, in seconds."""
-    return min(10.0, document.timeout / 2)
+    return min(5.0, max(2.0, document.timeout / 4))
 
 
 def start_keeper(document: Document, script: str, role: str) -> socket.socket:
@@ -280,7 +281,7 @@ def start_keeper(document: Document, script: str, role: str) -> socket.socket:
         if connection:
             return connection
         time.sleep(0.01)
-    raise NotReadyError("the automatic thaw did not start")
+    raise NotReadyError("the automatic thaw did not start, or its name is taken by another user's program")
 
 
 def start_service(arguments: List[str], document: Document, role: str) -> bool:
@@ -293,7 +294,8 @@ def start_service(arguments: List[str], document: Document, role: str) -> bool:
         "--collect",
         f"--unit=auto-snapshots-{document.kind}{role}-{document.execution}",
         "--property=ExecStopPost={} clean-up {}".format(" ".join(arguments), document.execution),
-        "--property=TimeoutStopSec=30",
+        "--property=KillMode=process",  # a holder whose storage stalls must not delay what comes after the keeper
+        "--property=TimeoutStopSec=10",
         *arguments,
         role,
     ]

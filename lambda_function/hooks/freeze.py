@@ -40,6 +40,8 @@ NOT_FROZEN = 205
 """Exit codes of post in Data Lifecycle Manager's contract: nothing was held."""
 
 _FROZEN = re.compile(r"^auto-snapshots: frozen\b(.*)$", re.MULTILINE)
+_SKIPPED = "Step execution skipped"
+"""The agent's output for a step whose precondition does not hold, with the status Success (amazon-ssm-agent)."""
 _HELD = re.compile(r"^auto-snapshots: held (yes|no)\s*$", re.MULTILINE)
 _HELD_MS = re.compile(r"^auto-snapshots: held-ms (\d+)\s*$", re.MULTILINE)
 
@@ -169,7 +171,7 @@ class Freeze(Generic[T]):
         for instance_id, outcome in self._send_posts(snapshot_ids).items():
             reported = _HELD.search(outcome.output)
             measured = _HELD_MS.search(outcome.output)
-            held_here = outcome.succeeded and (outcome.complete if reported is None else reported[1] == "yes")
+            held_here = outcome.succeeded and (reported[1] == "yes" if reported else self._is_proof_by_silence(outcome))
             held = held and held_here
             held_ms = max(held_ms or 0, int(measured[1])) if measured else held_ms
             redacted = self._plan.redact_outcome(outcome)
@@ -236,12 +238,20 @@ class Freeze(Generic[T]):
             self._note("cancel", instance_id, "not sent", str(error))
 
     def _claim(self, instance_id: str, outcome: CommandOutcome) -> None:
-        """Record which volumes the document reports as frozen; a foreign one reports none."""
+        """Record which volumes the document reports as frozen."""
         reported = _FROZEN.search(outcome.output)
         if reported is not None:
             self._claimed[instance_id] = set(reported[1].replace(",", " ").split())
-        elif not outcome.complete:
+        elif not self._is_proof_by_silence(outcome):
             self._claimed[instance_id] = set()
+
+    def _is_proof_by_silence(self, outcome: CommandOutcome) -> bool:
+        """Whether success says enough: of a document that takes no `volumeIds` and so cannot know our lines.
+
+        The agent reports success for a step that it skipped, too.
+        """
+        is_foreign = "volumeIds" not in self._plan.document.parameters
+        return is_foreign and outcome.complete and _SKIPPED not in outcome.output
 
     def _proved(self) -> frozenset[str]:
         """The volumes reported as frozen by each of their instances whose document reports any."""

@@ -130,9 +130,21 @@ def test_a_document_written_for_dlm_works_unchanged(cloud):
     assert [consistency(cloud, volume) for volume in volumes] == [["application"]] * 2
 
 
+@pytest.mark.parametrize("declared", [CONTRACT, FULL], ids=["for DLM", "ours"])
+def test_a_step_that_the_agent_skipped_proves_nothing(cloud, declared):
+    """The agent reports success for a step whose precondition does not hold."""
+    volumes = [cloud.volume(n, instance="i-1") for n in (1, 2)]
+    cloud.ssm.documents["DOC"] = declared
+    skipped = Reply(output="Step execution skipped due to unsatisfied preconditions: platformType")
+    scripted(cloud, pre=skipped, post=skipped)
+    report = cloud.run("hour")
+    assert [consistency(cloud, volume) for volume in volumes] == [["crash"]] * 2
+    assert report.failures
+
+
 def test_only_volumes_that_the_document_says_it_froze_are_raised(cloud):
     frozen, root = cloud.volume(1, instance="i-1"), cloud.volume(2, instance="i-1")
-    scripted(cloud, pre=Reply(output="auto-snapshots: frozen vol-00000001\n"), post=Reply())
+    scripted(cloud, pre=Reply(output="auto-snapshots: frozen vol-00000001\n"))
     report = cloud.run("hour")
     assert consistency(cloud, frozen) == ["application"]
     assert consistency(cloud, root) == ["crash"]

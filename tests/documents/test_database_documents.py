@@ -1,6 +1,7 @@
 """The database documents: what is copied while frozen, at different moments, starts elsewhere and adds up."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from documents.mysql import PARAMETERS, Mysql
+from documents.session import run_client, value_of
 from tests.documents.agent import document_content
 from tests.documents.conftest import BY_ID, STATE, keepers, sh
 from tests.documents.servers import MariaDb, PostgreSql, ServerError, restored_over
@@ -275,12 +278,110 @@ def test_a_server_that_cannot_be_reached_is_not_ready(stage, on_root, base):
     assert stage("pre-script").exit_code == 201
 
 
-def test_a_user_who_may_not_lock_is_not_ready(stage, on_root, base):
-    on_root[0].ask("CREATE USER humble@localhost IDENTIFIED BY 'x'")
-    (base / "humble.cnf").write_text(f"[client]\nuser=humble\npassword=x\nsocket={base}/mariadb.sock\n")
-    refused = stage("dry-run", optionFile=f"{base}/humble.cnf")
-    assert refused.exit_code == 206
-    assert "RELOAD" in refused.stderr
+@pytest.mark.parametrize(
+    ("name", "grant", "is_ready"),
+    [
+        pytest.param("humble", "GRANT SELECT ON *.* TO humble@localhost", False, id="none"),
+        pytest.param("humble", "GRANT ALL PRIVILEGES ON shop.* TO humble@localhost", False, id="all on one database"),
+        pytest.param("RELOAD", "GRANT SELECT ON `RELOAD`.* TO RELOAD@localhost", False, id="a name like the right's"),
+        pytest.param("humble", "GRANT RELOAD ON *.* TO humble@localhost", True, id="the right"),
+        pytest.param(
+            "humble",
+            "CREATE ROLE r; GRANT RELOAD ON *.* TO r; GRANT r TO humble@localhost;"
+            "SET DEFAULT ROLE r FOR humble@localhost",
+            True,
+            id="a role with the right",
+        ),
+    ],
+)
+@pytest.mark.parametrize("method", ["backup-stage", "flush"])
+def test_a_dry_run_is_ready_when_pre_would_lock(method, name, grant, is_ready, stage, on_root, base):
+    """The server is asked for the right; nothing is read from grants."""
+    on_root[0].ask(f"CREATE DATABASE shop; CREATE DATABASE `RELOAD`; CREATE USER `{name}`@localhost IDENTIFIED BY 'x'")
+    on_root[0].ask(grant)
+    options = base / "humble.cnf"
+    options.write_text(f"[client]\nuser={name}\npassword=x\nsocket={base}/mariadb.sock\n")
+    options.chmod(0o600)
+    fields = {"optionFile": str(options), "lockMethod": method}
+    told = stage("dry-run", **fields)
+    assert told.exit_code == (0 if is_ready else 206), told.stderr
+    assert is_ready or "RELOAD" in told.stderr
+    before = stage("pre-script", **fields)
+    assert before.exit_code == (0 if is_ready else 201), before.stderr
+    assert stage("post-script", **fields).said("held") == ("yes" if is_ready else "no")
+
+
+def client_options():
+    """Each option of the client with a value that it does not have by itself, as a line of an option file."""
+    table = sh("mariadb", "--no-defaults", "--help").stdout.split("\n---------", 1)[1]
+    special = {
+        "delimiter": "delimiter=//",
+        "init-command": "init-command=SET SESSION sql_select_limit=0, autocommit=0",
+        "tee": "tee=/dev/null",
+        "pager": "pager=cat >/dev/null",
+        "default-character-set": "default-character-set=utf16",
+        "max-allowed-packet": "max-allowed-packet=8192",
+        "net-buffer-length": "net-buffer-length=2048",
+        "select-limit": "select-limit=1",
+        "database": "database=mysql",
+    }
+    how_to_connect = {"port", "host", "socket", "user", "protocol"}
+    for line in table.split("\n"):
+        name, _, value = line.partition(" ")
+        value = value.strip()
+        if re.fullmatch("[a-z][a-z-]+", name) and name not in how_to_connect and not name.startswith(("ssl", "tls")):
+            if name in special:
+                yield special[name]
+            elif value in {"TRUE", "FALSE"}:
+                yield name if value == "FALSE" else f"skip-{name}"
+            elif re.fullmatch("[0-9]+", value):
+                yield f"{name}=1"
+    yield from ["one-database", "table\nvertical", "html\nxml", "verbose\nverbose\nverbose", "force\nsafe-updates"]
+
+
+def test_no_option_of_the_client_shapes_what_is_proved(on_root, base):
+    """What only chooses a form, and what changes how statements run: all of them, one at a time."""
+    server, _ = on_root
+    options = base / "options.cnf"
+    parameters = dict.fromkeys(PARAMETERS, "") | {"executionId": "None", "timeoutSeconds": "20", "lockWaitSeconds": "5"}
+    found = {}
+    lines = list(client_options())
+    for line in ["", *lines]:
+        options.write_text(f"[client]\nuser=root\nsocket={base}/mariadb.sock\n{line}\n[mysql]\n{line}\n")
+        options.chmod(0o600)
+        document = Mysql(parameters | {"optionFile": str(options), "lockMethod": "auto"})
+        paths = document.database_paths()
+        lock = document.lock(20)
+        output = run_client(lock.client, lock.take + "\n" + lock.prove, 10)
+        held = value_of(output, "connection") == value_of(output, "held")
+        found[line] = (paths, value_of(output, "errors"), held)
+    assert {line: what for line, what in found.items() if what != found[""]} == {}
+    assert found[""][1:] == ("0", True)
+    assert len(lines) > 40
+    server.ask("SELECT 1")
+
+
+def test_no_setting_of_the_server_shapes_what_is_proved(stage, on_root):
+    on_root[0].ask("SET GLOBAL max_statement_time=0.000001, GLOBAL sql_select_limit=0, GLOBAL autocommit=0")
+    on_root[0].ask("SET GLOBAL sql_mode='ANSI,NO_BACKSLASH_ESCAPES', GLOBAL idle_transaction_timeout=1")
+    before = stage("pre-script")
+    assert before.exit_code == 0, before.stderr
+    time.sleep(1.5)
+    assert stage("post-script").said("held") == "yes"
+
+
+def test_a_lock_is_believed_only_if_the_server_says_so(on_root, base):
+    """With the option `force`, a client goes on after a lock that it did not get."""
+    server, _ = on_root
+    server.in_background("LOCK TABLES d.m WRITE; SELECT SLEEP(30)")
+    time.sleep(0.5)
+    parameters = dict.fromkeys(PARAMETERS, "") | {"executionId": "None", "timeoutSeconds": "20", "lockWaitSeconds": "1"}
+    for method in ("backup-stage", "flush"):
+        document = Mysql(parameters | {"optionFile": f"{base}/client.cnf", "lockMethod": method})
+        document.database_paths()
+        lock = document.lock(20)
+        forced = lock.client._replace(arguments=[*lock.client.arguments, "--force"])
+        assert value_of(run_client(forced, lock.take, 10), "errors") == "1"
 
 
 def test_credentials_come_from_secrets_manager_and_are_not_kept(agent, mysql, on_root, execution_id, base):
@@ -350,6 +451,38 @@ def test_postgresql_on_the_root_file_system_is_refused(agent, postgresql, base, 
     gone = agent.run(content, command="dry-run", **needed)
     assert gone.exit_code == 206
     assert "cannot be reached" in gone.stderr
+
+
+@pytest.mark.parametrize("owner", ["DATABASE", "ROLE"])
+def test_no_setting_of_postgresql_shapes_what_is_asked(owner, agent, postgresql, pair, on_two_volumes, execution_id):
+    content, needed = postgresql
+    server = on_two_volumes(PostgreSql)
+    for setting in ("statement_timeout = '1ms'", "lock_timeout = '1ms'", "search_path = 'nowhere'"):
+        server.ask(f"ALTER {owner} postgres SET {setting}")
+    fields = {"executionId": execution_id, "volumeIds": ",".join(disk.volume_id for disk in pair), **needed}
+    assert agent.run(content, command="dry-run", **fields).exit_code == 0
+    before = agent.run(content, command="pre-script", **fields)
+    assert before.exit_code == 0, before.stderr
+    assert agent.run(content, command="post-script", **fields).said("held") == "yes"
+
+
+def test_a_checkpoint_too_long_for_its_stage_leaves_nothing(agent, postgresql, pair, on_two_volumes, execution_id):
+    """The agent kills the stage; the post that follows finds nothing frozen, at once."""
+    content, needed = postgresql
+    server = on_two_volumes(PostgreSql)
+    server.write()
+    time.sleep(1)
+    sh("fsfreeze", "-f", str(pair[1].mount))  # a checkpoint has to write there
+    fields = {"executionId": execution_id, "volumeIds": ",".join(disk.volume_id for disk in pair), **needed}
+    try:
+        running = agent.start(content, {"command": "pre-script", "timeoutSeconds": "60", **fields})
+        time.sleep(2)
+        running.kill()
+    finally:
+        sh("fsfreeze", "-u", str(pair[1].mount))
+    after = agent.run(content, command="post-script", timeoutSeconds="60", **fields)
+    assert (after.exit_code, after.said("held")) == (205, "no"), after.stderr
+    assert all(disk.is_writable(5) for disk in pair)
 
 
 def restored_by_the_page(pair, copies, disks, block, **values):

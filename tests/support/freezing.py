@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from lambda_function.deadline import Deadline
 from lambda_function.hooks.command import FreezePlan
 from lambda_function.hooks.freeze import Freeze
 from lambda_function.ports import CommandOutcome
 from tests.support.clock import Clock
-from tests.support.ssm import FakeSsm, Reply
+from tests.support.ssm import CONTRACT, FakeSsm, Reply
 
 PRE, POST = "pre-script", "post-script"
 BOTH, SECOND = "vol-1", "vol-2"
@@ -35,6 +37,11 @@ class Freezing:
             timeout_seconds=60,
             attached=attached,
         )
+
+    def is_foreign(self):
+        """The document takes no volume ids, as those that were written for Data Lifecycle Manager."""
+        self.ssm.documents["DOC"] = CONTRACT
+        self.plan = dataclasses.replace(self.plan, document=self.ssm.describe_document("DOC"))
 
     def _reply(self, instance_id, parameters):
         stage = parameters["command"][0]

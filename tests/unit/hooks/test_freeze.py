@@ -178,22 +178,50 @@ def test_an_empty_create_proves_nothing_and_is_reported(one):
     assert held.result == "result"
 
 
+SKIPPED = "Step execution skipped due to unsatisfied preconditions: platformType"
+
+
 @pytest.mark.parametrize(
-    ("output", "complete", "proved"),
+    ("is_foreign", "output", "complete", "proved"),
     [
-        pytest.param(f"auto-snapshots: frozen {BOTH}\n", True, {BOTH}, id="it names one"),
-        pytest.param("auto-snapshots: frozen\n", True, set(), id="it names none"),
-        pytest.param("frozen, I dare say", True, {BOTH, SECOND}, id="a foreign document names nothing"),
-        pytest.param("", False, set(), id="its output could not be read"),
-        pytest.param(f"auto-snapshots: frozen {SECOND}\n", False, {SECOND}, id="read in part, it names one"),
+        pytest.param(False, f"auto-snapshots: frozen {BOTH}\n", True, {BOTH}, id="it names one"),
+        pytest.param(False, "auto-snapshots: frozen\n", True, set(), id="it names none"),
+        pytest.param(False, "frozen, I dare say", True, set(), id="it could name them and is silent"),
+        pytest.param(False, SKIPPED, True, set(), id="its step was skipped"),
+        pytest.param(False, "", False, set(), id="its output could not be read"),
+        pytest.param(False, f"auto-snapshots: frozen {SECOND}\n", False, {SECOND}, id="read in part, it names one"),
+        pytest.param(True, "frozen, I dare say", True, {BOTH, SECOND}, id="a foreign document names nothing"),
+        pytest.param(True, SKIPPED, True, set(), id="a foreign document's step was skipped"),
+        pytest.param(True, "", False, set(), id="a foreign document's output could not be read"),
     ],
 )
-def test_only_what_the_documents_claim_to_have_frozen_is_proved(one, output, complete, proved):
+def test_only_what_the_documents_claim_to_have_frozen_is_proved(one, is_foreign, output, complete, proved):
+    if is_foreign:
+        one.is_foreign()
     if complete:
         one.told(PRE, "i-1", Reply(output=output))
     else:
         one.incomplete(PRE, output)
     assert one.around().proved == proved
+
+
+@pytest.mark.parametrize(
+    ("is_foreign", "output", "held"),
+    [
+        pytest.param(False, "auto-snapshots: held yes\n", True, id="it says so"),
+        pytest.param(False, "auto-snapshots: held no\n", False, id="it denies it"),
+        pytest.param(False, "", False, id="it could say so and is silent"),
+        pytest.param(False, SKIPPED, False, id="its step was skipped"),
+        pytest.param(True, "", True, id="a foreign document says nothing"),
+        pytest.param(True, SKIPPED, False, id="a foreign document's step was skipped"),
+    ],
+)
+def test_a_freeze_is_held_only_if_post_proves_it(one, is_foreign, output, held):
+    if is_foreign:
+        one.is_foreign()
+        one.told(PRE, "i-1", Reply())
+    one.told(POST, "i-1", Reply(output=output))
+    assert bool(one.around().proved) is held
 
 
 def test_a_volume_is_proved_only_by_every_instance_that_has_it(two):
