@@ -225,7 +225,7 @@ class Owner:
         self.claims = list(prepared.plan.claims)
         self.freeze = prepared.mounts(prepared.plan.freeze)
         self.sync = prepared.mounts(prepared.plan.sync)
-        return [directory for _, directory in self.freeze + self.sync]
+        return [directory for _, directory in self.sync + self.freeze]
 
     def ask(self, script: str, *, is_dry_run: bool) -> Answer:
         """The answer of the keeper, which is started for it."""
@@ -247,7 +247,7 @@ class Owner:
         connection = self.connection = start_keeper(document, script, REHEARSAL if is_dry_run else KEEPER)
         longest_answer = patience(document) + document.proof_seconds
         connection.settimeout(max(0.0, deadline - time.monotonic()) + longest_answer)
-        descriptors = [directory for _, directory in self.freeze + self.sync]
+        descriptors = [directory for _, directory in self.sync + self.freeze]
         send(connection, {"stage": "pre", "request": request._asdict()}, descriptors)
         answer = receive(connection)[0]
         if not answer:
