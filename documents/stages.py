@@ -380,7 +380,11 @@ def thaw_found(document: Document, script: str, *, is_silent: bool) -> Answer:
     if thawed.stuck:
         return Answer(202, ["held no"], ["cannot be seen to be writable: " + ", ".join(thawed.stuck)])
     if thawed.frozen or is_silent:
-        return Answer(203, ["held no"], ["its keeper was gone; thawed: " + (", ".join(thawed.frozen) or "nothing")])
+        return Answer(
+            203,
+            ["held no"],
+            ["its keeper was gone or did not answer; thawed: " + (", ".join(thawed.frozen) or "nothing")],
+        )
     return Answer(205, ["held no"], ["nothing is frozen for this executionId"])
 
 
@@ -388,7 +392,9 @@ def thaw_left_behind(document: Document, marker: Optional[Dict[str, Any]]) -> No
     """Thaws what is held though its keeper and all its holders were killed."""
     if marker:
         report(Answer(0, [], ["the freeze of execution {} was left behind".format(marker["execution"])]))
-        thawed = thaw_all(read_mounts(System()), marker["numbers"], patience(document))
+        mounts = read_mounts(System())
+        there = {mount.number for mount in mounts}  # what was detached meanwhile needs nobody
+        thawed = thaw_all(mounts, [number for number in marker["numbers"] if number in there], patience(document))
         if thawed.stuck:
             raise NotReadyError("what was left behind cannot be thawed: " + ", ".join(thawed.stuck))
         attempt(lambda: document.notes.end(marker["execution"], Answer(203, ["held no"])))
