@@ -44,8 +44,8 @@ class Request(NamedTuple):
     deadline: float
     patience: float  # a stage's answer must not take longer
     claims: List[str]
-    freeze: List[List[str]]  # number and mount point, in order; their descriptors come along,
-    sync: List[List[str]]  # and then those of these
+    sync: List[List[str]]  # number and mount point; their descriptors come along,
+    freeze: List[List[str]]  # and then those of these, in order
     lock: Optional[List[Any]]
 
 
@@ -97,13 +97,12 @@ class Keeper:
     def hold(self, request: Request) -> None:
         """Locks and freezes all, answers, and waits for the end."""
         attempt(spare_from_oom_killer)
-        for number, (mount, directory) in enumerate(zip(request.freeze + request.sync, self.directories)):
-            work = FREEZING if number < len(request.freeze) else SYNCING
-            self.holders.append(Holder(mount[1], directory, work, request.deadline))
+        works = [(mount, SYNCING) for mount in request.sync] + [(mount, FREEZING) for mount in request.freeze]
+        for ((_, point), work), directory in zip(works, self.directories):
+            self.holders.append(Holder(point, directory, work, request.deadline))
         lock_memory()
         for holder in self.holders:
-            self.need(functools.partial(is_not, holder, "new"), request.deadline, "a holder did not start")
-            self.check(holder, "ready")
+            self.expect(holder, "new", "ready", request.deadline)
         if request.lock:
             client, *rest = request.lock
             self.lock = Lock(Client(*client), *rest)
@@ -117,29 +116,23 @@ class Keeper:
         self.notes.hold(request.execution, [number for number, _ in request.freeze])
         self.held_from = time.monotonic()
         self.take_lock(request.deadline)
-        for holder in reversed(self.holders[len(request.freeze) :]):
-            self.hold_one(holder, request)
-        for holder in self.holders[: len(request.freeze)]:
-            self.hold_one(holder, request)
+        for holder in self.holders:
+            holder.tell("hold")
+            self.expect(holder, "ready", "held", request.deadline)
         self.held_since = time.monotonic()
         lines = [
             " ".join(["frozen", *request.claims]),
-            f"freeze-ms {milliseconds(self.held_since - self.held_from)}",
-            f"prepare-ms {milliseconds(self.held_from - request.began)}",
+            f"freeze-ms {(self.held_since - self.held_from) * 1000:.0f}",
+            f"prepare-ms {(self.held_from - request.began) * 1000:.0f}",
         ]
         self.pre_answer = Answer(0, lines)
         self.reply(self.pres, self.pre_answer)
         self.need(lambda: False, request.deadline, LIMIT_CAME)
 
-    def hold_one(self, holder: Holder, request: Request) -> None:
-        """Freezes one file system."""
-        holder.tell("hold")
-        self.need(functools.partial(is_not, holder, "ready"), request.deadline, LIMIT_CAME)
-        self.check(holder, "held")
-
-    def check(self, holder: Holder, state: str) -> None:
-        """EndedError unless the holder is there."""
-        if holder.state != state:
+    def expect(self, holder: Holder, left: str, reached: str, deadline: float) -> None:
+        """Waits until a holder has left one state for another; EndedError if it is in a third."""
+        self.need(lambda: holder.state != left, deadline, LIMIT_CAME)
+        if holder.state != reached:
             raise EndedError(f"{holder.name}: {holder.reason or holder.state}")
 
     def take_lock(self, deadline: float) -> None:
@@ -173,7 +166,7 @@ class Keeper:
         while not self.is_thawed() and time.monotonic() < began + request.patience:
             self.turn(began + request.patience)
             self.release_dead()
-        held_ms = milliseconds(time.monotonic() - self.held_from)
+        held_ms = f"held-ms {(time.monotonic() - self.held_from) * 1000:.0f}"
         is_whole = bool(self.held_since) and self.reason == POST_CAME and self.is_proved()
         is_whole = is_whole and all(holder.state == "released" for holder in self.holders)
         if self.session:
@@ -193,14 +186,14 @@ class Keeper:
         self.reply(self.pres, self.pre_answer if self.pre_answer and not self.reason else failed)
         self.reply(self.posts, end)
 
-    def end_of(self, is_whole: bool, held_ms: int) -> Answer:
+    def end_of(self, is_whole: bool, held_ms: str) -> Answer:
         """What the post-script is told."""
         if not self.held_since:
             # The pre-script never came to its end; what it had done is undone.
             return Answer(0 if self.posts else 205, ["held no"])
         if is_whole:
-            return Answer(0, [f"held-ms {held_ms}", "held yes"])
-        return Answer(203, [f"held-ms {held_ms}", "held no"], [self.reason])
+            return Answer(0, [held_ms, "held yes"])
+        return Answer(203, [held_ms, "held no"], [self.reason])
 
     def is_thawed(self) -> bool:
         """Whether no file system is held."""
@@ -273,7 +266,7 @@ class Keeper:
         session = self.session
         if session:
             session.read()
-            if session.is_over and self.held_since:
+            if session.is_over and self.held_from:
                 self.end("the session with the server has ended")
 
     def hear_stage(self, connection: socket.socket) -> None:
@@ -336,17 +329,7 @@ def spare_from_oom_killer() -> None:
         file.write("-1000")
 
 
-def is_not(holder: Holder, state: str) -> bool:
-    """Whether it has left that state."""
-    return holder.state != state
-
-
 def attempt(action: Callable[[], Any]) -> None:
     """What helps but is not needed."""
     with contextlib.suppress(Exception):
         action()
-
-
-def milliseconds(seconds: float) -> int:
-    """As the stages print them."""
-    return int(seconds * 1000)

@@ -273,16 +273,13 @@ def never_frozen(layout: Layout, system: System, ours: Sequence[str]) -> Dict[st
             for number, point in points:
                 if is_within(known, point) or (path in AROUND and is_within(point, known)):
                     kept.setdefault(number, path)
-    # What these lie on in turn: loop devices by the layout; overlays by their directories, except those that container
-    # runtimes mount below /run for their containers alone.
-    overlays: Dict[str, Set[str]] = {}
-    for mount in layout.mounts:
-        if mount.kind == "overlay" and not mount.path.startswith("/run/"):
-            found = (system.device_of(path) for path in overlay_directories(mount))
-            overlays.setdefault(mount.number, set()).update(number for number in found if number)
+    # What these lie on in turn: by the layout; and by an overlay's directories, if it is not one that a container
+    # runtime mounts below /run for its container alone.
     edges = {number: set(lower) for number, lower in layout.below.items()}
-    for number, lower in overlays.items():
-        edges.setdefault(number, set()).update(lower)
+    for mount in layout.mounts:
+        if mount.kind == "overlay" and mount.number in kept and not mount.path.startswith("/run/"):
+            found = (system.device_of(path) for path in overlay_directories(mount))
+            edges.setdefault(mount.number, set()).update(number for number in found if number)
     for number, path in list(kept.items()):
         for lower_one in closure([number], edges):
             kept.setdefault(lower_one, path)

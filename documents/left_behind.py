@@ -1,7 +1,6 @@
 """Thaws without a keeper: what every process of a freeze was killed over, and what a post-script finds frozen."""
 
 import os
-import signal
 import time
 from typing import Dict, Iterable, List, NamedTuple, Sequence, Tuple
 
@@ -9,6 +8,7 @@ from documents.kernel import open_mount, thaw
 from documents.layout import Mount
 
 WAS_FROZEN, WAS_WRITABLE, UNSEEN = 0, 1, 2
+KEEPS_TRYING = 600  # seconds, when nobody waits for it any more
 
 
 class Thawed(NamedTuple):
@@ -24,8 +24,8 @@ def thaw_all(mounts: Iterable[Mount], numbers: Sequence[str], seconds: float) ->
     for mount in mounts:
         if mount.number in points:
             points[mount.number].append(mount)
-    running = [(start_thaw(found), found[0].point) for found in points.values() if found]
     limit = time.monotonic() + seconds
+    running = [(start_thaw(found, limit), found[0].point) for found in points.values() if found]
     results = [(result_of(process, limit), point) for process, point in running]
     results += [(UNSEEN, "device " + number) for number, found in points.items() if not found]
     return Thawed(
@@ -34,19 +34,19 @@ def thaw_all(mounts: Iterable[Mount], numbers: Sequence[str], seconds: float) ->
     )
 
 
-def start_thaw(mounts: List[Mount]) -> Tuple[int, int]:
+def start_thaw(mounts: List[Mount], limit: float) -> Tuple[int, int]:
     """The process that thaws a file system, or, where none can be had, 0 and the result."""
     try:
         process = os.fork()
     except OSError:
-        return 0, thaw_one(mounts)
+        return 0, thaw_one(mounts, limit)
     if process:
         return process, 0
     result = UNSEEN
     try:
         for descriptor in range(3):  # the agent waits for whoever holds its pipes
             os.dup2(os.open(os.devnull, os.O_RDWR), descriptor)
-        result = thaw_one(mounts)
+        result = thaw_one(mounts, limit + KEEPS_TRYING)
     finally:
         os._exit(result)
 
@@ -64,14 +64,17 @@ def result_of(running: Tuple[int, int], limit: float) -> int:
     return result
 
 
-def thaw_one(mounts: List[Mount]) -> int:
-    """Thaws a file system by the first of its mount points under which it can be seen."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    for mount in mounts:
-        try:
-            directory = open_mount(mount)
-            if directory is not None:
-                return WAS_FROZEN if thaw(directory) else WAS_WRITABLE
-        except OSError:
-            continue
-    return UNSEEN
+def thaw_one(mounts: List[Mount], limit: float) -> int:
+    """Thaws a file system by the first mount point under which it can be seen, and tries again if that fails."""
+    while True:
+        has_failed = False
+        for mount in mounts:
+            try:
+                directory = open_mount(mount)
+                if directory is not None:
+                    return WAS_FROZEN if thaw(directory) else WAS_WRITABLE
+            except OSError:
+                has_failed = True
+        if not has_failed or time.monotonic() > limit:
+            return UNSEEN
+        time.sleep(0.1)

@@ -190,7 +190,9 @@ def fetch_secret(secret_id: str) -> str:
 
 def escaped(value: str) -> str:
     """As option files write it."""
-    return value.replace("\\", "\\\\").replace('"', '\\"')
+    for plain, written in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\r", "\\r")):
+        value = value.replace(plain, written)
+    return value
 
 
 def elsewhere(datadir: str) -> List[str]:

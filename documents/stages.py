@@ -225,7 +225,7 @@ class Owner:
         self.claims = list(prepared.plan.claims)
         self.freeze = prepared.mounts(prepared.plan.freeze)
         self.sync = prepared.mounts(prepared.plan.sync)
-        return [directory for _, directory in self.freeze + self.sync]
+        return [directory for _, directory in self.sync + self.freeze]
 
     def ask(self, script: str, *, is_dry_run: bool) -> Answer:
         """The answer of the keeper, which is started for it."""
@@ -247,7 +247,7 @@ class Owner:
         connection = self.connection = start_keeper(document, script, REHEARSAL if is_dry_run else KEEPER)
         longest_answer = patience(document) + document.proof_seconds
         connection.settimeout(max(0.0, deadline - time.monotonic()) + longest_answer)
-        descriptors = [directory for _, directory in self.freeze + self.sync]
+        descriptors = [directory for _, directory in self.sync + self.freeze]
         send(connection, {"stage": "pre", "request": request._asdict()}, descriptors)
         answer = receive(connection)[0]
         if not answer:
@@ -380,7 +380,11 @@ def thaw_found(document: Document, script: str, *, is_silent: bool) -> Answer:
     if thawed.stuck:
         return Answer(202, ["held no"], ["cannot be seen to be writable: " + ", ".join(thawed.stuck)])
     if thawed.frozen or is_silent:
-        return Answer(203, ["held no"], ["its keeper was gone; thawed: " + (", ".join(thawed.frozen) or "nothing")])
+        return Answer(
+            203,
+            ["held no"],
+            ["its keeper was gone or did not answer; thawed: " + (", ".join(thawed.frozen) or "nothing")],
+        )
     return Answer(205, ["held no"], ["nothing is frozen for this executionId"])
 
 
@@ -388,7 +392,9 @@ def thaw_left_behind(document: Document, marker: Optional[Dict[str, Any]]) -> No
     """Thaws what is held though its keeper and all its holders were killed."""
     if marker:
         report(Answer(0, [], ["the freeze of execution {} was left behind".format(marker["execution"])]))
-        thawed = thaw_all(read_mounts(System()), marker["numbers"], patience(document))
+        mounts = read_mounts(System())
+        there = {mount.number for mount in mounts}  # what was detached meanwhile needs nobody
+        thawed = thaw_all(mounts, [number for number in marker["numbers"] if number in there], patience(document))
         if thawed.stuck:
             raise NotReadyError("what was left behind cannot be thawed: " + ", ".join(thawed.stuck))
         attempt(lambda: document.notes.end(marker["execution"], Answer(203, ["held no"])))
