@@ -1,5 +1,6 @@
 #!/bin/sh
-# sh reads up to exec and finds a Python for the rest; for Python all of that is a string.
+# sh reads up to exec and finds a Python for the rest; for Python all of that is a string. The project's documents/ has
+# the comments of what follows.
 ''':'
 PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin
 export PATH

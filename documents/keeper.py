@@ -273,7 +273,7 @@ class Keeper:
         """A stage says something, or is gone."""
         try:
             message, descriptors = receive(connection)
-        except OSError:
+        except (OSError, ValueError):
             message, descriptors = None, []
         if message is None:
             self.connections.remove(connection)

@@ -39,6 +39,7 @@ SET SESSION sql_mode='', autocommit=1, sql_big_selects=1, sql_select_limit=18446
 /*M!100101 , max_statement_time=0 */
 /*!50708 , max_execution_time=0 */;
 """
+LONGEST_SECRET = 1000  # a pipe takes it before anybody reads
 DIRECTORIES = ["innodb_data_home_dir", "innodb_log_group_home_dir", "innodb_undo_directory"]
 BASENAMES = ["log_bin_basename", "relay_log_basename"]
 ONLY_SOME_HAVE = ["aria_log_dir_path", "innodb_doublewrite_dir", "rocksdb_datadir", "rocksdb_wal_dir"]
@@ -185,6 +186,8 @@ def fetch_secret(secret_id: str) -> str:
         user, password = str(content["username"]), str(content["password"])
     except (ValueError, KeyError, TypeError):
         raise NotReadyError("the secret is not JSON with username and password") from None
+    if len(user + password) > LONGEST_SECRET:
+        raise NotReadyError(f"username and password have more than {LONGEST_SECRET} characters")
     return f'[client]\nuser="{escaped(user)}"\npassword="{escaped(password)}"\n'
 
 

@@ -1,6 +1,6 @@
 """Makes one script of a module of documents/ and all the modules that it imports, since a document has one file only.
 
-The script is a shell's and Python's at once (documents/head.sh). It has no docstrings and no empty lines and is
+The script is a shell's and Python's at once (documents/head.sh). It has no docstrings, comments and empty lines and is
 indented by one blank a level, since a document may have 64 KB. What would mean something else in one file than in
 several is an error, as is what the agent would replace.
 """
@@ -107,7 +107,10 @@ def _read(name: str, folder: Path, *, is_entry: bool) -> Module:
 
 
 def _body(file: str, text: str, tree: ast.Module) -> str:
-    """The module without imports, docstrings and empty lines, narrowed; what is inside a string stays as it is."""
+    """The module without imports, docstrings, comments on lines of their own and empty lines, narrowed.
+
+    What is inside a string stays as it is.
+    """
     cut: set[int] = set()
     within_strings: set[int] = set()
     for node in ast.walk(tree):
@@ -124,7 +127,7 @@ def _body(file: str, text: str, tree: ast.Module) -> str:
     for number, line in enumerate(text.split("\n"), 1):
         if number in within_strings - cut:
             lines.append(line)
-        elif number not in cut and line.strip():
+        elif number not in cut and line.strip() and not line.lstrip().startswith("#"):
             lines.append(re.sub("^(?:    )+", lambda found: " " * (len(found[0]) // 4), line))
     body = "\n".join(lines)
     if not _is_same(body, tree):

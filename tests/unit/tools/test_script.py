@@ -86,7 +86,6 @@ import sys
 from typing import Dict, List, Tuple
 
 # --- kernel: What the kernel says ---
-# Not all.
 def read() -> List[str]:
  names: Dict[str, int] = {"/a": 1, "/b": 2, "/c": 3}
  return [os.path.normpath(name) for name in names if sys]
