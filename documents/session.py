@@ -86,14 +86,14 @@ class Session:
             self.kill()
 
     def kill(self) -> None:
-        """By another connection, then by force."""
+        """By force, which frees a lock; then by another connection, if the server is still waiting for it."""
+        self.process.kill()
+        self.process.wait()
         connection = value_of(self.output, "connection")
         if connection:
             # Without it, the server gives up waiting by its own time limit.
             with contextlib.suppress(OSError, subprocess.SubprocessError):
                 run_client(self.client, f"KILL {connection};", 3)
-        self.process.kill()
-        self.process.wait()
 
 
 def run_client(client: Client, statements: str, seconds: float) -> str:

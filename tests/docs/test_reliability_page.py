@@ -38,3 +38,9 @@ def test_a_row_is_complete_and_names_tests_that_exist(row):
 
 def test_every_test_of_unfriendly_services_stands_in_a_row():
     assert names_in("test_unfriendly_*.py") - named("\n".join(ROWS)) == set()
+
+
+def test_the_tests_of_the_documents_that_it_names_exist():
+    section = PAGE.split("\n## The documents\n")[1].split("\n## ")[0]
+    assert len(named(section)) > 10
+    assert named(section) <= names_in("test_*.py")
