@@ -107,8 +107,9 @@ def attend(directory: int, control: socket.socket, work: Work, deadline: float) 
         end = f"refused {error}"
     while is_ours:
         try:
-            end = end or ("released" if work.release(directory) else "lost")
+            was_held = work.release(directory)
             is_ours = False
+            end = end or ("released" if was_held else "lost")
         except OSError:
             time.sleep(0.1)  # a freeze ends, whatever fails
     say(control, end or "refused")
