@@ -21,6 +21,7 @@ from documents.session import Client, Session, last_line, value_of
 
 LONGEST_WAIT_FOR_OWNER = 10
 LONGEST_PROOF = 5
+LONGEST_FAREWELL = 0.3  # of a client whose input has ended: less than a limit comes before its time
 POST_CAME = "its post-script came"
 LIMIT_CAME = "its time limit came"
 
@@ -176,7 +177,7 @@ class Keeper:
         is_whole = bool(self.held_since) and self.reason == POST_CAME and self.is_proved()
         is_whole = is_whole and all(holder.state == "released" for holder in self.holders)
         if self.session:
-            self.session.end(2)
+            self.session.end(LONGEST_FAREWELL)
         while not self.is_thawed():
             stuck = ", ".join(holder.name for holder in self.holders if not holder.is_over)
             warning = [f"not everything could be thawed ({stuck}); the automatic thaw goes on"]
