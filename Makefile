@@ -47,7 +47,7 @@ system-packages:
 	had_policy=$$(ls /usr/sbin/policy-rc.d 2>/dev/null); \
 	[ -n "$$had_policy" ] || { printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d && chmod 755 /usr/sbin/policy-rc.d; }; \
 	DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
-		xfsprogs e2fsprogs util-linux mount procps mariadb-server postgresql shellcheck dash >/dev/null; code=$$?; \
+		strace xfsprogs e2fsprogs util-linux mount procps mariadb-server postgresql shellcheck dash >/dev/null; code=$$?; \
 	[ -n "$$had_policy" ] || rm -f /usr/sbin/policy-rc.d; exit $$code
 
 # A machine of its own for what freezes, kills and listens: /run, /dev/disk, processes and network are not this one's.
