@@ -27,26 +27,30 @@ PARAMETERS = {
 # Whatever the role's and the database's settings are: a connection's options come before them.
 OWN_SETTINGS = "-c statement_timeout=0 -c lock_timeout=0 -c search_path=pg_catalog -c role=none"
 SINCE_17 = " -c transaction_timeout=0"
-MAY_CHECKPOINT = """SELECT rolsuper OR EXISTS (SELECT FROM pg_roles r WHERE r.rolname = 'pg_checkpoint'
-    AND pg_has_role(current_user, r.oid, 'member')) FROM pg_roles WHERE rolname = current_user"""
+QUESTION = """SELECT 'data=' || current_setting('data_directory')
+    UNION ALL SELECT 'space=' || pg_tablespace_location(oid) FROM pg_tablespace
+    UNION ALL SELECT 'may checkpoint' FROM pg_roles WHERE rolname = current_user AND (rolsuper OR EXISTS (
+        SELECT FROM pg_roles r WHERE r.rolname = 'pg_checkpoint' AND pg_has_role(current_user, r.oid, 'member')))"""
 
 
 class Postgresql(Document):
     """PostgreSQL on this instance. Nothing but the freeze keeps its data still."""
 
     kind = "postgresql"
+    settings = OWN_SETTINGS + SINCE_17
 
     def database_paths(self) -> List[str]:
         """The data directory, the WAL and the tablespaces."""
-        data = self.ask("SHOW data_directory")[0]
+        rows = self.ask(QUESTION)
+        data = "".join(row[len("data=") :] for row in rows if row.startswith("data="))
+        spaces = [row[len("space=") :] for row in rows if row.startswith("space=")]
         if not os.path.isdir(data):
             raise NotReadyError(f"the server's data directory {data!r} is not on this instance")
-        if self.ask(MAY_CHECKPOINT) != ["t"]:
+        if "may checkpoint" not in rows:
             raise NotReadyError("the role of {} may not CHECKPOINT".format(self.parameters["osUser"]))
         # The server does not say where its WAL is; where it lies elsewhere it is a link.
         logs = [data + name for name in ("/pg_wal", "/pg_xlog") if os.path.exists(data + name)]
-        spaces = self.ask("SELECT pg_tablespace_location(oid) FROM pg_tablespace")
-        return sorted({data, *logs, *(space for space in spaces if space)})
+        return sorted({data, *logs, *filter(None, spaces)})
 
     def quiesce(self) -> None:
         """A checkpoint, for a short recovery and little left to write; it blocks nobody and may take its time."""
@@ -54,15 +58,16 @@ class Postgresql(Document):
 
     def ask(self, sql: str, seconds: float = 10) -> List[str]:
         """The rows of the server's answer. NotReadyError if it refuses."""
-        done = self.run(sql, OWN_SETTINGS + SINCE_17, seconds)
+        done = self.run(sql, seconds)
         if done.returncode and b"transaction_timeout" in done.stderr:
-            done = self.run(sql, OWN_SETTINGS, seconds)
+            self.settings = OWN_SETTINGS
+            done = self.run(sql, seconds)
         if done.returncode:
             text = done.stderr.decode("utf-8", "replace").strip()[-300:]
             raise NotReadyError("the server cannot be reached, or refuses: " + text)
         return [os.fsdecode(row) for row in done.stdout.split(b"\0")[:-1]]
 
-    def run(self, sql: str, settings: str, seconds: float) -> "subprocess.CompletedProcess[bytes]":
+    def run(self, sql: str, seconds: float) -> "subprocess.CompletedProcess[bytes]":
         """Runs psql as the operating system user whom the server knows."""
         parameters = self.parameters
         try:
@@ -72,7 +77,7 @@ class Postgresql(Document):
         command = [find_psql(), "-X", "-A", "-t", "-q", "-0", "-w", "-v", "ON_ERROR_STOP=1", "-p", parameters["port"]]
         command += ["-h", parameters["socketDirectory"]] if parameters["socketDirectory"] else []
         environment = {"PATH": os.environ["PATH"], "HOME": user.pw_dir, "LC_ALL": "C", "PGCONNECT_TIMEOUT": "5"}
-        environment.update(PGOPTIONS=settings, PGCLIENTENCODING="SQL_ASCII")
+        environment.update(PGOPTIONS=self.settings, PGCLIENTENCODING="SQL_ASCII")
 
         def become_user() -> None:
             os.initgroups(user.pw_name, user.pw_gid)

@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from documents.postgresql import MAY_CHECKPOINT, Postgresql, find_psql
+from documents.postgresql import QUESTION, Postgresql, find_psql
 from documents.stages import NotReadyError
 from tests.unit.documents.programs import program
 
@@ -83,12 +83,8 @@ def data(tmp_path):
     return folder
 
 
-def rows(data, *, may="t", spaces=("", "")):
-    return {
-        "SHOW data_directory": [str(data)],
-        MAY_CHECKPOINT: [may],
-        "SELECT pg_tablespace_location(oid) FROM pg_tablespace": list(spaces),
-    }
+def rows(data, *, may=True, spaces=("", "")):
+    return {QUESTION: [f"data={data}", *(f"space={space}" for space in spaces), *(["may checkpoint"] if may else [])]}
 
 
 @pytest.mark.parametrize(
@@ -110,10 +106,9 @@ def test_the_paths_are_data_wal_and_tablespaces(serve, data, logs, spaces, expec
 @pytest.mark.parametrize(
     ("answers", "fault"),
     [
-        pytest.param({"SHOW data_directory": ["/nonexistent"]}, "'/nonexistent' is not on this", id="elsewhere"),
-        pytest.param({MAY_CHECKPOINT: ["f"]}, f"the role of {USER} may not CHECKPOINT", id="no right"),
-        pytest.param({MAY_CHECKPOINT: []}, f"the role of {USER} may not CHECKPOINT", id="no role"),
-        pytest.param({"SHOW data_directory": None}, "or refuses: FATAL: no such thing$", id="refused"),
+        pytest.param(rows("/nonexistent"), "'/nonexistent' is not on this", id="elsewhere"),
+        pytest.param(rows("/", may=False), f"the role of {USER} may not CHECKPOINT", id="no right"),
+        pytest.param({QUESTION: None}, "or refuses: FATAL: no such thing$", id="refused"),
     ],
 )
 def test_a_server_that_cannot_be_frozen_here_is_refused(serve, data, answers, fault):
