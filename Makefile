@@ -51,8 +51,9 @@ system-packages:
 	[ -n "$$had_policy" ] || rm -f /usr/sbin/policy-rc.d; exit $$code
 
 # A machine of its own for what freezes, kills and listens: /run, /dev/disk, processes and network are not this one's.
+# Its first process is a shell, which reaps what others leave.
 ISOLATED := unshare --mount --propagation private --pid --fork --kill-child --mount-proc --net sh -c ' \
-	mkdir -p /dev/disk && mount -t tmpfs tmpfs /run && mount -t tmpfs tmpfs /dev/disk && exec "$$@"' isolated
+	mkdir -p /dev/disk && mount -t tmpfs tmpfs /run && mount -t tmpfs tmpfs /dev/disk && "$$@"; exit $$?' isolated
 
 test-system: install system-packages ## the shipped documents on real file systems and servers (root, apt)
 	$(ISOLATED) $(BIN)/python -m pytest tests/documents

@@ -34,17 +34,18 @@ class Holder:
     held) or `dead`.
     """
 
-    def __init__(self, name: str, directory: int, work: Work, deadline: float) -> None:
+    def __init__(self, name: str, directory: int, work: Work, deadline: float, life: socket.socket) -> None:
         self.name = name
         self.directory = directory
         self.work = work
         self.state = "new"
         self.reason = ""
+        self.may_hold = False
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.process = os.fork()
         if not self.process:
             try:
-                keep_open(directory, theirs.fileno())
+                keep_open(directory, theirs.fileno(), life.fileno())
                 attend(directory, theirs, work, deadline)
             finally:
                 os._exit(0)
@@ -57,6 +58,7 @@ class Holder:
 
     def tell(self, word: str) -> None:
         """Says `hold` or `release`; one that is dead says so by itself."""
+        self.may_hold = self.may_hold or word == "hold"
         with contextlib.suppress(OSError):
             self.control.send(word.encode())
 
@@ -69,9 +71,12 @@ class Holder:
         self.state, _, self.reason = (word or "dead").partition(" ")
 
     def release_for_it(self) -> None:
-        """For one that was killed."""
+        """For one that was killed; what it was never told to hold is not ours to thaw."""
         try:
-            self.state = "released" if self.work.release(self.directory) else "lost"
+            if self.may_hold:
+                self.state = "released" if self.work.release(self.directory) else "lost"
+            else:
+                self.state = "refused"
         except OSError as error:
             self.reason = str(error)
 

@@ -16,7 +16,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
 from documents.holder import FREEZING, SYNCING, Holder
 from documents.kernel import lock_memory
-from documents.messages import Answer, check_peer, receive, send
+from documents.messages import Answer, address, check_peer, new_socket, receive, send
 from documents.notes import Notes
 from documents.session import Client, Session, last_line, value_of
 
@@ -57,9 +57,11 @@ class EndedError(Exception):
 class Keeper:
     """Holds one execution's freeze."""
 
-    def __init__(self, notes: Notes, listener: socket.socket) -> None:
+    def __init__(self, notes: Notes, listener: socket.socket, holders_name: str) -> None:
         self.notes = notes
         self.listener = listener
+        self.holders_name = holders_name
+        self.life = new_socket()  # whose name is taken as long as a holder lives, even one that waits for its storage
         self.request: Optional[Request] = None
         self.directories: List[int] = []
         self.owner: Optional[socket.socket] = None
@@ -69,6 +71,7 @@ class Keeper:
         self.holders: List[Holder] = []
         self.session: Optional[Session] = None
         self.lock: Optional[Lock] = None
+        self.is_locked = False
         self.pre_answer: Optional[Answer] = None
         self.reason = ""
         self.held_from = self.held_since = 0.0
@@ -98,9 +101,10 @@ class Keeper:
     def hold(self, request: Request) -> None:
         """Locks and freezes all, answers, and waits for the end."""
         attempt(spare_from_oom_killer)
+        self.need(self.takes_holders_name, time.monotonic() + 1, "a process of an earlier freeze is still there")
         works = [(mount, SYNCING) for mount in request.sync] + [(mount, FREEZING) for mount in request.freeze]
         for ((_, point), work), directory in zip(works, self.directories):
-            self.holders.append(Holder(point, directory, work, request.deadline))
+            self.holders.append(Holder(point, directory, work, request.deadline, self.life))
         lock_memory()
         for holder in self.holders:
             self.expect(holder, "new", "ready", request.deadline)
@@ -112,7 +116,7 @@ class Keeper:
             self.pre_answer = Answer(0)
             return
         # Listening began before: a post-script that found no keeper has left its note by now.
-        if self.notes.how_ended(request.execution):
+        if self.notes.is_over(request.execution):
             raise EndedError("the post-script of this executionId, or its time limit, has already been")
         self.notes.hold(request.execution, [number for number, _ in request.freeze])
         self.held_from = time.monotonic()
@@ -126,9 +130,20 @@ class Keeper:
             f"freeze-ms {(self.held_since - self.held_from) * 1000:.0f}",
             f"prepare-ms {(self.held_from - request.began) * 1000:.0f}",
         ]
+        self.need(lambda: True, request.deadline, LIMIT_CAME)
         self.pre_answer = Answer(0, lines)
-        self.reply(self.pres, self.pre_answer)
+        if self.owner:  # others, when it has said that all is done
+            self.pres.remove(self.owner)
+            self.reply([self.owner], self.pre_answer)
         self.need(lambda: False, request.deadline, LIMIT_CAME)
+
+    def takes_holders_name(self) -> bool:
+        """Whether the name was free."""
+        try:
+            self.life.bind(address(self.holders_name))
+        except OSError:
+            return False
+        return True
 
     def expect(self, holder: Holder, left: str, reached: str, deadline: float) -> None:
         """Waits until a holder has left one state for another; EndedError if it is in a third."""
@@ -146,40 +161,42 @@ class Keeper:
             self.need(lambda: value_of(session.output, "errors") or session.is_over, limit, trouble)
             if value_of(session.output, "errors") != "0":
                 raise EndedError(f"{trouble}: {last_line(session.output)}")
+            self.is_locked = True
 
     def need(self, is_so: Callable[[], Any], until: float, trouble: str) -> None:
-        """Waits for something; EndedError if the freeze must end before."""
-        while not is_so():
-            if self.reason:
-                raise EndedError(self.reason)
+        """Waits for something; EndedError if the freeze must end, also if both have come."""
+        while not self.reason:
+            if is_so():
+                return
             if time.monotonic() >= until:
                 raise EndedError(trouble)
             self.turn(until)
+        raise EndedError(self.reason)
 
     # --- letting go ---
 
     def let_go(self, request: Request) -> None:
         """Thaws, unlocks, answers; stays for what cannot be thawed yet."""
-        began = time.monotonic()
+        limit = time.monotonic() + request.patience
         for holder in self.holders:
             holder.tell("release")
-        self.release_dead()
-        while not self.is_thawed() and time.monotonic() < began + request.patience:
-            self.turn(began + request.patience)
-            self.release_dead()
-        held_ms = f"held-ms {(time.monotonic() - self.held_from) * 1000:.0f}"
-        is_whole = bool(self.held_since) and self.reason == POST_CAME and self.is_proved()
-        is_whole = is_whole and all(holder.state == "released" for holder in self.holders)
-        if self.session:
+        if self.session and self.reason != POST_CAME:  # else it has something to prove, after the thaw
             self.session.end(LONGEST_FAREWELL)
+        self.release_dead()
+        while not self.is_thawed() and time.monotonic() < limit:
+            self.turn_anyway(limit)
+        held_ms = f"held-ms {(time.monotonic() - self.held_from) * 1000:.0f}"
+        if self.reason == POST_CAME:
+            self.reason = self.loss()
+            if self.session:
+                self.session.end(LONGEST_FAREWELL)
         while not self.is_thawed():
             stuck = ", ".join(holder.name for holder in self.holders if not holder.is_over)
             warning = [f"not everything could be thawed ({stuck}); the automatic thaw goes on"]
             self.reply(self.pres, Answer(201, [], [self.reason, *warning]))
             self.reply(self.posts, Answer(202, ["held no"], warning))
-            self.turn(time.monotonic() + 1)
-            self.release_dead()
-        end = self.end_of(is_whole, held_ms)
+            self.turn_anyway(time.monotonic() + 1)
+        end = self.end_of(held_ms)
         if not request.is_dry_run:
             attempt(lambda: self.notes.end(request.execution, end))
             attempt(self.notes.release)
@@ -187,12 +204,20 @@ class Keeper:
         self.reply(self.pres, self.pre_answer if self.pre_answer and not self.reason else failed)
         self.reply(self.posts, end)
 
-    def end_of(self, is_whole: bool, held_ms: str) -> Answer:
+    def loss(self) -> str:
+        """What was not held until the post-script; empty if all was."""
+        if not self.held_since:
+            return "the post-script came before the freeze was complete"
+        lost = [holder.name for holder in self.holders if holder.state != "released"]
+        if lost:
+            return "not held until the post-script: " + ", ".join(lost)
+        return "" if self.is_proved() else "the server does not know the session any more"
+
+    def end_of(self, held_ms: str) -> Answer:
         """What the post-script is told."""
         if not self.held_since:
-            # The pre-script never came to its end; what it had done is undone.
-            return Answer(0 if self.posts else 205, ["held no"])
-        if is_whole:
+            return Answer(205, ["held no"], [self.reason])
+        if not self.reason:
             return Answer(0, [held_ms, "held yes"])
         return Answer(203, [held_ms, "held no"], [self.reason])
 
@@ -214,7 +239,7 @@ class Keeper:
         session.tell(lock.prove)
         limit = time.monotonic() + LONGEST_PROOF
         while not session.is_over and value_of(session.output, "held") is None and time.monotonic() < limit:
-            self.turn(limit)
+            self.turn_anyway(limit)
         connection = value_of(session.output, "connection")
         return connection is not None and connection == value_of(session.output, "held")
 
@@ -238,6 +263,14 @@ class Keeper:
             poll.register(descriptor, select.POLLIN)
         for descriptor, _ in poll.poll(max(0, math.ceil((until - time.monotonic()) * 1000))):
             readers[descriptor]()
+
+    def turn_anyway(self, until: float) -> None:
+        """The same while letting go, which nothing may end."""
+        try:
+            self.turn(until)
+        except Exception:
+            time.sleep(0.01)
+        self.release_dead()
 
     def hear_signal(self) -> None:
         """A SIGTERM: the service is stopped, or the machine."""
@@ -267,7 +300,7 @@ class Keeper:
         session = self.session
         if session:
             session.read()
-            if session.is_over and self.held_from:
+            if session.is_over and self.is_locked:
                 self.end("the session with the server has ended")
 
     def hear_stage(self, connection: socket.socket) -> None:
@@ -288,10 +321,11 @@ class Keeper:
         elif message["stage"] == "join" and self.request:
             self.join(connection, message["execution"])
         elif message["stage"] == "done":
-            self.owner = None if connection is self.owner else self.owner
+            if connection is self.owner:
+                self.owner = None
+                self.reply(self.pres, self.pre_answer or Answer(201))
         else:
-            held = [number for number, _ in self.request.freeze] if self.request else []
-            attempt(lambda: send(connection, {"held": held}))
+            attempt(lambda: send(connection, {"code": None}))
 
     def hear_pre(self, connection: socket.socket, request: Request, directories: Sequence[int]) -> None:
         """The first is the owner."""
@@ -309,7 +343,7 @@ class Keeper:
         if self.request and execution != self.request.execution:
             text = f"the freeze of execution {self.request.execution} is held; its post-script is expected"
             self.reply([connection], Answer(204, [], [text]))
-        elif self.pre_answer and not self.reason:
+        elif self.pre_answer and not self.owner and not self.reason:
             self.reply([connection], self.pre_answer)
         else:
             self.pres.append(connection)
@@ -330,7 +364,8 @@ def spare_from_oom_killer() -> None:
         file.write("-1000")
 
 
-def attempt(action: Callable[[], Any]) -> None:
-    """What helps but is not needed."""
+def attempt(action: Callable[[], Any]) -> Any:
+    """What helps but is not needed; None if it fails."""
     with contextlib.suppress(Exception):
-        action()
+        return action()
+    return None

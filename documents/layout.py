@@ -74,13 +74,14 @@ class System:
         return os.path.realpath(path)
 
     def loop_file(self, name: str) -> str:
-        """The device on which the file behind a loop device lies, whatever its path has become (loop(4))."""
+        """The device on which the file behind a loop device lies, or that it is, whatever its path is (loop(4))."""
         device = os.open(self.dev + "/" + name, os.O_RDONLY | os.O_CLOEXEC)
         try:
             status = fcntl.ioctl(device, LOOP_GET_STATUS64, bytes(232))
         finally:
             os.close(device)
-        return number_text(struct.unpack_from("=Q", status)[0])
+        file_system, _, block_device = struct.unpack_from("=QQQ", status)
+        return number_text(block_device or file_system)
 
     def journal(self, name: str) -> Optional[str]:
         """The device with an ext4 file system's journal, if that is another (the superblock's s_journal_dev)."""

@@ -1,8 +1,9 @@
 """Thaws without a keeper: what every process of a freeze was killed over, and what a post-script finds frozen."""
 
+import contextlib
 import os
 import time
-from typing import Dict, Iterable, List, NamedTuple, Sequence, Tuple
+from typing import Callable, Dict, Iterable, List, NamedTuple, Sequence, Tuple
 
 from documents.kernel import open_mount, thaw
 from documents.layout import Mount
@@ -18,14 +19,19 @@ class Thawed(NamedTuple):
     stuck: List[str]
 
 
-def thaw_all(mounts: Iterable[Mount], numbers: Sequence[str], seconds: float) -> Thawed:
-    """Thaws these devices side by side, each in a process of its own, so that one that stalls keeps no other."""
+def thaw_all(
+    mounts: Iterable[Mount], numbers: Sequence[str], seconds: float, has_holders: Callable[[], bool]
+) -> Thawed:
+    """Thaws these devices side by side, each in a process of its own, so that one that stalls keeps no other.
+
+    While one of their holders lives, a device that is not frozen may be about to be.
+    """
     points: Dict[str, List[Mount]] = {number: [] for number in numbers}
     for mount in mounts:
         if mount.number in points:
             points[mount.number].append(mount)
     limit = time.monotonic() + seconds
-    running = [(start_thaw(found, limit), found[0].point) for found in points.values() if found]
+    running = [(start_thaw(found, limit, has_holders), found[0].point) for found in points.values() if found]
     results = [(result_of(process, limit), point) for process, point in running]
     results += [(UNSEEN, "device " + number) for number, found in points.items() if not found]
     return Thawed(
@@ -34,19 +40,19 @@ def thaw_all(mounts: Iterable[Mount], numbers: Sequence[str], seconds: float) ->
     )
 
 
-def start_thaw(mounts: List[Mount], limit: float) -> Tuple[int, int]:
+def start_thaw(mounts: List[Mount], limit: float, has_holders: Callable[[], bool]) -> Tuple[int, int]:
     """The process that thaws a file system, or, where none can be had, 0 and the result."""
     try:
         process = os.fork()
     except OSError:
-        return 0, thaw_one(mounts, limit)
+        return 0, thaw_one(mounts, limit, has_holders)
     if process:
         return process, 0
     result = UNSEEN
     try:
         for descriptor in range(3):  # the agent waits for whoever holds its pipes
             os.dup2(os.open(os.devnull, os.O_RDWR), descriptor)
-        result = thaw_one(mounts, limit + KEEPS_TRYING)
+        result = thaw_one(mounts, limit + KEEPS_TRYING, has_holders)
     finally:
         os._exit(result)
 
@@ -64,17 +70,18 @@ def result_of(running: Tuple[int, int], limit: float) -> int:
     return result
 
 
-def thaw_one(mounts: List[Mount], limit: float) -> int:
+def thaw_one(mounts: List[Mount], limit: float, has_holders: Callable[[], bool]) -> int:
     """Thaws a file system by the first mount point under which it can be seen, and tries again if that fails."""
     while True:
-        has_failed = False
         for mount in mounts:
-            try:
+            with contextlib.suppress(OSError):
                 directory = open_mount(mount)
                 if directory is not None:
-                    return WAS_FROZEN if thaw(directory) else WAS_WRITABLE
-            except OSError:
-                has_failed = True
-        if not has_failed or time.monotonic() > limit:
+                    could_freeze = has_holders()
+                    if thaw(directory):
+                        return WAS_FROZEN
+                    if not could_freeze:
+                        return WAS_WRITABLE
+        if time.monotonic() > limit:
             return UNSEEN
         time.sleep(0.1)

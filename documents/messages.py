@@ -31,6 +31,16 @@ def listen(name: str) -> Optional[socket.socket]:
     return listener
 
 
+def is_taken(name: str) -> bool:
+    """Whether a process has this name, or holds on to a copy of its socket."""
+    with new_socket() as probe:
+        try:
+            probe.bind(address(name))
+        except OSError:
+            return True
+    return False
+
+
 def connect(name: str) -> Optional[socket.socket]:
     """A connection to a keeper; None where there is none, or somebody else has taken its name."""
     connection = new_socket()

@@ -140,7 +140,7 @@ class Mysql(Document):
             stages = ["START", "FLUSH", "BLOCK_DDL", "BLOCK_COMMIT"]
             statements = "".join(f"BACKUP STAGE {stage};" for stage in stages)
         # wait_timeout lets the server itself end a session of which everybody has died.
-        limits = f"SET SESSION lock_wait_timeout={wait}, wait_timeout={int(seconds + 2)};"
+        limits = f"SET SESSION lock_wait_timeout={wait}, wait_timeout={max(1, int(seconds))};"
         take = [OWN_SETTINGS, limits, marked("connection", "CONNECTION_ID()"), statements]
         return Lock(
             client=self.client,
@@ -163,7 +163,8 @@ def check_option_file(path: str) -> None:
 def fetch_secret(secret_id: str) -> str:
     """An option file's text from a secret that is JSON with username and password, as Secrets Manager's own are."""
     environment = dict(os.environ)
-    environment.setdefault("AWS_DEFAULT_REGION", environment.get("AWS_SSM_REGION_NAME", ""))
+    if "AWS_SSM_REGION_NAME" in environment:  # the agent's
+        environment.setdefault("AWS_DEFAULT_REGION", environment["AWS_SSM_REGION_NAME"])
     command = ["aws", "secretsmanager", "get-secret-value", "--secret-id", secret_id]
     command += ["--query", "SecretString", "--output", "text"]
     try:

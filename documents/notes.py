@@ -35,15 +35,17 @@ class Notes:
 
     def end(self, execution: str, answer: Answer) -> None:
         """Answers a repeated post the same way, and refuses a pre that comes later."""
-        write_whole(self._ended + "/" + execution, json.dumps({"code": answer.code, "lines": list(answer.lines)}))
+        write_whole(
+            self._ended + "/" + execution, json.dumps({"code": answer.code, "lines": list(answer.lines)}).encode()
+        )
 
-    def fail(self, execution: str) -> None:
-        """Its pre-script has touched nothing; another one may come."""
-        write_whole(f"{self._ended}/{execution}.failed", "")
+    def refuse(self, execution: str) -> None:
+        """Its post-script has come: a pre-script that comes later would freeze for nobody."""
+        write_whole(f"{self._ended}/{execution}.posted", b"")
 
-    def has_failed(self, execution: str) -> bool:
-        """Whether that is known."""
-        return os.path.exists(f"{self._ended}/{execution}.failed")
+    def is_over(self, execution: str) -> bool:
+        """Whether its pre-script comes too late."""
+        return os.path.exists(f"{self._ended}/{execution}.posted") or self.how_ended(execution) is not None
 
     def clear_old(self) -> None:
         """Forgets executions of more than a day ago."""
@@ -54,7 +56,7 @@ class Notes:
 
     def hold(self, execution: str, numbers: List[str]) -> None:
         """Said before the freeze, for the case that every process of it is killed."""
-        write_whole(self._holding, json.dumps({"execution": execution, "numbers": numbers}))
+        write_whole(self._holding, json.dumps({"execution": execution, "numbers": numbers}).encode())
 
     def held(self) -> Optional[Dict[str, Any]]:
         """The execution and the devices that are held, or were when their keeper was killed."""
@@ -76,8 +78,9 @@ def read_json(path: str) -> Optional[Dict[str, Any]]:
         return None
 
 
-def write_whole(path: str, text: str) -> None:
+def write_whole(path: str, content: bytes) -> None:
     """Writes a file that is there whole or not at all."""
-    with open(path + ".new", "w") as file:
-        file.write(text)
-    os.rename(path + ".new", path)
+    new = f"{path}.{os.getpid()}"
+    with open(new, "wb") as file:
+        file.write(content)
+    os.rename(new, path)

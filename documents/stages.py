@@ -1,5 +1,6 @@
 """The commands of a document: pre-script, post-script, dry-run, and the keeper that the first one starts."""
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -21,13 +22,13 @@ from documents.layout import (
     read_mounts,
 )
 from documents.left_behind import thaw_all
-from documents.messages import Answer, connect, exchange, listen, receive, send
-from documents.notes import Notes
+from documents.messages import Answer, connect, exchange, is_taken, listen, receive, send
+from documents.notes import Notes, write_whole
 
-KINDS = ("filesystem", "mysql", "postgresql")
 LONGEST_START = 5
-NOT_OURS, SILENT = "not ours", "silent"
-KEEPER, REHEARSAL = "-keeper", "-rehearsal"  # the second is a dry run's, which must not be in the first one's way
+KEEPER, REHEARSAL, HOLDERS, CLEAN_UP = "-keeper", "-rehearsal", "-holders", "-clean-up"
+SILENT = Answer(-1)
+NOT_FROZEN = Answer(205, ["held no"], ["nothing is frozen for this executionId"])
 
 
 class NotReadyError(Exception):
@@ -71,15 +72,22 @@ def main(document: Document, arguments: Sequence[str]) -> NoReturn:
     if os.geteuid():
         sys.exit(report(Answer(206, [], ["this runs as root"])))
     if arguments:
-        role = arguments[0]
-        sys.exit(keep(document, role) if role in (KEEPER, REHEARSAL) else clean_up(document, arguments[1]))
+        if arguments[0] == CLEAN_UP:  # after a keeper's service; something is left only if all of it was killed
+            thaw_left_behind(document)
+        else:
+            keep(document, arguments[0])
+        sys.exit()
     command = document.parameters["command"]
     stages = {"pre-script": (pre_script, 201), "post-script": (post_script, 202), "dry-run": (dry_run, 206)}
     if command not in stages:
         sys.exit(report(Answer(1, [], ["no such command: " + command])))
     stage, failed = stages[command]
     try:
-        document.notes.prepare()
+        try:
+            document.notes.prepare()
+        except OSError:
+            if command != "post-script":  # which thaws without it
+                raise
         code = stage(document, script)
     except NotReadyError as error:
         code = report(Answer(failed, [], str(error).split("\n")))
@@ -156,24 +164,19 @@ def pre_script(document: Document, script: str) -> int:
     if not_after and time.time() > not_after:
         raise NotReadyError("this comes later than notAfter")
     refuse_if_over(document)
-    marker = document.notes.held()  # read before the keeper is asked for, since a keeper is there before its mark
-    answer = ask_keeper(document.kind, {"stage": "join", "execution": document.execution}, document.timeout * 2)
+    answer = ask_keeper(document, {"stage": "join", "execution": document.execution}, document.timeout * 2)
     if answer == SILENT:
         raise NotReadyError("a keeper is there and does not answer")
-    if isinstance(answer, Answer):
+    if answer:
         return report(answer)  # sent twice, or another freeze is held
+    thaw_left_behind(document)
+    refuse_if_over(document)
+    prepared = prepare(document, script)
     with Owner(document, began) as owner:
-        try:
-            thaw_left_behind(document, marker)
-            refuse_if_over(document)
-            prepared = prepare(document, script)
-            for directory in owner.open(prepared):
-                sync_filesystem(directory)  # most of the writing is done before anything stands still
-            document.quiesce()
-        except Exception:
-            attempt(lambda: document.notes.fail(document.execution))
-            raise
-        answer = owner.ask(script, is_dry_run=False)
+        for directory in owner.open(prepared):
+            sync_filesystem(directory)  # most of the writing is done before anything stands still
+        document.quiesce()
+        answer = owner.ask(script, KEEPER)
         # What was mounted or attached while the plan was made might be written to.
         if answer.code == 0 and look(document, script, prepared.paths)[1] != prepared.plan:
             raise NotReadyError("what is mounted has changed meanwhile")
@@ -185,7 +188,7 @@ def pre_script(document: Document, script: str) -> int:
 
 def refuse_if_over(document: Document) -> None:
     """A pre-script that comes after its post would freeze for nobody."""
-    if document.notes.how_ended(document.execution):
+    if document.notes.is_over(document.execution):
         raise NotReadyError("this executionId is over: its post-script, or its time limit, has already been")
 
 
@@ -194,7 +197,8 @@ def dry_run(document: Document, script: str) -> int:
     prepared = prepare(document, script)
     with Owner(document, time.monotonic()) as owner:
         owner.open(prepared)
-        answer = owner.ask(script, is_dry_run=True)
+        # Under a name of its own, so that it is in nobody's way.
+        answer = owner.ask(script, f"{REHEARSAL}-{os.getpid()}")
         if answer.code:
             raise NotReadyError("\n".join(answer.warnings))
     points = {mount.number: mount.point for mount in reversed(prepared.layout.mounts)}
@@ -227,15 +231,15 @@ class Owner:
         self.sync = prepared.mounts(prepared.plan.sync)
         return [directory for _, directory in self.sync + self.freeze]
 
-    def ask(self, script: str, *, is_dry_run: bool) -> Answer:
+    def ask(self, script: str, role: str) -> Answer:
         """The answer of the keeper, which is started for it."""
         document = self.document
         longest = min(2.0 * document.timeout, document.longest_hold)
         deadline = self.began + longest - min(0.5, longest / 4)
-        lock = document.lock(longest)
+        lock = document.lock(deadline - time.monotonic())
         request = Request(
             execution=document.execution,
-            is_dry_run=is_dry_run,
+            is_dry_run=role != KEEPER,
             began=self.began,
             deadline=deadline,
             patience=patience(document),
@@ -244,7 +248,7 @@ class Owner:
             sync=[[mount.number, mount.point] for mount, _ in self.sync],
             lock=list(lock) if lock else None,
         )
-        connection = self.connection = start_keeper(document, script, REHEARSAL if is_dry_run else KEEPER)
+        connection = self.connection = start_keeper(document, script, role)
         longest_answer = patience(document) + document.proof_seconds
         connection.settimeout(max(0.0, deadline - time.monotonic()) + longest_answer)
         descriptors = [directory for _, directory in self.sync + self.freeze]
@@ -268,18 +272,18 @@ def patience(document: Document) -> float:
 def start_keeper(document: Document, script: str, role: str) -> socket.socket:
     """Starts a keeper outside the agent's process group; where systemd is, as a service of its own."""
     program = document.notes.program
-    with open(script, "rb") as source, open(program + ".new", "wb") as copy:
-        copy.write(source.read())
-    os.rename(program + ".new", program)
+    with open(script, "rb") as source:
+        write_whole(program, source.read())
     arguments = [sys.executable, "-I", "-S", program]
     if not start_service(arguments, document, role):
         null = subprocess.DEVNULL
         subprocess.Popen([*arguments, role], stdin=null, stdout=null, stderr=null, start_new_session=True)
     limit = time.monotonic() + LONGEST_START
     while time.monotonic() < limit:
-        connection = connect(document.kind + role)
-        if connection:
-            return connection
+        with contextlib.suppress(BlockingIOError):
+            connection = connect(document.kind + role)
+            if connection:
+                return connection
         time.sleep(0.01)
     raise NotReadyError("the automatic thaw did not start, or its name is taken by another user's program")
 
@@ -293,7 +297,7 @@ def start_service(arguments: List[str], document: Document, role: str) -> bool:
         "--quiet",
         "--collect",
         f"--unit=auto-snapshots-{document.kind}{role}-{document.execution}",
-        "--property=ExecStopPost={} clean-up {}".format(" ".join(arguments), document.execution),
+        "--property=ExecStopPost={} {}".format(" ".join(arguments), CLEAN_UP),
         "--property=KillMode=process",  # a holder whose storage stalls must not delay what comes after the keeper
         "--property=TimeoutStopSec=10",
         *arguments,
@@ -306,104 +310,91 @@ def start_service(arguments: List[str], document: Document, role: str) -> bool:
         return False
 
 
-def keep(document: Document, role: str) -> int:
+def keep(document: Document, role: str) -> None:
     """The keeper's process."""
     listener = listen(document.kind + role)
     if listener:
-        Keeper(document.notes, listener).run()
-    return 0
+        Keeper(document.notes, listener, document.kind + role + HOLDERS).run()
 
 
 # --- post-script, and where no keeper is ---
 
 
-def post_script(document: Document, script: str) -> int:
+def post_script(document: Document, _script: str) -> int:
     """Thaws, and says whether all was held until now."""
-    notes = document.notes
-    if document.execution == "None":
+    notes, execution = document.notes, document.execution
+    if execution == "None":
         raise NotReadyError("an executionId is needed: it says whose the freeze is")
     answer = ask_for_end(document)
-    if not isinstance(answer, Answer):
-        ended = notes.how_ended(document.execution)
-        if ended and answer != SILENT:
-            return report(ended)
-        # A pre-script that comes later finds this note; one that came meanwhile has its keeper by now.
-        attempt(lambda: notes.end(document.execution, Answer(205, ["held no"])))
-        answer = ask_for_end(document) if answer != SILENT else answer
-    if not isinstance(answer, Answer):
-        if answer == NOT_OURS and notes.has_failed(document.execution):
-            answer = Answer(205, ["held no"], ["its pre-script has touched nothing"])
+    if answer is None:
+        # A pre-script that comes later finds this mark; one that came meanwhile has its keeper by now.
+        attempt(lambda: notes.refuse(execution))
+        answer = ask_for_end(document)
+    if answer is None or answer == SILENT:
+        marker = attempt(notes.held)
+        if marker and marker["execution"] == execution:
+            answer = thaw_marked(document, marker)
         else:
-            answer = thaw_found(document, script, is_silent=answer == SILENT)
-        attempt(lambda: notes.end(document.execution, answer))
+            # Its keeper marks what it is about to freeze, and takes the mark away when the thaw is seen.
+            answer = attempt(lambda: notes.how_ended(execution)) or NOT_FROZEN
+        if answer.code in (203, 205):
+            attempt(lambda: notes.end(execution, answer))
     code = report(answer)
     attempt(notes.clear_old)
     return code
 
 
-def ask_for_end(document: Document) -> Any:
-    """The answer of this execution's keeper; else NOT_OURS or SILENT."""
-    return ask_keeper(
-        document.kind, {"stage": "post", "execution": document.execution}, patience(document) + document.proof_seconds
-    )
+def ask_for_end(document: Document) -> Optional[Answer]:
+    """The answer of this execution's keeper; None without one, SILENT if there is one that does not answer."""
+    seconds = max(3.0, min(patience(document) + document.proof_seconds, 0.6 * document.timeout))
+    return ask_keeper(document, {"stage": "post", "execution": document.execution}, seconds)
 
 
-def ask_keeper(kind: str, message: Dict[str, Any], seconds: float) -> Any:
-    """What a keeper says; else NOT_OURS where there is none with an answer, SILENT where it does not answer."""
+def ask_keeper(document: Document, message: Dict[str, Any], seconds: float) -> Optional[Answer]:
+    """What a keeper answers; None where there is none for this execution, SILENT where it does not answer."""
     try:
-        connection = connect(kind + KEEPER)
+        connection = connect(document.kind + KEEPER)
         if not connection:
-            return NOT_OURS
+            return None
         with connection:
             answer = exchange(connection, message, seconds)
-    except socket.timeout:
+    except (socket.timeout, BlockingIOError):
         return SILENT
-    if not answer:
-        return NOT_OURS
-    return Answer(**answer) if "code" in answer else answer["held"]
+    return Answer(**answer) if answer and answer["code"] is not None else None
 
 
-def thaw_found(document: Document, script: str, *, is_silent: bool) -> Answer:
-    """Thaws what is frozen of the set's volumes, unless another execution's keeper holds it."""
-    notes = document.notes
-    marker = notes.held()
-    layout, plan = look(document, script, [])
-    numbers = set(plan.freeze)
-    if marker and marker["execution"] == document.execution:
-        numbers |= set(marker["numbers"])
-    for kind in KINDS:
-        held = SILENT if is_silent and kind == document.kind else ask_keeper(kind, {"stage": "held"}, 1)
-        numbers -= set(held) if isinstance(held, list) else set()
-    thawed = thaw_all(layout.mounts, sorted(numbers), patience(document))
-    if marker and marker["execution"] == document.execution and not thawed.stuck:
-        notes.release()
+def thaw_marked(document: Document, marker: Dict[str, Any]) -> Answer:
+    """Thaws what a keeper that is gone, or does not answer, has marked as held; what that means for its post."""
+    mounts = read_mounts(System())
+    there = {mount.number for mount in mounts}  # what was detached meanwhile needs nobody
+    numbers = [number for number in marker["numbers"] if number in there]
+    thawed = thaw_all(mounts, numbers, patience(document), lambda: is_taken(document.kind + KEEPER + HOLDERS))
     if thawed.stuck:
-        return Answer(202, ["held no"], ["cannot be seen to be writable: " + ", ".join(thawed.stuck)])
-    if thawed.frozen or is_silent:
-        return Answer(
-            203,
-            ["held no"],
-            ["its keeper was gone or did not answer; thawed: " + (", ".join(thawed.frozen) or "nothing")],
-        )
-    return Answer(205, ["held no"], ["nothing is frozen for this executionId"])
+        warning = f"cannot be seen to be writable: {', '.join(thawed.stuck)}; the thaw is tried on"
+        return Answer(202, ["held no"], [warning])
+    attempt(document.notes.release)
+    found = ", ".join(thawed.frozen) or "nothing was frozen any more"
+    return Answer(203, ["held no"], ["its keeper is gone or does not answer; thawed: " + found])
 
 
-def thaw_left_behind(document: Document, marker: Optional[Dict[str, Any]]) -> None:
+def has_keeper(document: Document) -> bool:
+    """Whether one is there, whatever it does."""
+    try:
+        connection = connect(document.kind + KEEPER)
+    except (socket.timeout, BlockingIOError):
+        return True
+    if connection:
+        connection.close()
+    return connection is not None
+
+
+def thaw_left_behind(document: Document) -> None:
     """Thaws what is held though its keeper and all its holders were killed."""
-    if marker:
-        report(Answer(0, [], ["the freeze of execution {} was left behind".format(marker["execution"])]))
-        mounts = read_mounts(System())
-        there = {mount.number for mount in mounts}  # what was detached meanwhile needs nobody
-        thawed = thaw_all(mounts, [number for number in marker["numbers"] if number in there], patience(document))
-        if thawed.stuck:
-            raise NotReadyError("what was left behind cannot be thawed: " + ", ".join(thawed.stuck))
-        attempt(lambda: document.notes.end(marker["execution"], Answer(203, ["held no"])))
-        document.notes.release()
-
-
-def clean_up(document: Document, execution: str) -> int:
-    """After a keeper's service: something is left to do only if all its processes were killed."""
     marker = document.notes.held()
-    if marker and marker["execution"] == execution and ask_keeper(document.kind, {"stage": "held"}, 1) == NOT_OURS:
-        thaw_left_behind(document, marker)
-    return 0
+    # Asked for after the mark was read, for a keeper is there before its mark; and read again, for it may have ended.
+    if marker and not has_keeper(document) and marker == document.notes.held():
+        answer = thaw_marked(document, marker)
+        report(Answer(0, [], [f"the freeze of execution {marker['execution']} was left behind", *answer.warnings]))
+        if document.notes.held():
+            raise NotReadyError("what was left behind cannot be thawed")
+        attempt(lambda: document.notes.end(marker["execution"], answer))

@@ -67,7 +67,7 @@ class Disks:
         self._undo = contextlib.ExitStack()
         self._mounts: list[Path] = []
 
-    def attach(self, image: Path) -> str:
+    def attach(self, image: Path | str) -> str:
         loop = sh("losetup", "--find", "--show", str(image)).stdout.strip()
         self._undo.callback(sh, "losetup", "--detach", loop, check=False)
         return loop

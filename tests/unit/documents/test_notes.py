@@ -35,12 +35,14 @@ def test_the_last_end_of_an_execution_counts(notes):
     assert notes.how_ended(ONE) == Answer(0, ["held yes"])
 
 
-def test_an_execution_that_failed_is_not_ended(notes):
-    assert not notes.has_failed(ONE)
-    notes.fail(ONE)
-    assert notes.has_failed(ONE)
-    assert not notes.has_failed(OTHER)
+def test_an_execution_whose_post_came_is_over_and_has_no_answer(notes):
+    assert not notes.is_over(ONE)
+    notes.refuse(ONE)
+    assert notes.is_over(ONE)
     assert notes.how_ended(ONE) is None
+    assert not notes.is_over(OTHER)
+    notes.end(OTHER, Answer(203))
+    assert notes.is_over(OTHER)
 
 
 def test_what_is_held_is_known_until_it_is_released(notes):
@@ -73,13 +75,13 @@ def test_a_writer_that_dies_leaves_the_note_before(notes, monkeypatch):
 def test_executions_of_more_than_a_day_ago_are_forgotten(notes, tmp_path):
     for execution in (ONE, OTHER):
         notes.end(execution, Answer(0))
-        notes.fail(execution)
+        notes.refuse(execution)
     for path in (tmp_path / "run" / "mysql" / "ended").glob(f"{ONE}*"):
         then = path.stat().st_mtime - ONE_DAY - 1
         os.utime(path, (then, then))
     notes.clear_old()
-    assert (notes.how_ended(ONE), notes.has_failed(ONE)) == (None, False)
-    assert (notes.how_ended(OTHER), notes.has_failed(OTHER)) == (Answer(0, []), True)
+    assert (notes.how_ended(ONE), notes.is_over(ONE)) == (None, False)
+    assert (notes.how_ended(OTHER), notes.is_over(OTHER)) == (Answer(0, []), True)
 
 
 def test_each_kind_of_document_has_notes_of_its_own(notes):
