@@ -13,21 +13,7 @@ from typing import Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Sequen
 FREEZABLE = ("xfs", "ext4")
 NEVER_WRITTEN = ("squashfs", "iso9660", "erofs", "cramfs")
 # What agent, log and thaw need. A mount that holds one of these is never frozen,
-HELD_BY: Tuple[str, ...] = (
-    "/",
-    "/bin",
-    "/boot",
-    "/dev",
-    "/etc",
-    "/lib",
-    "/lib64",
-    "/proc",
-    "/sbin",
-    "/snap",
-    "/sys",
-    "/usr",
-)
-HELD_BY += ("/var/snap", "/var/tmp")
+HELD_BY = ("/", "/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/sbin", "/snap", "/usr", "/var/snap", "/var/tmp")
 # and of these not even a mount below it.
 AROUND = ("/run", "/tmp", "/var/lib/amazon", "/var/log")
 LOOP_GET_STATUS64 = 0x4C05

@@ -112,7 +112,7 @@ def besides_the_look(calls):
     texts = [f"{call} {arguments}" for call, arguments in calls]
     look = next(number for number, text in enumerate(texts) if '"/sys/block"' in text)
     synced = max(number for number, text in enumerate(texts) if text.startswith("syncfs"))
-    start = next(number for number, text in enumerate(texts) if "/program.new" in text)
+    start = next(number for number, text in enumerate(texts) if "/program." in text)
     return lambda position: position < look or synced < position < start
 
 
