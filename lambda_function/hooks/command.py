@@ -13,10 +13,12 @@ from lambda_function.errors import HookError, quoted
 from lambda_function.ports import CommandOutcome, HookDocument
 
 CONTRACT = ("command", "executionId")
+NO_EXECUTION = "None"
+"""The contract's `executionId` for a dry run, of which no stage follows; some documents accept no other for it."""
 OFFERED = ("period", "policy", "volumeIds", "volumeDevices", "snapshotIds", "notAfter", "timeoutSeconds")
 
-# EC2 accepts any text as a device name and returns it as it was typed, `xvdf` too; one that a document's pattern rejects
-# would fail the whole command.
+# EC2 accepts any text as a device name and returns it as it was typed, `xvdf` too. One that a document's pattern
+# rejects would fail the whole command.
 _DEVICE = re.compile(r"(?:/dev/)?([a-z0-9]{1,16})")
 
 _WORD = 8
