@@ -30,8 +30,11 @@ POLL_SECONDS = 0.3
 SLOWER_POLLS = ((60.0, 3.0), (10.0, 1.0))
 """Seconds waited for a command, and from then on between two polls: a long stage is not worth many calls."""
 
-LISTED_CHARACTERS = 2500
-"""`ListCommandInvocations` truncates a plugin's output at this length."""
+LISTED_BYTES = 2500
+"""`ListCommandInvocations` truncates a plugin's output at this length, in the agent's UTF-8."""
+
+LONGEST_CHARACTER = 4
+"""Of UTF-8, in bytes: one that the cut went through is missing whole."""
 
 CLOCK_SKEW = timedelta(minutes=2)
 """Between this clock and SSM's, if SSM did not return when it accepted a command."""
@@ -164,7 +167,7 @@ def _parse(raw: Mapping[str, Any]) -> ListedInvocation:
     status = "Success" if raw["Status"] == "Success" else raw.get("StatusDetails") or raw["Status"]
     plugins = raw.get("CommandPlugins") or ()
     output = "\n".join(plugin.get("Output") or "" for plugin in plugins)
-    if not plugins or len(output) >= LISTED_CHARACTERS:
+    if not plugins or len(output.encode(errors="replace")) > LISTED_BYTES - LONGEST_CHARACTER:
         return ListedInvocation(raw["Status"], CommandOutcome(status, None, output, complete=False))
     codes = [plugin.get("ResponseCode") for plugin in plugins]
     exit_code = next((code for code in codes if code), codes[-1])

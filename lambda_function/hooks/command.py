@@ -13,10 +13,13 @@ from lambda_function.errors import HookError, quoted
 from lambda_function.ports import CommandOutcome, HookDocument
 
 CONTRACT = ("command", "executionId")
+NO_EXECUTION = "None"
+"""The contract's `executionId` for a dry run, of which no stage follows; some documents accept no other for it."""
 OFFERED = ("period", "policy", "volumeIds", "volumeDevices", "snapshotIds", "notAfter", "timeoutSeconds")
 
-# EC2 accepts any text as a device name; one that a document's pattern rejects would fail the whole command.
-_DEVICE = re.compile(r"/dev/[a-z0-9]{1,16}")
+# EC2 accepts any text as a device name and returns it as it was typed, `xvdf` too. One that a document's pattern
+# rejects would fail the whole command.
+_DEVICE = re.compile(r"(?:/dev/)?([a-z0-9]{1,16})")
 
 _WORD = 8
 """A shorter value of a policy's parameter is redacted only as a whole word: `on` is part of many words."""
@@ -118,9 +121,9 @@ def parameters_for(
         "policy": plan.policy,
         "volumeIds": ",".join(volume_ids),
         "volumeDevices": ",".join(
-            f"{volume_id}={devices[volume_id]}"
+            f"{volume_id}=/dev/{device[1]}"
             for volume_id in volume_ids
-            if _DEVICE.fullmatch(devices.get(volume_id, ""))
+            if (device := _DEVICE.fullmatch(devices.get(volume_id, "")))
         ),
         "snapshotIds": ",".join(snapshot_ids),
         "timeoutSeconds": str(plan.timeout_seconds),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import dataclass
 
 from lambda_function.deadline import Deadline
 from lambda_function.errors import AutoSnapshotsError, AwsError, HookError
-from lambda_function.hooks.command import FreezePlan, Stage, parameters_for
+from lambda_function.hooks.command import NO_EXECUTION, FreezePlan, Stage, parameters_for
 from lambda_function.hooks.freeze import CANCEL_SECONDS
 from lambda_function.hooks.preflight import HookReadiness, preflight
 from lambda_function.inputs.policy import PolicySet
@@ -82,7 +81,7 @@ class _Checker:
 
     def _dry_run(self, plan: FreezePlan, instance_id: str, steps: list[str]) -> str | None:
         self.deadline.require(plan.timeout_seconds + CANCEL_SECONDS)
-        parameters = parameters_for(plan, Stage.DRY_RUN, instance_id, str(uuid.uuid4()))
+        parameters = parameters_for(plan, Stage.DRY_RUN, instance_id, NO_EXECUTION)
         command_id = self.commands.send(plan.document, instance_id, parameters)
         outcome = self.commands.wait(command_id, instance_id, self.deadline.elapsed() + plan.timeout_seconds)
         if outcome is None:

@@ -3,7 +3,7 @@
 No agent runs here: a script, a Python callable per instance, decides what each command prints, how it
 ends and how long it takes. What the service itself checks and shows is done as SSM does it: documents
 and parameters are checked when a command is sent, an invocation is Pending, InProgress and then what it
-came to, `Output` holds standard error behind a line of its own and is cut at 2,500 characters.
+came to, `Output` holds standard error behind a line of its own and is cut at 2,500 bytes.
 """
 
 from __future__ import annotations
@@ -28,11 +28,16 @@ from moto.ssm.responses import SimpleSystemManagerResponse
 from tests.documents.agent import RefusedError, checked
 from tests.support.instance import Instances
 
-LISTED_OUTPUT = 2_500
+LISTED_BYTES = 2_500
 WHOLE_OUTPUT = 24_000
 PAGE = 50
 
 _PLATFORMS = {"aws:runShellScript": ("Linux", "MacOS"), "aws:runPowerShellScript": ("Linux", "MacOS", "Windows")}
+
+
+def _cut(output: str) -> str:
+    """As the agent does: whole characters within the bytes of a listing."""
+    return output.encode()[:LISTED_BYTES].decode(errors="ignore")
 
 
 @dataclass(frozen=True)
@@ -248,7 +253,7 @@ class _RunCommand:
                 "StatusDetails": status_details,
                 "ResponseCode": code,
             }
-            line["CommandPlugins"] = [{**plugin, "Output": output[:LISTED_OUTPUT] if ended else ""}]
+            line["CommandPlugins"] = [{**plugin, "Output": _cut(output) if ended else ""}]
         return line
 
     def get_command_invocation(self, response: Any) -> ActionResult:

@@ -220,6 +220,18 @@ def test_the_whole_invocation_is_read_if_the_list_has_no_plugins(account, edge, 
     assert agents.calls["get_command_invocation"] == 1
 
 
+@pytest.mark.parametrize("letter", ["x", "\N{CYRILLIC SMALL LETTER ZHE}", "\N{SNOWMAN}", "\N{GRINNING FACE}"])
+@pytest.mark.parametrize("length", [2_490, 2_496, 2_497, 2_499, 2_500, 2_501, 2_600])
+def test_an_output_is_read_whole_in_any_script(account, edge, document, agents, soon, letter, length):
+    """A listing is cut at a number of bytes, which may be far fewer characters."""
+    instance = account.instance()
+    words = "\nauto-snapshots: frozen vol-1\n"
+    output = letter * ((length - len(words)) // len(letter.encode())) + words
+    agents.scripts[instance] = lambda _: Reply(output=output)
+    command_id = edge.send(document, instance, parameters())
+    assert edge.wait(command_id, instance, soon()).output == output
+
+
 def test_a_slow_command_has_no_outcome_and_can_be_cancelled(account, edge, document, agents, soon):
     instance = account.instance()
     agents.scripts[instance] = lambda _: Reply(seconds=60)

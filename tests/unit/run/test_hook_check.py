@@ -37,6 +37,12 @@ def test_the_dry_run_gets_the_volumes_that_a_run_would_freeze(cloud):
     assert asked == {"i-1": ["vol-00000001,vol-00000002"], "i-2": ["vol-00000003"]}
 
 
+def test_the_dry_run_has_the_contracts_execution_id_for_it(cloud):
+    """No stage follows it; some published documents accept no other."""
+    cloud.check_hooks()
+    assert {each.parameters["executionId"][0] for each in cloud.ssm.sent} == {"None"}
+
+
 def test_what_is_not_ready_is_named_with_the_document_s_reason(cloud):
     cloud.ssm.script = lambda instance_id, _: (
         Reply(exit_code=206, output="no mariadb client") if instance_id == "i-2" else Reply()
