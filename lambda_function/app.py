@@ -94,17 +94,10 @@ class App:
         settings = self.settings
         return RunContext(
             policies=ParameterStore(self.clients.ssm, settings.policies_path),
-            ebs=Ec2Ebs(
-                clients.reading,
-                clients.creating,
-                clients.urgent,
-                clients.changing,
-                settings.keys,
-                clients.rate_limits.reserve_creates,
-            ),
+            ebs=Ec2Ebs(clients, settings.keys),
             keys=settings.keys,
             policies_path=settings.policies_path,
-            commands=RunCommand(clients.ssm, clients.polling, self.deadline),
+            commands=RunCommand(clients, self.deadline),
             deadline=self.deadline,
             observer=self.observer,
         )

@@ -16,6 +16,7 @@
         ├── TooManyPendingError          the account's pending snapshots are at their quota
         ├── VolumePendingError           this volume's pending snapshots are at their quota
         ├── NoAnswerError                the call may or may not have taken effect
+        ├── ThrottledError               refused for its rate: nothing was done, and a later call may succeed
         ├── AccessRefusedError           not allowed
         └── RequestRejectedError         EC2 will never accept this request
 """
@@ -113,6 +114,10 @@ class VolumePendingError(AwsError):
 
 class NoAnswerError(AwsError):
     """No answer, or a server error: the call may have taken effect."""
+
+
+class ThrottledError(AwsError):
+    """`ThrottlingException`, `RequestLimitExceeded`: too many calls in too short a time; nothing was done."""
 
 
 class AccessRefusedError(AwsError):

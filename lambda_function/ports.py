@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -81,13 +82,27 @@ class Commands(Protocol):
     def platforms(self) -> Mapping[str, str]:
         """`Linux`, `Windows` or `MacOS` of the instances that were looked up, if SSM reported it."""
 
-    def send(self, document: HookDocument, instance_id: str, parameters: Mapping[str, list[str]]) -> str:
-        """Send one command and return its id. NoAnswerError: it may still have been sent."""
+    def check_access(self) -> None:
+        """Poll once. Raises AccessRefusedError if the end of a command could never be seen."""
+
+    def admitted(self, instances: int, wait: Callable[[float], None]) -> AbstractContextManager[None]:
+        """Wait until so many instances can be frozen and thawed within SSM's rate limit; keep room for their thaws.
+
+        `wait` sleeps that many seconds. What it raises ends the waiting.
+        """
+
+    def send(
+        self, document: HookDocument, instance_id: str, parameters: Mapping[str, list[str]], *, admitted: bool = False
+    ) -> str:
+        """Send one command and return its id. NoAnswerError: it may still have been sent.
+
+        A command refused for its rate is sent again while time lasts; one that is `admitted` is not: ThrottledError.
+        """
 
     def wait(self, command_id: str, instance_id: str, until: float) -> CommandOutcome | None:
         """The outcome, or None if it has not ended by `until` (on the deadline's elapsed clock).
 
-        Raises AwsError if the final poll fails.
+        Raises AwsError if the final poll fails, and AccessRefusedError at once.
         """
 
     def cancel(self, command_id: str, instance_id: str) -> None:
@@ -129,8 +144,11 @@ class Ebs(Protocol):
     ) -> list[Snapshot]:
         """Start snapshots of an instance's volumes at one instant, each with its volume's tags and `tags`."""
 
-    def reserve_creates(self, creates: int) -> None:
-        """Reserve this many of EC2's create tokens for urgent creates."""
+    def creates_held(self, singles: int, sets: int, wait: Callable[[float], None]) -> AbstractContextManager[None]:
+        """Wait until EC2's rate limit leaves room for so many creates of each kind, and keep it for urgent ones.
+
+        `wait` as in `Commands.admitted`.
+        """
 
     def set_periods(self, snapshot_id: str, periods: Collection[str]) -> None:
         """Write the period tag."""

@@ -7,9 +7,10 @@ shared by all its operations: throttling of one kind of call must not slow the o
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -18,6 +19,7 @@ from botocore.exceptions import BotoCoreError
 
 from lambda_function.aws.errors import translated
 from lambda_function.aws.rate_limit import RateLimits, TokenBucket
+from lambda_function.aws.send_pace import SendPace
 from lambda_function.errors import ConfigurationError
 from lambda_function.model.request import Target
 from lambda_function.parallel import MAX_FREEZES, WORKERS
@@ -57,18 +59,17 @@ _URGENT = _CREATING.merge(
     )
 )
 
-# All frozen instances run their stages in parallel, and a thaw must not wait for a connection.
-_COMMANDS = _CONFIG.merge(
+_SSM = _CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": 5}, read_timeout=10))
+
+# Commands and polls for frozen instances: a thaw must not wait for a connection. botocore's retries would wait longer
+# than a poll's successor, send a command twice, and know nothing of the thaws that have precedence.
+_COMMANDS = _SSM.merge(
     Config(
-        retries={"mode": "standard", "total_max_attempts": 5}, max_pool_connections=FREEZE_CONNECTIONS, read_timeout=10
+        retries={"mode": "standard", "total_max_attempts": 1},
+        connect_timeout=2,
+        read_timeout=5,
+        max_pool_connections=FREEZE_CONNECTIONS,
     )
-)
-
-
-# One poll covers all frozen instances and the next is soon: a retry within it would only delay threads whose time is
-# up.
-_POLLING = _COMMANDS.merge(
-    Config(retries={"mode": "standard", "total_max_attempts": 1}, connect_timeout=2, read_timeout=5)
 )
 
 # Invoke has no client token: a retry after a lost response would start a second, concurrent run.
@@ -83,20 +84,41 @@ THROTTLED = ("RequestLimitExceeded", "Client.RequestLimitExceeded")
 
 
 @dataclass(frozen=True)
+class HookClients:
+    """What is used while instances are frozen: `urgent` for creates, `commands` for commands and polls."""
+
+    urgent: EC2Client
+    commands: SSMClient
+
+
+@dataclass(frozen=True)
 class Clients:
     """One session's clients and the rate limits they share; all are safe to use from several threads.
 
-    The session is not: build clients from it before threads start.
+    The session is not: the clients that are built when they are first used are first used by one thread. `place` is
+    the Region and the credentials if they are not the session's.
     """
 
     session: boto3.Session
+    place: Mapping[str, Any]
     reading: EC2Client
     creating: EC2Client
-    urgent: EC2Client
     changing: EC2Client
-    ssm: SSMClient
-    polling: SSMClient
     rate_limits: RateLimits
+    send_pace: SendPace
+
+    @cached_property
+    def ssm(self) -> SSMClient:
+        """For parameters, and for what is looked up before a freeze."""
+        client: SSMClient = self.session.client("ssm", config=_SSM, **self.place)
+        return client
+
+    @cached_property
+    def for_hooks(self) -> HookClients:
+        """Only where there are hooks: building both takes a tenth of a second of CPU."""
+        urgent = self.session.client("ec2", config=_URGENT, **self.place)
+        _limit_creates(urgent, self.rate_limits, urgent=True)
+        return HookClients(urgent, self.session.client("ssm", config=_COMMANDS, **self.place))
 
 
 def build_lambda_client(region: str | None) -> LambdaClient:
@@ -159,25 +181,25 @@ def _configuration_faults() -> Iterator[None]:
 
 
 def _clients_of(session: boto3.Session, **place: Any) -> Clients:
-    """New clients; `place` is their Region and credentials if they are not the session's."""
-    # Wall clock: Lambda suspends the machine between invocations, and EC2's buckets refill meanwhile.
-    rate_limits = RateLimits.at(time.time, time.sleep)
+    # Wall clock: Lambda suspends the machine between invocations, and the buckets refill meanwhile.
     clients = Clients(
-        session=session,
+        session,
+        place,
         reading=session.client("ec2", config=_CONFIG, **place),
         creating=session.client("ec2", config=_CREATING, **place),
-        urgent=session.client("ec2", config=_URGENT, **place),
         changing=session.client("ec2", config=_CHANGING, **place),
-        ssm=session.client("ssm", config=_COMMANDS, **place),
-        polling=session.client("ssm", config=_POLLING, **place),
-        rate_limits=rate_limits,
+        rate_limits=RateLimits.at(time.time, time.sleep),
+        send_pace=SendPace(time.time, time.sleep),
     )
-    for client, is_urgent in ((clients.creating, False), (clients.urgent, True)):
-        _limit_rate(client, "CreateSnapshot", rate_limits.create, urgent=is_urgent)
-        _limit_rate(client, "CreateSnapshots", rate_limits.create_set, urgent=is_urgent)
-    _limit_rate(clients.changing, "DeleteSnapshot", rate_limits.delete)
-    _limit_rate(clients.changing, "CreateTags", rate_limits.tag)
+    _limit_creates(clients.creating, clients.rate_limits, urgent=False)
+    _limit_rate(clients.changing, "DeleteSnapshot", clients.rate_limits.delete)
+    _limit_rate(clients.changing, "CreateTags", clients.rate_limits.tag)
     return clients
+
+
+def _limit_creates(client: EC2Client, limits: RateLimits, *, urgent: bool) -> None:
+    _limit_rate(client, "CreateSnapshot", limits.create, urgent=urgent)
+    _limit_rate(client, "CreateSnapshots", limits.create_set, urgent=urgent)
 
 
 def _limit_rate(client: EC2Client, operation: str, bucket: TokenBucket, *, urgent: bool = False) -> None:

@@ -1,21 +1,24 @@
-"""One list call for all threads that wait for commands.
+"""One list call for all threads that wait for commands of one document.
 
 Every frozen instance has a thread that waits for its command. The first to find a poll due makes it for all; the others
 wait for its response, each until its own time limit. A lock guards the shared state and is never held during a call.
+
+Other tools' commands may be thousands in the same minutes. So a poll lists only this document's (one command's, if only
+one is waited for), and stops at the page on which the last one waited for was found.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from lambda_function.aws.errors import translated
 from lambda_function.deadline import Deadline
-from lambda_function.errors import AwsError
+from lambda_function.errors import AccessRefusedError, AwsError, ThrottledError
 from lambda_function.ports import CommandOutcome
 
 if TYPE_CHECKING:
@@ -29,6 +32,9 @@ PAGE = 50
 POLL_SECONDS = 0.3
 SLOWER_POLLS = ((60.0, 3.0), (10.0, 1.0))
 """Seconds waited for a command, and from then on between two polls: a long stage is not worth many calls."""
+
+MOST_THROTTLED = 4.0
+"""Each throttled poll doubles the time between polls, up to this multiple; each answered one takes a tenth off."""
 
 LISTED_BYTES = 2500
 """`ListCommandInvocations` truncates a plugin's output at this length, in the agent's UTF-8."""
@@ -55,13 +61,14 @@ class ListedInvocation:
 
 @dataclass(slots=True)
 class CommandPoller:
-    """What is known about awaited commands; safe to use from several threads.
+    """What is known about awaited commands of `document`, by SSM's name; safe to use from several threads.
 
     `client` does not retry, since it polls repeatedly anyway.
     """
 
     client: SSMClient
     deadline: Deadline
+    document: str
     _changed: threading.Condition = field(default_factory=threading.Condition)
     """Guards the fields below; notified after each page and each poll."""
     _waiting: list[tuple[str, str]] = field(default_factory=list)
@@ -74,6 +81,8 @@ class CommandPoller:
     _polled_at: float = float("-inf")
     _failure: Exception | None = None
     """Why the last poll failed; None if it succeeded."""
+    _slower: float = 1.0
+    """Multiple of the time between polls, learnt from throttled ones."""
 
     def sent(self, command_id: str, requested: datetime | None, before: datetime) -> None:
         """Record a sent command: `requested` by SSM's clock, or shortly after `before` by this one."""
@@ -84,7 +93,7 @@ class CommandPoller:
     def wait(self, command_id: str, instance_id: str, until: float) -> ListedInvocation | None:
         """The finished command, or None if none was seen by `until`; raises the last poll's error if that failed.
 
-        Only a call in this thread can exceed `until`.
+        Raises AccessRefusedError at once: no later poll would succeed. Only a call in this thread can exceed `until`.
         """
         key = (command_id, instance_id)
         began = self.deadline.elapsed()
@@ -95,15 +104,15 @@ class CommandPoller:
                 self._refresh(key, until)
                 now = self.deadline.elapsed()
                 with self._changed:
-                    ended, failure = self._ended.get(key), self._failure
+                    ended, failure, slower = self._ended.get(key), self._failure, self._slower
                 if ended is not None:
                     return ended
+                if failure is not None and (now >= until or isinstance(failure, AccessRefusedError)):
+                    raise failure
                 if now >= until:
-                    if failure is not None:
-                        raise failure
                     return None
                 pause = next((pause for after, pause in SLOWER_POLLS if now - began >= after), POLL_SECONDS)
-                self.deadline.sleep(min(pause, until - now))
+                self.deadline.sleep(min(pause * slower, until - now))
         finally:
             with self._changed:
                 self._waiting.remove(key)
@@ -116,13 +125,13 @@ class CommandPoller:
             # Not the deadline's sleep: a call takes real time whatever clock the run uses, and its end notifies.
             while self._is_polling and key not in self._ended and (left := until - self.deadline.elapsed()) > 0:
                 self._changed.wait(left)
-            is_recent = self.deadline.elapsed() - self._polled_at < POLL_SECONDS
+            is_recent = self.deadline.elapsed() - self._polled_at < POLL_SECONDS * self._slower
             if self._is_polling or key in self._ended or is_recent:
                 return
             self._is_polling = True
         failure: Exception | None = None
         try:
-            self._poll()
+            self._poll(until)
         except AwsError as error:
             # The next poll is soon, and the command's own timeout limits how often it fails.
             failure = error
@@ -135,24 +144,38 @@ class CommandPoller:
                 self._is_polling = False
                 self._polled_at = self.deadline.elapsed()
                 self._failure = failure
+                is_throttled = isinstance(failure, ThrottledError)
+                self._slower = min(self._slower * 2, MOST_THROTTLED) if is_throttled else max(self._slower * 0.9, 1.0)
                 self._changed.notify_all()
 
-    def _poll(self) -> None:
+    def _poll(self, until: float) -> None:
+        """One walk, newest commands first: until all that are waited for were seen, or this thread's time is over."""
+        with self._changed:
+            unseen = set(self._waiting)
         with translated("ListCommandInvocations"):
             pages = self.client.get_paginator("list_command_invocations").paginate(
-                **self._selection(), Details=True, PaginationConfig={"PageSize": PAGE}
+                **self._selection({command_id for command_id, _ in unseen}),
+                Details=True,
+                PaginationConfig={"PageSize": PAGE},
             )
             for page in pages:
                 self._record(page["CommandInvocations"])
+                unseen -= {(raw["CommandId"], raw["InstanceId"]) for raw in page["CommandInvocations"]}
+                if not unseen or self.deadline.elapsed() >= until:
+                    break
 
-    def _selection(self) -> dict[str, Any]:
-        """One command by its id; several by when the oldest of them was sent."""
+    def _selection(self, command_ids: Collection[str]) -> dict[str, Any]:
+        """One command by its id; several by their document and when the oldest of them was sent."""
+        if len(command_ids) == 1:
+            return {"CommandId": next(iter(command_ids))}
         with self._changed:
-            command_ids = {command_id for command_id, _ in self._waiting}
-            if len(command_ids) == 1:
-                return {"CommandId": command_ids.pop()}
             after = min(self._listed_after[command_id] for command_id in command_ids)
-        return {"Filters": [{"key": "InvokedAfter", "value": after.strftime("%Y-%m-%dT%H:%M:%SZ")}]}
+        return {
+            "Filters": [
+                {"key": "DocumentName", "value": self.document},
+                {"key": "InvokedAfter", "value": after.strftime("%Y-%m-%dT%H:%M:%SZ")},
+            ]
+        }
 
     def _record(self, invocations: list[Any]) -> None:
         with self._changed:

@@ -6,17 +6,18 @@ Every listing sends a page size (without `MaxResults` EC2 builds one giant page)
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
+from lambda_function.aws.clients import Clients
 from lambda_function.aws.errors import translated
 from lambda_function.model.ec2 import Consistency, Instance, Snapshot, SnapshotState, Volume
 from lambda_function.model.period import Period
 from lambda_function.model.tags import TagKeys, format_periods, parse_periods, policy_named_by
 
 if TYPE_CHECKING:
-    from mypy_boto3_ec2 import EC2Client
     from mypy_boto3_ec2.type_defs import FilterTypeDef, TagTypeDef
 
 VOLUMES_PAGE = 500
@@ -28,30 +29,22 @@ _STATES = {state.value: state for state in SnapshotState}
 _CONSISTENCIES = {consistency.value: consistency for consistency in Consistency}
 
 
-def _nothing_to_reserve(creates: int) -> None:
-    """For clients without rate limits."""
-
-
 @dataclass(frozen=True)
 class Ec2Ebs:
-    """The Ebs port over four clients, so that throttling of one kind of call does not slow the others."""
+    """The Ebs port."""
 
-    reading: EC2Client
-    creating: EC2Client
-    urgent: EC2Client
-    changing: EC2Client
+    clients: Clients
     keys: TagKeys
-    reserve: Callable[[int], None] = _nothing_to_reserve
 
-    def reserve_creates(self, creates: int) -> None:
-        self.reserve(creates)
+    def creates_held(self, singles: int, sets: int, wait: Callable[[float], None]) -> AbstractContextManager[None]:
+        return self.clients.rate_limits.creates_held(singles, sets, wait)
 
     def list_volumes(self, volume_ids: Sequence[str] = ()) -> list[Volume]:
         filters: list[FilterTypeDef] = [{"Name": "tag-key", "Values": list(self.keys.searched())}]
         found: dict[str, Volume] = {}
         for chunk in _chunks(volume_ids, FILTER_VALUES - len(self.keys.searched())) if volume_ids else [()]:
             narrowed = [*filters, _filter("volume-id", chunk)] if chunk else filters
-            pages = self.reading.get_paginator("describe_volumes").paginate(
+            pages = self.clients.reading.get_paginator("describe_volumes").paginate(
                 Filters=narrowed, PaginationConfig={"PageSize": VOLUMES_PAGE}
             )
             with translated("DescribeVolumes"):
@@ -75,7 +68,7 @@ class Ec2Ebs:
     def list_instances(self, instance_ids: Collection[str]) -> list[Instance]:
         found: dict[str, Instance] = {}
         for chunk in _chunks(sorted(instance_ids), FILTER_VALUES):
-            pages = self.reading.get_paginator("describe_instances").paginate(
+            pages = self.clients.reading.get_paginator("describe_instances").paginate(
                 Filters=[_filter("instance-id", chunk)], PaginationConfig={"PageSize": INSTANCES_PAGE}
             )
             with translated("DescribeInstances"):
@@ -85,7 +78,7 @@ class Ec2Ebs:
         return list(found.values())
 
     def count_pending(self) -> int:
-        pages = self.reading.get_paginator("describe_snapshots").paginate(
+        pages = self.clients.reading.get_paginator("describe_snapshots").paginate(
             OwnerIds=["self"],
             Filters=[_filter("status", ["pending"])],
             PaginationConfig={"PageSize": SNAPSHOTS_PAGE},
@@ -96,7 +89,7 @@ class Ec2Ebs:
     def create_snapshot(
         self, volume_id: str, description: str, tags: Mapping[str, str], *, urgent: bool = False
     ) -> Snapshot:
-        client = self.urgent if urgent else self.creating
+        client = self.clients.for_hooks.urgent if urgent else self.clients.creating
         with translated("CreateSnapshot"):
             raw = client.create_snapshot(
                 VolumeId=volume_id,
@@ -115,7 +108,7 @@ class Ec2Ebs:
         *,
         urgent: bool = False,
     ) -> list[Snapshot]:
-        client = self.urgent if urgent else self.creating
+        client = self.clients.for_hooks.urgent if urgent else self.clients.creating
         specification: dict[str, Any] = {"InstanceId": instance_id, "ExcludeBootVolume": exclude_boot}
         if exclude_data:
             specification["ExcludeDataVolumeIds"] = list(exclude_data)
@@ -130,22 +123,22 @@ class Ec2Ebs:
 
     def set_periods(self, snapshot_id: str, periods: Collection[str]) -> None:
         with translated("CreateTags"):
-            self.changing.create_tags(
+            self.clients.changing.create_tags(
                 Resources=[snapshot_id], Tags=[{"Key": self.keys.period, "Value": format_periods(periods)}]
             )
 
     def set_consistency(self, snapshot_ids: Collection[str], consistency: Consistency) -> None:
         with translated("CreateTags"):
-            self.changing.create_tags(
+            self.clients.changing.create_tags(
                 Resources=sorted(snapshot_ids), Tags=[{"Key": self.keys.consistency, "Value": consistency.value}]
             )
 
     def delete_snapshot(self, snapshot_id: str) -> None:
         with translated("DeleteSnapshot"):
-            self.changing.delete_snapshot(SnapshotId=snapshot_id)
+            self.clients.changing.delete_snapshot(SnapshotId=snapshot_id)
 
     def _snapshots(self, filters: list[FilterTypeDef]) -> Iterator[Snapshot]:
-        pages = self.reading.get_paginator("describe_snapshots").paginate(
+        pages = self.clients.reading.get_paginator("describe_snapshots").paginate(
             OwnerIds=["self"], Filters=filters, PaginationConfig={"PageSize": SNAPSHOTS_PAGE}
         )
         with translated("DescribeSnapshots"):

@@ -18,6 +18,7 @@ from lambda_function.errors import (
     RequestRejectedError,
     SnapshotNotFoundError,
     SnapshotProtectedError,
+    ThrottledError,
     TooManyPendingError,
     VolumeNotFoundError,
     VolumePendingError,
@@ -28,6 +29,9 @@ _BY_CODE: dict[str, type[AwsError]] = {
     "UnauthorizedOperation": AccessRefusedError,
     "AccessDenied": AccessRefusedError,
     "AccessDeniedException": AccessRefusedError,
+    "RequestLimitExceeded": ThrottledError,
+    "Throttling": ThrottledError,
+    "ThrottlingException": ThrottledError,
     "InvalidVolume.NotFound": VolumeNotFoundError,
     "InvalidSnapshot.NotFound": SnapshotNotFoundError,
     "InvalidSnapshot.InUse": SnapshotProtectedError,
@@ -43,7 +47,7 @@ _LOCK = re.compile(r"(?<!b)(?<!B)lock", re.IGNORECASE)  # not `Blocked`, which i
 
 _MAX_MESSAGE = 500
 _SERVER_FAULT = 500
-_NOT_BEGUN = ("RequestLimitExceeded", "Throttling", "ThrottlingException", "Unavailable", "ServiceUnavailable")
+_NOT_BEGUN = ("Unavailable", "ServiceUnavailable")
 
 
 @contextmanager

@@ -7,7 +7,8 @@ same buckets, so each refusal lowers the rate, and time raises it again.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 BURST = 98.0
@@ -31,7 +32,10 @@ REFUSALS_COUNT_ONCE_SECONDS = 1.0
 
 
 class TokenBucket:
-    """Our estimate of one bucket; safe to use from several threads."""
+    """Our estimate of one bucket; safe to use from several threads.
+
+    Tokens can be held for calls that must not wait, because an instance will be frozen when they are made.
+    """
 
     def __init__(self, per_second: float, now: Callable[[], float], sleep: Callable[[float], None]) -> None:
         self._published = per_second
@@ -41,41 +45,77 @@ class TokenBucket:
         self._sleep = sleep
         self._seen_at = now()
         self._refused_at = float("-inf")
-        self._reserved = 0
+        self._held = 0
+        self._may_be_held = 0
+        self._wanted = 0
         self._lock = threading.Lock()
 
     def take(self, *, urgent: bool = False) -> None:
-        """Return when a call may be made; an urgent one may use reserved tokens."""
-        while True:
+        """Return when a call may be made; an urgent one uses a held token."""
+        while not self._takes(1, urgent=urgent):
+            self._sleep(self._pause(1 if urgent else 1 + self._wanted))
+
+    @contextmanager
+    def held(self, tokens: int, wait: Callable[[float], None]) -> Iterator[None]:
+        """Hold so many tokens for urgent calls; until there are enough, calls that are not urgent wait as well.
+
+        `wait` sleeps that many seconds. What it raises ends the waiting.
+        """
+        tokens = min(tokens, int(BURST))
+        with self._lock:
+            self._wanted += tokens
+        try:
+            while not self._takes(tokens, urgent=True, hold=True):
+                wait(self._pause(tokens))
+        finally:
             with self._lock:
-                self._refill()
-                needed = 1.0 if urgent else 1.0 + self._reserved
-                if self._tokens >= needed:
-                    self._tokens -= 1.0
-                    return
-                wait = (needed - self._tokens) / self._rate
-            # At most a second at once: the rate may rise, or the reserve be released. Never so short that it rounds to
-            # zero.
-            self._sleep(min(max(wait, 0.001), 1.0))
+                self._wanted -= tokens
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._may_be_held -= tokens
+                unused = max(self._held - self._may_be_held, 0)
+                self._held -= unused
+                self._tokens += unused
+
+    def _takes(self, tokens: int, *, urgent: bool, hold: bool = False) -> bool:
+        """Take tokens if they are there; whether they were."""
+        with self._lock:
+            self._refill()
+            if urgent and not hold and self._held > 0:
+                self._held -= 1
+                return True
+            if self._tokens < (tokens if urgent else tokens + self._wanted):
+                return False
+            self._tokens -= tokens
+            if hold:
+                self._held += tokens
+                self._may_be_held += tokens
+            return True
+
+    def _pause(self, needed: float) -> float:
+        """Seconds until so many tokens may be there.
+
+        At most one: the rate may rise, or held tokens come back. Never so short that it rounds to zero.
+        """
+        with self._lock:
+            return min(max((needed - self._tokens) / self._rate, 0.001), 1.0)
 
     def refused(self) -> None:
-        """EC2 had no token: empty the bucket and lower its rate."""
+        """EC2 had no token: empty the bucket, held tokens included, and lower its rate."""
         with self._lock:
             self._refill()
             self._tokens = 0.0
+            self._held = 0
             if self._seen_at - self._refused_at >= REFUSALS_COUNT_ONCE_SECONDS:
                 self._rate = max(self._rate * SLOWER, self._published * SLOWEST)
                 self._refused_at = self._seen_at
 
-    def reserve(self, tokens: int) -> None:
-        """Keep this many tokens for urgent calls."""
-        with self._lock:
-            self._reserved = tokens
-
     def _refill(self) -> None:
         now = self._now()
         elapsed, self._seen_at = max(now - self._seen_at, 0.0), now
-        self._tokens = min(BURST, self._tokens + elapsed * self._rate)
+        self._tokens = min(BURST - self._held, self._tokens + elapsed * self._rate)
         self._rate = min(self._published, self._rate + elapsed * self._published / RECOVERY_SECONDS)
 
 
@@ -98,7 +138,9 @@ class RateLimits:
             TokenBucket(TAGS_PER_SECOND, now, sleep),
         )
 
-    def reserve_creates(self, tokens: int) -> None:
-        """Keep this many tokens of each kind of create for instances that are frozen, or soon will be."""
-        self.create.reserve(tokens)
-        self.create_set.reserve(tokens)
+    @contextmanager
+    def creates_held(self, singles: int, sets: int, wait: Callable[[float], None]) -> Iterator[None]:
+        """Hold tokens for urgent creates of each kind; `wait` as in `TokenBucket.held`."""
+        # Always in this order, so that no two freezes wait for each other.
+        with self.create.held(singles, wait), self.create_set.held(sets, wait):
+            yield

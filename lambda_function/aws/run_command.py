@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
-from lambda_function.aws.command_poller import CommandPoller, ListedInvocation
+from lambda_function.aws.clients import Clients
+from lambda_function.aws.command_poller import POLL_SECONDS, CommandPoller, ListedInvocation
 from lambda_function.aws.errors import translated
 from lambda_function.deadline import Deadline
-from lambda_function.errors import AwsError, HookError, RequestRejectedError
+from lambda_function.errors import AccessRefusedError, AwsError, HookError, RequestRejectedError, ThrottledError
 from lambda_function.ports import CommandOutcome, HookDocument
-
-if TYPE_CHECKING:
-    from mypy_boto3_ssm import SSMClient
 
 PAGE = 50
 """`DescribeInstanceInformation` takes at most 50 instances."""
@@ -21,24 +19,36 @@ PAGE = 50
 DELIVERY_SECONDS = 30
 """Minimum `TimeoutSeconds` of `SendCommand`, which covers delivery only."""
 
+LAST_SEND_SECONDS = 5.0
+"""A refused command is not sent again with less time left."""
+
+READS = 3
+"""Attempts at reading a whole output while an instance may be frozen."""
+
 
 @dataclass(slots=True)
 class RunCommand:
-    """The Commands port. `polling` does not retry, since it polls repeatedly anyway."""
+    """The Commands port. Calls made while something may be frozen are not retried by botocore, which waits longer."""
 
-    client: SSMClient
-    polling: SSMClient
+    clients: Clients
     deadline: Deadline
-    _poller: CommandPoller = field(init=False)
+    _pollers: dict[str, CommandPoller] = field(default_factory=dict)
+    """By document, as SSM names it."""
+    _documents: dict[str, str] = field(default_factory=dict)
+    """The document of each command that was sent, as SSM names it."""
     _platforms: dict[str, str] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self._poller = CommandPoller(self.polling, self.deadline)
+    def check_access(self) -> None:
+        now = self.deadline.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        with translated("ListCommandInvocations"):
+            self.clients.for_hooks.commands.list_command_invocations(
+                Filters=[{"key": "InvokedAfter", "value": now}], MaxResults=1
+            )
 
     def describe_document(self, name: str) -> HookDocument:
         try:
             with translated("DescribeDocument"):
-                raw = self.client.describe_document(Name=name)["Document"]
+                raw = self.clients.ssm.describe_document(Name=name)["Document"]
         except RequestRejectedError as error:
             raise HookError(f"document {name}: {error}") from error
         document_type, status = raw.get("DocumentType", "Command"), raw.get("Status", "Active")
@@ -75,7 +85,7 @@ class RunCommand:
         }
 
     def _ping_statuses(self, instance_ids: list[str]) -> dict[str, str]:
-        pages = self.client.get_paginator("describe_instance_information").paginate(
+        pages = self.clients.ssm.get_paginator("describe_instance_information").paginate(
             Filters=[{"Key": "InstanceIds", "Values": instance_ids}], PaginationConfig={"PageSize": PAGE}
         )
         statuses: dict[str, str] = {}
@@ -90,42 +100,73 @@ class RunCommand:
     def platforms(self) -> Mapping[str, str]:
         return self._platforms
 
-    def send(self, document: HookDocument, instance_id: str, parameters: Mapping[str, list[str]]) -> str:
+    def admitted(self, instances: int, wait: Callable[[float], None]) -> AbstractContextManager[None]:
+        return self.clients.send_pace.admitted(instances, wait)
+
+    def send(
+        self, document: HookDocument, instance_id: str, parameters: Mapping[str, list[str]], *, admitted: bool = False
+    ) -> str:
+        pace = self.clients.send_pace
+        while True:
+            if not admitted:
+                pace.take()
+            try:
+                return self._send(document, instance_id, parameters)
+            except ThrottledError:
+                pace.refused()
+                if admitted or self.deadline.time_left() < LAST_SEND_SECONDS:
+                    raise
+
+    def _send(self, document: HookDocument, instance_id: str, parameters: Mapping[str, list[str]]) -> str:
         now = self.deadline.now()
         with translated("SendCommand"):
-            answer = self.client.send_command(
+            command = self.clients.for_hooks.commands.send_command(
                 InstanceIds=[instance_id],
                 DocumentName=document.name,
                 DocumentVersion=document.version,
                 Parameters=dict(parameters),
                 TimeoutSeconds=DELIVERY_SECONDS,
                 Comment=f"auto-snapshots {parameters['command'][0]}",
-            )
-            command_id = answer["Command"]["CommandId"]
-            requested = answer["Command"].get("RequestedDateTime")
-        self._poller.sent(command_id, requested, now)
+            )["Command"]
+            command_id, name = command["CommandId"], command.get("DocumentName", document.name)
+            requested = command.get("RequestedDateTime")
+        self._documents[command_id] = name
+        self._poller(command_id).sent(command_id, requested, now)
         return command_id
 
+    def _poller(self, command_id: str) -> CommandPoller:
+        name = self._documents[command_id]
+        # setdefault is atomic: all threads get the same one.
+        return self._pollers.setdefault(name, CommandPoller(self.clients.for_hooks.commands, self.deadline, name))
+
     def wait(self, command_id: str, instance_id: str, until: float) -> CommandOutcome | None:
-        listed = self._poller.wait(command_id, instance_id, until)
+        listed = self._poller(command_id).wait(command_id, instance_id, until)
         if listed is None:
             return None
-        return listed.outcome if listed.outcome.complete else self._read_whole(command_id, instance_id, listed)
+        return listed.outcome if listed.outcome.complete else self._read_whole(command_id, instance_id, listed, until)
 
     def cancel(self, command_id: str, instance_id: str) -> None:
         with translated("CancelCommand"):
-            self.client.cancel_command(CommandId=command_id, InstanceIds=[instance_id])
+            self.clients.for_hooks.commands.cancel_command(CommandId=command_id, InstanceIds=[instance_id])
 
-    def _read_whole(self, command_id: str, instance_id: str, listed: ListedInvocation) -> CommandOutcome:
+    def _read_whole(self, command_id: str, instance_id: str, listed: ListedInvocation, until: float) -> CommandOutcome:
         """The outcome with up to 24,000 characters of output. The thread that needs it asks, so that no other waits."""
-        try:
-            with translated("GetCommandInvocation"):
-                whole = self.client.get_command_invocation(CommandId=command_id, InstanceId=instance_id)
-                if whole["Status"] != listed.status:
-                    # Behind the list: its output may lack the end.
-                    raise ValueError(f"listed as {listed.status}, read as {whole['Status']}")
-        except AwsError as error:
-            return replace(listed.outcome, error=str(error))
+        for attempt in range(1, READS + 1):
+            try:
+                return self._read(command_id, instance_id, listed)
+            except AwsError as error:
+                is_last = attempt == READS or isinstance(error, AccessRefusedError)
+                if is_last or self.deadline.elapsed() + POLL_SECONDS >= until:
+                    return replace(listed.outcome, error=str(error))
+            self.deadline.sleep(POLL_SECONDS)
+        raise AssertionError("the last attempt returns")
+
+    def _read(self, command_id: str, instance_id: str, listed: ListedInvocation) -> CommandOutcome:
+        with translated("GetCommandInvocation"):
+            whole = self.clients.for_hooks.commands.get_command_invocation(CommandId=command_id, InstanceId=instance_id)
+            if whole["Status"] != listed.status:
+                # Behind the list: its output may lack the end.
+                raise ValueError(f"listed as {listed.status}, read as {whole['Status']}")
         return CommandOutcome(
             listed.outcome.status,
             whole.get("ResponseCode"),

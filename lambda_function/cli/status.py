@@ -52,7 +52,7 @@ def read_status(
     built = clients()
     observer.stage("reading", 0)
     policies = read_policies(request, ParameterStore(built.ssm, settings.policies_path), settings.policies_path)
-    ebs = Ec2Ebs(built.reading, built.creating, built.urgent, built.changing, settings.keys)
+    ebs = Ec2Ebs(built, settings.keys)
     return judge_volumes(
         now,
         policies,

@@ -2,7 +2,7 @@
 
 Pure: it works on callables and writes a journal. What always holds:
 
-* post runs on every instance to which pre was sent, or may have been sent;
+* post runs on every instance to which pre was sent, or may have been sent, and is sent again while time lasts;
 * a pre that does not end in time is cancelled, then thawed;
 * nothing starts unless the time left also suffices to undo it;
 * snapshots count as application-consistent only if pre succeeded everywhere, the create call was
@@ -13,14 +13,15 @@ from __future__ import annotations
 
 import logging
 import re
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from lambda_function.deadline import Deadline
-from lambda_function.errors import AccessRefusedError, RequestRejectedError
-from lambda_function.hooks.command import FreezePlan, Stage, parameters_for
+from lambda_function.errors import AccessRefusedError, AwsError, RequestRejectedError, ThrottledError
+from lambda_function.hooks.command import FreezePlan, Stage
+from lambda_function.hooks.stages import CANCEL_SECONDS, Stages, Step
+from lambda_function.hooks.thaw import Thaw
 from lambda_function.ports import CommandOutcome, Commands
 
 logger = logging.getLogger(__name__)
@@ -29,11 +30,6 @@ T = TypeVar("T")
 
 CREATE_SECONDS = 45.0
 """Time for the create call and its retries while frozen."""
-
-CANCEL_SECONDS = 5.0
-"""How long to wait for a cancelled command to end before sending post anyway."""
-
-POST_ATTEMPTS = 3
 
 AUTO_THAWED = 203
 NOT_FROZEN = 205
@@ -47,37 +43,25 @@ _HELD_MS = re.compile(r"^auto-snapshots: held-ms (\d+)\s*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class Step:
-    """One line of the journal. `status` is `sent`, `success`, `failed`, `cancelled` or similar."""
-
-    name: str
-    target: str
-    status: str
-    detail: str = ""
-    at_seconds: float = 0.0
-
-    def __str__(self) -> str:
-        return f"{self.at_seconds:.1f} s {self.name} {self.target}: {self.status}" + (
-            f" ({self.detail})" if self.detail else ""
-        )
-
-
-@dataclass(frozen=True)
 class FreezeResult(Generic[T]):
     """The outcome of a freeze.
 
     `result` is the create call's, None if it was not made. `proved` are the volumes whose snapshots
-    are application-consistent. `pre_error` and `post_error` say what failed, in words. `thawed` is
-    False if a post failed: someone must check the instance.
+    are application-consistent. `pre_error` and `post_error` say what failed, in words. `is_unanswered`: pre could
+    not be sent, or got no answer from SSM, so that it may succeed if all is tried again. `thawed` is False if a post
+    failed: someone must check the instance.
+
+    `freeze_ms` is how long the instance stood still, in milliseconds: as the document measured it, else from the end
+    of pre to the end of post, as seen from here. The longest one of several instances.
     """
 
     result: T | None
     proved: frozenset[str]
     pre_error: str | None
     post_error: str | None
+    is_unanswered: bool
     thawed: bool
     freeze_ms: int | None
-    held_ms: int | None
     steps: tuple[Step, ...]
 
 
@@ -91,18 +75,20 @@ class Freeze(Generic[T]):
 
     def __init__(self, plan: FreezePlan, commands: Commands, deadline: Deadline) -> None:
         self._plan = plan
-        self._commands = commands
         self._deadline = deadline
-        self._steps: list[Step] = []
-        self._began = deadline.elapsed()
-        self._execution_ids = {instance_id: str(uuid.uuid4()) for instance_id in plan.instance_ids}
+        self._stages = Stages(plan, commands, deadline)
         # Command id of the pre stage; None if sending it got no response, so that it may be running.
         self._sent: dict[str, str | None] = {}
-        self._frozen_at: float | None = None
+        self._frozen_at: dict[str, float] = {}
+        self._is_unanswered = False
         self._claimed: dict[str, set[str]] = {}
 
     def around(self, create: Callable[[], T], snapshot_ids: Callable[[T], Sequence[str]]) -> FreezeResult[T]:
-        """Freeze, create, thaw. Raises OutOfTimeError if too little time is left for all of it."""
+        """Freeze, create, thaw.
+
+        Raises OutOfTimeError if too little time is left for all of it, and ThrottledError if SSM took no command: in
+        both cases nothing was sent.
+        """
         self._deadline.require(seconds_needed(self._plan))
         result: T | None = None
         created: Sequence[str] = ()
@@ -112,16 +98,19 @@ class Freeze(Generic[T]):
             if pre_error is None:
                 result = create()
                 created = snapshot_ids(result)
-                self._note("create", "snapshots", "success" if created else "failed", ", ".join(created))
+                self._stages.note("create", "snapshots", "success" if created else "failed", ", ".join(created))
+        except ThrottledError:
+            raise
         except Exception as error:
             # A bug must not cost the journal, which says whether the instance was thawed.
             logger.exception("unexpected while %s was frozen", ", ".join(self._plan.instance_ids))
             pre_error = f"unexpected {type(error).__name__}: {error}"
         finally:
-            freeze_ms = self._freeze_ms()
-            post_error, thawed, held, held_ms = self._post(created)
+            post_error, thawed, held, freeze_ms = self._post(created)
         proved = self._proved() if held and pre_error is None and created else frozenset()
-        return FreezeResult(result, proved, pre_error, post_error, thawed, freeze_ms, held_ms, tuple(self._steps))
+        return FreezeResult(
+            result, proved, pre_error, post_error, self._is_unanswered, thawed, freeze_ms, tuple(self._stages.steps)
+        )
 
     def _pre(self) -> str | None:
         """Send pre to every instance and wait for all; the error in words, None if all succeeded."""
@@ -136,44 +125,48 @@ class Freeze(Generic[T]):
         for instance_id, command_id in self._sent.items():
             if command_id is None:
                 continue
-            outcome = self._wait(Stage.PRE, instance_id, command_id, until)
+            outcome = self._stages.wait(Stage.PRE, instance_id, command_id, until)
             if outcome.succeeded:
+                self._frozen_at[instance_id] = self._deadline.elapsed()
                 self._claim(instance_id, outcome)
             else:
                 errors.append(f"pre on {instance_id}: {self._plan.redact_outcome(outcome)}")
-        if not errors:
-            self._frozen_at = self._deadline.elapsed()
         return "; ".join(errors) or None
 
     def _send_pre(self, instance_id: str, not_after: int) -> str | None:
-        parameters = parameters_for(
-            self._plan, Stage.PRE, instance_id, self._execution_ids[instance_id], not_after=not_after
-        )
         try:
-            self._sent[instance_id] = self._commands.send(self._plan.document, instance_id, parameters)
+            self._sent[instance_id] = self._stages.send_pre(instance_id, not_after)
         except Exception as error:
-            # Unless SSM rejected it, the command may have been delivered, if only by a first attempt whose response
-            # was lost. Then post must follow; a needless post is harmless (205).
-            if isinstance(error, RequestRejectedError | AccessRefusedError):
-                self._note(Stage.PRE, instance_id, "not sent", str(error))
+            if isinstance(error, ThrottledError) and not self._sent:
+                raise
+            # Unless SSM rejected it, the command may have been delivered, although its response was lost. Then post
+            # must follow; a needless post is harmless (205).
+            if isinstance(error, RequestRejectedError | AccessRefusedError | ThrottledError):
+                self._is_unanswered = isinstance(error, ThrottledError)
+                self._stages.note(Stage.PRE, instance_id, "not sent", str(error))
             else:
                 self._sent[instance_id] = None
-                self._note(Stage.PRE, instance_id, "unknown", repr(error) if not str(error) else str(error))
+                self._is_unanswered = isinstance(error, AwsError)
+                self._stages.note(Stage.PRE, instance_id, "unknown", repr(error) if not str(error) else str(error))
             return f"pre on {instance_id}: {self._plan.redact(str(error))}"
-        self._note(Stage.PRE, instance_id, "sent")
+        self._stages.note(Stage.PRE, instance_id, "sent")
         return None
 
     def _post(self, snapshot_ids: Sequence[str]) -> tuple[str | None, bool, bool, int | None]:
-        """Thaw wherever pre was sent: error in words, all thawed, freeze held until then, milliseconds held."""
+        """Thaw wherever pre was sent: error in words, all thawed, freeze held until then, milliseconds frozen."""
         errors: list[str] = []
         thawed = held = True
-        held_ms: int | None = None
-        for instance_id, outcome in self._send_posts(snapshot_ids).items():
+        frozen_ms: list[int] = []
+        for instance_id, result in Thaw(self._stages, snapshot_ids).run(list(reversed(self._sent))).items():
+            outcome = result.outcome
             reported = _HELD.search(outcome.output)
             measured = _HELD_MS.search(outcome.output)
             held_here = outcome.succeeded and (reported[1] == "yes" if reported else self._is_proof_by_silence(outcome))
             held = held and held_here
-            held_ms = max(held_ms or 0, int(measured[1])) if measured else held_ms
+            if measured:
+                frozen_ms.append(int(measured[1]))
+            elif instance_id in self._frozen_at:
+                frozen_ms.append(round((result.ended - self._frozen_at[instance_id]) * 1000))
             redacted = self._plan.redact_outcome(outcome)
             if outcome.exit_code in (AUTO_THAWED, NOT_FROZEN):
                 what = "thawed by itself before post" if outcome.exit_code == AUTO_THAWED else "was not frozen"
@@ -181,61 +174,10 @@ class Freeze(Generic[T]):
             elif not outcome.succeeded:
                 thawed = False
                 errors.append(f"post on {instance_id}: {redacted}: look at it, it may still be frozen")
-            elif not held_here and self._frozen_at is not None:
+            elif not held_here and len(self._frozen_at) == len(self._plan.instance_ids):
                 why = f" ({redacted.explanation})" if redacted.explanation else ""
                 errors.append(f"post on {instance_id}: the freeze was not held throughout, or that is not known{why}")
-        return "; ".join(errors) or None, thawed, held and bool(self._sent), held_ms
-
-    def _send_posts(self, snapshot_ids: Sequence[str]) -> dict[str, CommandOutcome]:
-        """Send post to all at once, and again if the document did not finish; the last outcome of each."""
-        outcomes: dict[str, CommandOutcome] = {}
-        waiting = list(reversed(self._sent))
-        for _ in range(POST_ATTEMPTS):
-            until = self._deadline.elapsed() + self._plan.timeout_seconds
-            sent: dict[str, str] = {}
-            for instance_id in waiting:
-                parameters = parameters_for(
-                    self._plan, Stage.POST, instance_id, self._execution_ids[instance_id], snapshot_ids
-                )
-                try:
-                    sent[instance_id] = self._commands.send(self._plan.document, instance_id, parameters)
-                    self._note(Stage.POST, instance_id, "sent")
-                except Exception as error:
-                    outcomes[instance_id] = CommandOutcome("not sent", None, error=str(error))
-                    self._note(Stage.POST, instance_id, "not sent", str(error))
-            for instance_id, command_id in sent.items():
-                outcomes[instance_id] = self._wait(Stage.POST, instance_id, command_id, until)
-            waiting = [instance_id for instance_id in waiting if not outcomes[instance_id].is_verdict]
-            if not waiting or self._deadline.time_left() < self._plan.timeout_seconds + CANCEL_SECONDS:
-                break
-        return outcomes
-
-    def _wait(self, stage: Stage, instance_id: str, command_id: str, until: float) -> CommandOutcome:
-        """The command's outcome; cancelled if it has not ended by `until`."""
-        try:
-            outcome = self._commands.wait(command_id, instance_id, until)
-            if outcome is None:
-                outcome = self._cancel(stage, instance_id, command_id)
-        except Exception as error:
-            outcome = CommandOutcome("unknown", None, error=f"{type(error).__name__}: {error}")
-            if stage is Stage.PRE:
-                self._try_to_cancel(instance_id, command_id)
-        self._note(stage, instance_id, outcome.status.lower(), self._plan.redact_outcome(outcome).explanation)
-        return outcome
-
-    def _cancel(self, stage: Stage, instance_id: str, command_id: str) -> CommandOutcome:
-        self._note("cancel", instance_id, "sent", f"{stage} took more than {self._plan.timeout_seconds} s")
-        self._commands.cancel(command_id, instance_id)
-        self._commands.wait(command_id, instance_id, self._deadline.elapsed() + CANCEL_SECONDS)
-        return CommandOutcome("timed out", None, error=f"not finished after {self._plan.timeout_seconds} s, cancelled")
-
-    def _try_to_cancel(self, instance_id: str, command_id: str) -> None:
-        """Cancel a pre in an unknown state before post is sent: it may be running, or start later."""
-        try:
-            self._commands.cancel(command_id, instance_id)
-            self._note("cancel", instance_id, "sent")
-        except Exception as error:
-            self._note("cancel", instance_id, "not sent", str(error))
+        return "; ".join(errors) or None, thawed, held and bool(self._sent), max(frozen_ms, default=None)
 
     def _claim(self, instance_id: str, outcome: CommandOutcome) -> None:
         """Record which volumes the document reports as frozen."""
@@ -263,10 +205,3 @@ class Freeze(Generic[T]):
                 for instance_id in self._plan.attached.get(volume_id, self._plan.instance_ids)
             )
         )
-
-    def _freeze_ms(self) -> int | None:
-        return None if self._frozen_at is None else round((self._deadline.elapsed() - self._frozen_at) * 1000)
-
-    def _note(self, name: str, target: str, status: str, detail: str = "") -> None:
-        at = self._deadline.elapsed() - self._began
-        self._steps.append(Step(name, target, status, self._plan.redact(detail), at))

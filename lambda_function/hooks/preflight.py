@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from lambda_function.errors import AwsError, HookError
+from lambda_function.errors import AccessRefusedError, AwsError, HookError
 from lambda_function.hooks.command import FreezePlan, check_parameters
 from lambda_function.model.period import Period
 from lambda_function.plan.create_calls import FreezeGroup
 from lambda_function.ports import Commands, HookDocument
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class HookReadiness:
-    """Documents by name (or why one is unusable), unreachable instances with the reason, and platforms."""
+    """Documents by name (or why one is unusable), unreachable instances with the reason, and platforms.
+
+    `obstacle` is why no command at all may be sent.
+    """
 
     documents: Mapping[str, HookDocument | str]
     unreachable: Mapping[str, str]
     platforms: Mapping[str, str]
+    obstacle: str | None = None
 
     def plan(self, group: FreezeGroup, period: Period) -> FreezePlan:
         """The freeze for this group. Raises HookError if a check has failed."""
+        if self.obstacle is not None:
+            raise HookError(self.obstacle)
         policy = group.policy
         document = self.documents[policy.hook_document or ""]
         if isinstance(document, str):
@@ -58,8 +67,10 @@ def preflight(commands: Commands, groups: Sequence[FreezeGroup]) -> HookReadines
     names = {group.policy.hook_document or "" for group in groups}
     instance_ids = {instance_id for group in groups for instance_id in group.instance_ids}
     documents = {name: _document(commands, name) for name in sorted(names)}
-    unreachable = _unreachable(commands, instance_ids) if instance_ids else {}
-    return HookReadiness(documents, unreachable, commands.platforms())
+    if not groups:
+        return HookReadiness(documents, {}, {})
+    unreachable = _unreachable(commands, instance_ids)
+    return HookReadiness(documents, unreachable, commands.platforms(), _obstacle(commands))
 
 
 def _list(document: HookDocument) -> str:
@@ -71,6 +82,17 @@ def _document(commands: Commands, name: str) -> HookDocument | str:
         return commands.describe_document(name)
     except (HookError, AwsError) as error:
         return str(error)
+
+
+def _obstacle(commands: Commands) -> str | None:
+    """A freeze whose end cannot be seen would last until its time-out."""
+    try:
+        commands.check_access()
+    except AccessRefusedError as error:
+        return str(error)
+    except AwsError as error:
+        logger.warning("commands could not be listed: %s", error)
+    return None
 
 
 def _unreachable(commands: Commands, instance_ids: Collection[str]) -> Mapping[str, str]:

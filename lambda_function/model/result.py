@@ -84,15 +84,14 @@ class ChangeResult:
 class HookResult:
     """One freeze: its instances, problem (None if none), duration and journal.
 
-    `freeze_ms` is the time from the end of pre to the sending of post, measured by the function. `held_ms` is what
-    the document measured on the instance.
+    `freeze_ms` is how long the instance stood still: as its document measured it, from the first lock or freeze to the
+    last thaw, else from the end of pre to the end of post.
     """
 
     instance_ids: tuple[str, ...]
     policy: str
     problem: str | None
     freeze_ms: int | None = None
-    held_ms: int | None = None
     steps: tuple[str, ...] = ()
 
 

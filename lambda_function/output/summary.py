@@ -130,7 +130,6 @@ def hook_line(result: HookResult) -> dict[str, Any]:
         "policy": result.policy,
         "problem": result.problem,
         "freeze_ms": result.freeze_ms,
-        "held_ms": result.held_ms,
         "steps": list(result.steps),
     }
     return {name: value for name, value in line.items() if value not in (None, [])}

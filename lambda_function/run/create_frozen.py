@@ -14,6 +14,7 @@ from lambda_function.errors import (
     CreationTooSoonError,
     HookError,
     OutOfTimeError,
+    ThrottledError,
     TooManyPendingError,
 )
 from lambda_function.hooks.command import FreezePlan
@@ -33,7 +34,7 @@ logger = logging.getLogger(__name__)
 BEGIN_WITHIN_SECONDS = 10.0
 """Creates start at most this long after the freeze; CREATE_SECONDS covers how long one may take."""
 
-QUOTA_ATTEMPTS = 3
+FREEZE_ATTEMPTS = 3
 
 Created = CreateResult | UnrequestedSnapshot
 """A result of a create call."""
@@ -81,23 +82,40 @@ class FrozenCreator:
         return [result for call in group.calls for result in self._creator.create(call)]
 
     def _freeze(self, group: FreezeGroup, plan: FreezePlan) -> FreezeResult[list[Created]]:
-        """One freeze; a second or third only if the pending quota refused every create."""
-        quota = self._creator.quota
+        """One freeze; a second or third only if the pending quota refused every create, or SSM did not answer."""
         with contextlib.ExitStack() as stack:
             # Always in the same order, so that no two groups deadlock.
             for instance_id in group.instance_ids:
                 stack.enter_context(self._lock_of(instance_id))
             stack.enter_context(self._semaphore)
-            for attempt in range(1, QUOTA_ATTEMPTS + 1):
-                # Wait for the quota before the freeze, never within it.
-                with quota.taken(len(group.plans), RESERVE_SECONDS):
-                    freeze = Freeze[list[Created]](plan, self._context.commands, self._context.deadline).around(
-                        lambda: self._create_frozen(group), _snapshot_ids
-                    )
-                if not freeze.thawed or not _is_over_quota(freeze.result) or attempt == QUOTA_ATTEMPTS:
+            for attempt in range(1, FREEZE_ATTEMPTS + 1):
+                freeze = self._freeze_once(group, plan)
+                is_over_quota = _is_over_quota(freeze.result)
+                if not freeze.thawed or not (is_over_quota or freeze.is_unanswered) or attempt == FREEZE_ATTEMPTS:
                     break
-                quota.refused(RESERVE_SECONDS)
+                if is_over_quota:
+                    self._creator.quota.refused(RESERVE_SECONDS)
         return freeze
+
+    def _freeze_once(self, group: FreezeGroup, plan: FreezePlan) -> FreezeResult[list[Created]]:
+        """Freeze once all that it needs is there, since nothing is waited for while frozen."""
+        context = self._context
+        sets = sum(call.is_set for call in group.calls)
+
+        def wait(seconds: float) -> None:
+            context.deadline.wait(seconds, seconds_needed(plan))
+
+        while True:
+            with (
+                self._creator.quota.taken(len(group.plans), RESERVE_SECONDS),
+                context.ebs.creates_held(len(group.calls) - sets, sets, wait),
+                context.commands.admitted(len(plan.instance_ids), wait),
+            ):
+                try:
+                    freeze = Freeze[list[Created]](plan, context.commands, context.deadline)
+                    return freeze.around(lambda: self._create_frozen(group), _snapshot_ids)
+                except ThrottledError:
+                    logger.info("SSM took no command for %s: waiting", ", ".join(plan.instance_ids))
 
     def _lock_of(self, instance_id: str) -> threading.Lock:
         # setdefault is atomic; a defaultdict's missing key is not.
@@ -118,7 +136,6 @@ class FrozenCreator:
             plan.policy,
             problem,
             freeze_ms=freeze.freeze_ms,
-            held_ms=freeze.held_ms,
             steps=tuple(str(step) for step in freeze.steps),
         )
         if freeze.result is None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from lambda_function.deadline import Deadline
 from lambda_function.errors import AutoSnapshotsError, AwsError, HookError
 from lambda_function.hooks.command import NO_EXECUTION, FreezePlan, Stage, parameters_for
-from lambda_function.hooks.freeze import CANCEL_SECONDS
 from lambda_function.hooks.preflight import HookReadiness, preflight
+from lambda_function.hooks.stages import CANCEL_SECONDS
 from lambda_function.inputs.policy import PolicySet
 from lambda_function.model.ec2 import Volume
 from lambda_function.model.period import Period

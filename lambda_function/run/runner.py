@@ -89,17 +89,12 @@ class _Run:
         create, jobs = self._plan_jobs(due)
         freezes = sum(isinstance(job, FreezeGroup) for job in jobs)
         workers = WORKERS + min(freezes, MAX_FREEZES)
-        self._reserve_creates(freezes)
         self._context.observer.stage("creating", sum(len(job.plans) for job in jobs))
         for results in in_parallel(create, jobs, workers):
             for result in results:
                 self._record_result(result, queue)
-            if any(isinstance(result, HookResult) for result in results):
-                freezes -= 1
-                self._reserve_creates(freezes)
             for change in queue.results() if queue is not None else ():
                 self._change(change)
-        self._reserve_creates(0)
         unrequested, self._unrequested = self._unrequested, []
         for change in delete_unrequested(self._context, unrequested) if unrequested else ():
             self._record.change(change, is_unrepeatable=True)
@@ -150,9 +145,6 @@ class _Run:
                 f"instances could not be described, so volumes were taken one by one: {error}"
             )
             return {}
-
-    def _reserve_creates(self, freezes: int) -> None:
-        self._context.ebs.reserve_creates(min(freezes, MAX_FREEZES))
 
     def _change(self, result: ChangeResult) -> None:
         self._record.change(result)

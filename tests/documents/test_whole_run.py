@@ -51,7 +51,7 @@ def test_a_run_freezes_real_file_systems_for_its_snapshots(disks, agent, filesys
     assert report.failures == ()
     assert [result.consistency for result in report.volumes] == ["application", "application"]
     assert {s.tags[KEYS.consistency] for s in cloud.snapshots.values()} == {"application"}
-    assert report.hooks[0].held_ms >= 500
+    assert report.hooks[0].freeze_ms >= 500
     assert all(disk.is_writable(2) for disk in pair)
 
 

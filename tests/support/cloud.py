@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -268,8 +269,8 @@ class FakeCloud:
                 made.append(self._create(volume_id, description, {**copied, **tags}))
             return made
 
-    def reserve_creates(self, creates):
-        self.held_back = creates
+    def creates_held(self, singles: int, sets: int, wait: Callable[[float], None]) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def set_periods(self, snapshot_id: str, periods: Collection[str]) -> None:
         with self._call("CreateTags", snapshot_id):

@@ -87,6 +87,12 @@ def _is_json(request: Any) -> bool:
     return "X-Amz-Target" in request.headers or "/functions/" in request.url
 
 
+def every_client(clients: Clients) -> list[BaseClient]:
+    """Those too that are only built where there are hooks."""
+    held = (*vars(clients).values(), clients.ssm, *vars(clients.for_hooks).values())
+    return [each for each in held if isinstance(each, BaseClient)]
+
+
 @dataclass
 class Faults:
     """`seen` counts attempts by operation, those that met a fault included."""
@@ -125,8 +131,7 @@ class Faults:
     @contextmanager
     def before(self, clients: Clients, *others: Any) -> Iterator[None]:
         """These clients meet the faults while the context lasts; nobody waits between attempts."""
-        own = [each for each in vars(clients).values() if isinstance(each, BaseClient)]
-        emitters = [each.meta.events for each in (*own, *others)]
+        emitters = [each.meta.events for each in (*every_client(clients), *others)]
         for emitter in emitters:
             emitter.register("before-send", self._before_send)
         try:

@@ -27,6 +27,7 @@ from moto.ssm.responses import SimpleSystemManagerResponse
 
 from tests.documents.agent import RefusedError, checked
 from tests.support.instance import Instances
+from tests.support.throttled.buckets import Limit, TokenBucket
 
 LISTED_BYTES = 2_500
 WHOLE_OUTPUT = 24_000
@@ -107,7 +108,8 @@ class Agents:
     """The instances' agents, all of them simulated, and what SSM heard.
 
     An instance of `unknown` never registered: asking for it is an error. One of `offline`, or one that
-    does not run, is merely absent. `throttled` counts the refusals still to come, by method name.
+    does not run, is merely absent. `throttled` counts the refusals still to come, by method name. `sends` is the
+    account's bucket of commands, where it has one; `foreign` are other tools' commands, newer than all of ours.
     """
 
     scripts: dict[str, Script] = field(default_factory=dict)
@@ -118,6 +120,8 @@ class Agents:
     platforms: dict[str, str] = field(default_factory=dict)
     throttled: Counter[str] = field(default_factory=Counter)
     with_plugins: bool = True
+    sends: TokenBucket | None = None
+    foreign: list[Sent] = field(default_factory=list)
     sent: list[Sent] = field(default_factory=list)
     calls: Counter[str] = field(default_factory=Counter)
     instances: Instances = field(init=False)
@@ -131,6 +135,15 @@ class Agents:
 
     def stages(self, instance_id: str | None = None) -> list[str]:
         return [each.stage for each in self.sent if instance_id in (None, each.instance_id)]
+
+    def limit_sends(self, burst: float, per_second: float) -> None:
+        self.sends = TokenBucket(Limit(burst, per_second), self.elapsed)
+
+    def busy(self, commands: int, requested: datetime, document: str = "AWS-RunPatchBaseline") -> None:
+        """So many commands of another tool on other instances, which have ended."""
+        self.foreign = [
+            Sent(f"i-{number:017x}", document, "1", {}, requested, self.elapsed(), 0.0) for number in range(commands)
+        ]
 
     def well_behaved(self, command: Sent, seconds: float = 0.0) -> Reply:
         """The document as the instances run it."""
@@ -185,6 +198,8 @@ class _RunCommand:
         return ActionResult({"Document": {**found, "PlatformTypes": sorted(platforms)}})
 
     def send_command(self, response: Any) -> ActionResult:
+        if self._agents.sends is not None and not self._agents.sends.take():
+            raise RunCommandError("ThrottlingException", "Rate exceeded")
         name = response._get_param("DocumentName")
         documents = ssm_backends[response.current_account][response.region]._documents.get(name)
         if documents is None:
@@ -217,17 +232,20 @@ class _RunCommand:
         )
 
     def list_command_invocations(self, response: Any) -> ActionResult:
-        found = list(reversed(self._agents.sent))
+        found = [*self._agents.foreign, *reversed(self._agents.sent)]
         command_id = response._get_param("CommandId")
         if command_id:
             found = [each for each in found if each.id == command_id]
             if not found:
                 raise RunCommandError("InvalidCommandId", "The specified command ID isn't valid.")
         for given in response._get_param("Filters") or ():
-            if given["key"] != "InvokedAfter":
+            if given["key"] == "DocumentName":
+                found = [each for each in found if each.document == given["value"]]
+            elif given["key"] == "InvokedAfter":
+                after = datetime.strptime(given["value"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+                found = [each for each in found if each.requested > after]
+            else:
                 raise RunCommandError("InvalidFilterKey", f"The endpoint knows no filter {given['key']}.")
-            after = datetime.strptime(given["value"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-            found = [each for each in found if each.requested > after]
         details = bool(response._get_param("Details"))
         return _page(response, "CommandInvocations", [self._listed(each, details) for each in found])
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
-from lambda_function.errors import AwsError, HookError
+from lambda_function.aws.send_pace import SendPace
+from lambda_function.errors import AwsError, HookError, ThrottledError
 from lambda_function.ports import CommandOutcome, HookDocument
 from tests.support.clock import Clock
 from tests.support.instance import Instances
+from tests.support.throttled.buckets import Limit, TokenBucket
 
 CONTRACT = frozenset({"command", "executionId"})
 FULL = CONTRACT | {"period", "policy", "volumeIds", "snapshotIds", "notAfter", "timeoutSeconds"}
@@ -54,7 +57,10 @@ Script = Callable[[str, Mapping[str, list[str]]], Reply]
 
 @dataclass
 class FakeSsm:
-    """`instances` run what is sent, unless a script is given; `before` is called with operation and target."""
+    """`instances` run what is sent, unless a script is given; `before` is called with operation and target.
+
+    `sends` is SSM's bucket of commands, where it has one.
+    """
 
     clock: Clock
     documents: dict[str, frozenset[str]] = field(default_factory=lambda: {"DOC": FULL})
@@ -66,8 +72,10 @@ class FakeSsm:
     delivery: float = 0.5
     sent: list[Sent] = field(default_factory=list)
     looks: int = 0
+    sends: TokenBucket | None = None
 
     def __post_init__(self) -> None:
+        self.pace = SendPace(self.clock.elapsed, self.clock.sleep)
         self._numbers = itertools.count(1)
         self._lock = threading.RLock()
         self.instances = Instances(lambda: self.clock.now)
@@ -84,6 +92,9 @@ class FakeSsm:
         answer = self.instances.run(instance_id, {name: values[0] for name, values in parameters.items()})
         return Reply(answer.seconds, answer.exit_code, answer.output)
 
+    def limit_sends(self, burst: float, per_second: float) -> None:
+        self.sends = TokenBucket(Limit(burst, per_second), self.clock.elapsed)
+
     # The port
 
     def describe_document(self, name: str) -> HookDocument:
@@ -99,9 +110,32 @@ class FakeSsm:
     def platforms(self) -> Mapping[str, str]:
         return self.known_platforms
 
-    def send(self, document: HookDocument, instance_id: str, parameters: Mapping[str, list[str]]) -> str:
+    def check_access(self) -> None:
+        self.before("ListCommandInvocations", "")
+
+    def admitted(self, instances: int, wait: Callable[[float], None]) -> AbstractContextManager[None]:
+        return self.pace.admitted(instances, wait)
+
+    def send(
+        self, document: HookDocument, instance_id: str, parameters: Mapping[str, list[str]], *, admitted: bool = False
+    ) -> str:
+        """As the real one paces and repeats."""
+        while True:
+            if not admitted:
+                self.pace.take()
+            try:
+                return self._send(document, instance_id, parameters)
+            except ThrottledError:
+                self.pace.refused()
+                if admitted:
+                    raise
+
+    def _send(self, document: HookDocument, instance_id: str, parameters: Mapping[str, list[str]]) -> str:
         command = parameters["command"][0]
         self.before(f"SendCommand {command}", instance_id)
+        with self._lock:
+            if self.sends is not None and not self.sends.take():
+                raise ThrottledError("SendCommand", "ThrottlingException", "Rate exceeded")
         undeclared = parameters.keys() - self.documents[document.name]
         if undeclared:
             raise AwsError("SendCommand", "InvalidParameters", f"{undeclared}")

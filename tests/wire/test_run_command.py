@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,9 +15,9 @@ from lambda_function import handler
 from lambda_function.accounts.targets import Targets
 from lambda_function.app import App
 from lambda_function.aws.command_poller import POLL_SECONDS
-from lambda_function.aws.run_command import RunCommand
+from lambda_function.aws.run_command import LAST_SEND_SECONDS, RunCommand
 from lambda_function.deadline import Deadline
-from lambda_function.errors import AwsError, HookError, RequestRejectedError, RunFailedError
+from lambda_function.errors import AwsError, HookError, RequestRejectedError, RunFailedError, ThrottledError
 from lambda_function.hooks.command import FreezePlan, check_parameters
 from lambda_function.inputs.settings import Settings
 from lambda_function.model.period import Period
@@ -89,7 +89,7 @@ def agents(rules):
 @pytest.fixture
 def edge(whole, rules, time):
     deadline = Deadline(lambda: 900.0, time.sleep, time.monotonic, lambda: datetime.now(UTC))
-    return RunCommand(whole[2].ssm, whole[2].polling, deadline)
+    return RunCommand(whole[2], deadline)
 
 
 @pytest.fixture
@@ -272,12 +272,23 @@ def test_throttling_is_survived_when_sending_and_when_waiting(account, edge, doc
     assert (agents.calls["send_command"], agents.calls["list_command_invocations"]) == (2, 2)
 
 
-def test_throttling_without_end_is_an_error_and_not_an_outcome(account, edge, document, agents, monkeypatch):
-    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
+def test_an_admitted_command_that_is_throttled_is_sent_once(account, edge, document, agents):
+    """What it needs, its thaw included, has to be there first."""
     agents.throttled["send_command"] = 100
-    with pytest.raises(AwsError, match="ThrottlingException"):
-        edge.send(document, account.instance(), parameters())
-    assert agents.sent == []
+    with pytest.raises(ThrottledError, match="ThrottlingException"):
+        edge.send(document, account.instance(), parameters(), admitted=True)
+    assert agents.calls["send_command"] == 1
+
+
+def test_a_thaw_is_sent_as_long_as_there_is_time(account, edge, document, agents):
+    agents.throttled["send_command"] = 3
+    edge.send(document, account.instance(), parameters("post-script"))
+    assert agents.calls["send_command"] == 4
+    agents.throttled["send_command"] = 3
+    edge.deadline = replace(edge.deadline, time_left=lambda: LAST_SEND_SECONDS - 1)
+    with pytest.raises(ThrottledError):
+        edge.send(document, account.instance(), parameters("post-script"))
+    assert agents.calls["send_command"] == 5
 
 
 @pytest.mark.parametrize("instances", [2, 20])
@@ -292,9 +303,7 @@ def test_one_list_call_covers_all_instances(account, edge, document, agents, ins
             all_asleep.wait()
         time.sleep(seconds)
 
-    edge = RunCommand(
-        edge.client, edge.polling, Deadline(lambda: 900.0, sleep, time.monotonic, lambda: datetime.now(UTC))
-    )
+    edge = RunCommand(edge.clients, Deadline(lambda: 900.0, sleep, time.monotonic, lambda: datetime.now(UTC)))
     made = account.ec2.run_instances(ImageId=account._image, MinCount=instances, MaxCount=instances)["Instances"]
     commands = {each["InstanceId"]: edge.send(document, each["InstanceId"], parameters()) for each in made}
     outcomes, until = {}, soon(1000)
@@ -325,7 +334,7 @@ def test_a_slow_read_of_one_output_delays_no_other_thaw(account, edge, document,
     def thaw():
         return edge.wait(edge.send(document, quick, parameters("post-script")), quick, soon(60))
 
-    edge.client.meta.events.register("before-call.ssm.GetCommandInvocation", hang)
+    edge.clients.for_hooks.commands.meta.events.register("before-call.ssm.GetCommandInvocation", hang)
     with ThreadPoolExecutor() as pool:
         try:
             pre = edge.send(document, slow, parameters())
@@ -335,7 +344,7 @@ def test_a_slow_read_of_one_output_delays_no_other_thaw(account, edge, document,
             assert not read.done()
         finally:
             is_over.set()
-            edge.client.meta.events.unregister("before-call.ssm.GetCommandInvocation", hang)
+            edge.clients.for_hooks.commands.meta.events.unregister("before-call.ssm.GetCommandInvocation", hang)
     assert read.result().output == "x" * 3_000
 
 
@@ -345,9 +354,35 @@ def test_commands_beyond_one_page_are_found(account, edge, document, agents, soo
     for _ in range(60):
         edge.send(document, instance, parameters())
     # Somebody waits for the newest; the oldest stands on the second page.
-    edge._poller._waiting.append((agents.sent[-1].id, instance))
+    edge._pollers[NAME]._waiting.append((agents.sent[-1].id, instance))
     assert edge.wait(first, instance, soon()).succeeded
     assert agents.calls["list_command_invocations"] == 2
+
+
+@pytest.mark.parametrize("document_name", ["AWS-RunPatchBaseline", NAME])
+def test_others_commands_cost_no_page(account, edge, document, agents, soon, document_name):
+    """Not even if they run our document, once ours were found."""
+    made = [account.instance() for _ in range(2)]
+    commands = [edge.send(document, instance, parameters()) for instance in made]
+    edge._pollers[NAME]._waiting.append((commands[1], made[1]))
+    agents.busy(120 if document_name == NAME else 3_000, datetime.now(UTC), document_name)
+    assert edge.wait(commands[0], made[0], soon()).succeeded
+    assert agents.calls["list_command_invocations"] == (3 if document_name == NAME else 1)
+
+
+def test_a_walk_ends_with_the_time_of_whoever_walks(account, edge, document, agents, time):
+    made = [account.instance() for _ in range(2)]
+    commands = [edge.send(document, instance, parameters()) for instance in made]
+    edge._pollers[NAME]._waiting.append((commands[1], made[1]))
+    agents.busy(3_000, datetime.now(UTC), NAME)
+    edge.clients.for_hooks.commands.meta.events.register(
+        "before-call.ssm.ListCommandInvocations", a_second := lambda **_: time.sleep(1.0)
+    )
+    try:
+        assert edge.wait(commands[0], made[0], time.monotonic() + 5) is None
+    finally:
+        edge.clients.for_hooks.commands.meta.events.unregister("before-call.ssm.ListCommandInvocations", a_second)
+    assert agents.calls["list_command_invocations"] == 5
 
 
 # The handler, end to end
@@ -467,8 +502,8 @@ def test_a_command_of_an_earlier_run_is_not_listed(rules, account, edge, documen
     rules.agents.sent[0].requested -= timedelta(hours=1)
     fresh = edge.send(document, account.instance(), parameters())
     another = "another, so that the list is asked for by time"
-    edge._poller.sent(another, datetime.now(UTC), datetime.now(UTC))
-    edge._poller._waiting.append((another, stale))
+    edge._pollers[NAME].sent(another, datetime.now(UTC), datetime.now(UTC))
+    edge._pollers[NAME]._waiting.append((another, stale))
     assert edge.wait(fresh, rules.agents.sent[1].instance_id, soon()).succeeded
     answer = account.ssm.list_command_invocations(
         Filters=[
@@ -478,29 +513,32 @@ def test_a_command_of_an_earlier_run_is_not_listed(rules, account, edge, documen
     assert [each["CommandId"] for each in answer["CommandInvocations"]] == [fresh]
 
 
-def test_commands_are_listed_from_just_before_the_oldest_awaited(rules, account, edge, document, agents):
+def test_commands_are_listed_from_just_before_the_oldest_awaited(rules, account, edge, document, agents, soon):
     """A busy run has hundreds; a look lists those since then, fifty a page, and instances stay frozen meanwhile."""
     asked: list[Any] = []
-    edge.polling.meta.events.register(
+    edge.clients.for_hooks.commands.meta.events.register(
         "provide-client-params.ssm.ListCommandInvocations", lambda params, **_: asked.append(params.get("Filters"))
     )
     for _ in range(2):
         instance = account.instance()
-        edge._poller._waiting.append((edge.send(document, instance, parameters()), instance))
-    edge._poller._poll()
-    ((wanted,),) = asked
+        command_id = edge.send(document, instance, parameters())
+        edge._pollers[NAME]._waiting.append((command_id, instance))
+    edge._pollers[NAME]._poll(soon())
+    ((narrowed, wanted),) = asked
+    assert narrowed == {"key": "DocumentName", "value": NAME}
     assert wanted["key"] == "InvokedAfter"
     after = datetime.strptime(wanted["value"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
     assert timedelta(seconds=1) <= agents.sent[0].requested - after <= timedelta(seconds=3)
 
 
-def test_a_refused_poll_is_not_retried_at_once(account, edge, document, agents):
+def test_a_refused_poll_is_not_retried_at_once(account, edge, document, agents, soon):
     """Frozen instances wait for it."""
     instance = account.instance()
-    edge._poller._waiting.append((edge.send(document, instance, parameters()), instance))
+    command_id = edge.send(document, instance, parameters())
+    edge._pollers[NAME]._waiting.append((command_id, instance))
     agents.throttled["list_command_invocations"] = 2
     for looks in (1, 2):
         with pytest.raises(AwsError, match="ThrottlingException"):
-            edge._poller._poll()
+            edge._pollers[NAME]._poll(soon())
         assert agents.calls["list_command_invocations"] == looks
-    edge._poller._poll()
+    edge._pollers[NAME]._poll(soon())

@@ -11,6 +11,7 @@ import pytest
 from lambda_function.aws.clients import build_clients
 from lambda_function.cli import main as shell
 from tests.support.endpoint import Account
+from tests.support.faults import every_client
 
 
 @pytest.fixture
@@ -97,8 +98,8 @@ def test_the_status_makes_no_call_but_lists(account, rules):
 
     def recording(region):
         clients = build_clients(region)
-        for each in ("reading", "creating", "urgent", "changing", "ssm"):
-            getattr(clients, each).meta.events.register("before-call", lambda model, **_: seen.append(model.name))
+        for each in every_client(clients):
+            each.meta.events.register("before-call", lambda model, **_: seen.append(model.name))
         return clients
 
     with pytest.MonkeyPatch.context() as patch:

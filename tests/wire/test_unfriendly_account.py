@@ -285,7 +285,31 @@ def hooked(world):
     return instance, world.account.volume({KEYS.selection: "P"}, instance)
 
 
-@pytest.mark.parametrize("fault", [denied, throttled, error("InternalServerError", 500)])
+def test_nothing_is_frozen_whose_end_could_never_be_seen(world):
+    """The failure names the permission."""
+    _, volume = hooked(world)
+    world.faults.on("ListCommandInvocations", denied)
+    run = world.invoke({"period": "hour"})
+    assert "ListCommandInvocations: AccessDeniedException" in run.text
+    assert world.rules.agents.sent == []
+    assert world.of(volume) == []
+
+
+def test_a_permission_lost_on_the_way_ends_a_freeze_at_once(world):
+    instance, _ = hooked(world)
+    world.rules.agents.round_trip = 2.0
+    world.faults.on("ListCommandInvocations", denied, after=1)
+    began = world.clock.monotonic()
+    run = world.invoke({"period": "hour"})
+    assert "ListCommandInvocations: AccessDeniedException" in run.text
+    assert world.rules.agents.stages(instance) == ["pre-script", "post-script"]
+    assert world.faults.seen["CancelCommand"] == 1
+    assert world.clock.monotonic() - began < 5
+    world.clock.sleep(10)
+    assert world.rules.agents.frozen == set()
+
+
+@pytest.mark.parametrize("fault", [throttled, error("InternalServerError", 500)])
 def test_a_thaw_is_sent_though_commands_cannot_be_listed(world, fault):
     """The failure says why."""
     instance, volume = hooked(world)
@@ -300,7 +324,7 @@ def test_a_thaw_is_sent_though_commands_cannot_be_listed(world, fault):
 
 def test_commands_not_listed_for_a_while_cost_only_time(world):
     _, volume = hooked(world)
-    world.faults.on("ListCommandInvocations", throttled, after=1, times=12)
+    world.faults.on("ListCommandInvocations", throttled, after=1, times=5)
     run = world.invoke({"period": "hour"})
     assert run.error is None
     assert world.rules.agents.frozen == set()

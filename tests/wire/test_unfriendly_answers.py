@@ -34,14 +34,15 @@ class Edge:
         self.faults = Faults()
         clients = self.clients
         keys = TagKeys("AUTO-SNAPSHOT")
-        self.ebs = Ec2Ebs(clients.reading, clients.creating, clients.urgent, clients.changing, keys)
+        self.ebs = Ec2Ebs(clients, keys)
         self.policies = ParameterStore(clients.ssm, "/p/")
         self.renew()
 
     def renew(self) -> None:
         self.faults.clear()
         deadline = Deadline(lambda: 900.0, time.sleep, time.monotonic, lambda: datetime.now(UTC))
-        self.commands = RunCommand(self.clients.ssm, self.clients.polling, deadline)
+        self.commands = RunCommand(self.clients, deadline)
+        self.commands._documents[COMMAND] = DOCUMENT.name  # as if it had been sent
 
     def pages(self, operation: str, *bodies: str) -> None:
         self.faults.in_turn(operation, *map(answer, bodies))
@@ -73,7 +74,9 @@ READS = {
 WRITES_WITH_AN_ANSWER = {
     "CreateSnapshot": lambda edge: edge.ebs.create_snapshot("vol-1", "", {}),
     "CreateSnapshots": lambda edge: edge.ebs.create_snapshots("i-1", False, [], "", {}),
-    "SendCommand": lambda edge: edge.commands.send(DOCUMENT, "i-0123456789abcdef0", {"command": ["pre-script"]}),
+    "SendCommand": lambda edge: edge.commands.send(
+        DOCUMENT, "i-0123456789abcdef0", {"command": ["pre-script"]}, admitted=True
+    ),
 }
 WRITES_WITHOUT_ONE = {
     "DeleteSnapshot": lambda edge: edge.ebs.delete_snapshot("snap-1"),
@@ -283,9 +286,9 @@ def test_botocore_retries_a_passing_fault(edge, fault):
 @pytest.mark.parametrize("fault", PASSING)
 @pytest.mark.parametrize("operation", [*READS, *WRITES_WITH_AN_ANSWER, *WRITES_WITHOUT_ONE])
 def test_a_fault_that_stays_is_an_error_of_the_call(edge, operation, fault):
-    """botocore has tried several times by then."""
+    """botocore has tried several times by then; a command is sent once, since SSM would run it twice."""
     edge.faults.on(operation, fault)
     with pytest.raises(AwsError) as raised:
         (READS | WRITES_WITH_AN_ANSWER | WRITES_WITHOUT_ONE)[operation](edge)
     assert raised.value.operation == operation
-    assert edge.faults.seen[operation] >= 5
+    assert edge.faults.seen[operation] >= (1 if operation == "SendCommand" else 5)

@@ -53,7 +53,7 @@ def test_a_listing_with_a_broken_connection_is_an_error(clients_of, manner):
     """It is never a shorter list."""
     with manners.rude_server(manner, PAGE) as address:
         clients, patient = clients_of(address)
-        ebs = Ec2Ebs(clients.reading, clients.creating, clients.urgent, clients.changing, TagKeys("AUTO-SNAPSHOT"))
+        ebs = Ec2Ebs(clients, TagKeys("AUTO-SNAPSHOT"))
         with patient, pytest.raises(NoAnswerError, match="DescribeSnapshots: "):
             ebs.list_snapshots([Period.HOUR])
 
@@ -73,6 +73,6 @@ def test_the_server_s_page_lists_twenty_where_nothing_breaks(clients_of):
 
     with manners.rude_server(politely, PAGE) as address:
         clients, patient = clients_of(address)
-        ebs = Ec2Ebs(clients.reading, clients.creating, clients.urgent, clients.changing, TagKeys("AUTO-SNAPSHOT"))
+        ebs = Ec2Ebs(clients, TagKeys("AUTO-SNAPSHOT"))
         with patient:
             assert len(ebs.list_snapshots([Period.HOUR])) == 20

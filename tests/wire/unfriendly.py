@@ -15,6 +15,7 @@ from moto.backends import get_backend
 
 from lambda_function import handler
 from lambda_function.aws.clients import Clients, build_clients, build_lambda_client
+from lambda_function.aws.send_pace import SendPace
 from lambda_function.errors import AutoSnapshotsError
 from lambda_function.model.tags import TagKeys
 from tests.support.endpoint import ACCOUNT, REGION, Account, Rules, ec2_backend, endpoint
@@ -69,6 +70,7 @@ class World:
         self.clock.now = START
         self.rules.clock = self.clock
         self.rules.agents.elapsed = self.clock.monotonic
+        object.__setattr__(self.clients, "send_pace", SendPace(self.clock.monotonic, self.clock.sleep))
         return self
 
     def snapshot(self, volume: str, periods: str, age: timedelta, policy: str | None = "P") -> str:

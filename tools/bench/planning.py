@@ -107,7 +107,7 @@ def main() -> None:
     at_rest = _peak_megabytes()
     keys = TagKeys(KEY)
     pages = cast("Any", _Pages())
-    ebs = Ec2Ebs(pages, pages, pages, pages, keys)
+    ebs = Ec2Ebs(cast("Any", SimpleNamespace(reading=pages)), keys)
     value = json.dumps({"hour": int(sys.argv[1]), "day": 5, "week": 52})
     policies = parse_policies(Parameter(f"/auto-snapshots/policies/POLICY-{n}", value) for n in range(POLICIES))
     request = RunRequest(Period.HOUR, NOW)

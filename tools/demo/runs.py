@@ -162,7 +162,7 @@ def deployed(clock: Clock) -> Iterator[Counter[str]]:
     handler.clients.cache_clear()
     with mock.patch("lambda_function.handler.utc_now", clock), mock.patch("lambda_function.app.time", clock):
         built = handler.clients()
-        for client in (built.reading, built.creating, built.changing, built.ssm, built.polling):
+        for client in (built.reading, built.creating, built.changing, built.ssm, *vars(built.for_hooks).values()):
             client.meta.events.register("before-send", count)
         try:
             yield calls

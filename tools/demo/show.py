@@ -116,8 +116,8 @@ class Show:
         instances = ", ".join(hook["instance_ids"])
         if problem is None:
             self.told_journal = True
-            times = f"{hook['freeze_ms']} ms as the function saw it, {hook['held_ms']} ms on the instance (simulated)"
-            lines = [f"journal of one freeze, policy {hook['policy']}: {times}", *hook["steps"]]
+            frozen = f"frozen for {hook['freeze_ms']} ms (simulated)"
+            lines = [f"journal of one freeze, policy {hook['policy']}: {frozen}", *hook["steps"]]
         else:
             lines = [f"hook of {instances}, policy {hook['policy']}: {problem}", *hook.get("steps", ())]
         for number, text in enumerate(lines):

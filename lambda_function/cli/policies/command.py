@@ -79,7 +79,7 @@ def _compare(files: PolicyFiles, settings: Settings, clients: Clients, now: date
 
 def _effects(old: PolicySet, new: PolicySet, settings: Settings, clients: Clients, now: datetime) -> Effects:
     keys = settings.keys
-    ebs = Ec2Ebs(clients.reading, clients.creating, clients.urgent, clients.changing, keys)
+    ebs = Ec2Ebs(clients, keys)
     volumes = affected(old, new, ebs.list_volumes(), keys, now)
     if not volumes:
         return Effects()

@@ -78,7 +78,7 @@ def poller(lists):
 
 
 def poller_of(lists: Lists, deadline: Deadline) -> CommandPoller:
-    poller = CommandPoller(cast("Any", lists), deadline)
+    poller = CommandPoller(cast("Any", lists), deadline, "DOC")
     for command_id in ("a", "b"):
         poller.sent(command_id, START, START)
     return poller

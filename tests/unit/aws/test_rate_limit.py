@@ -57,22 +57,83 @@ def test_an_idle_bucket_fills_up_to_the_burst_and_no_further(pace, clock):
     assert clock.slept > 0
 
 
-def test_what_is_held_back_is_for_urgent_calls(pace, clock):
-    pace.reserve(40)
-    take(pace, int(BURST) - 40)
-    assert clock.slept == 0
-    take(pace, 40, urgent=True)
+def test_held_tokens_are_for_urgent_calls(pace, clock):
+    with pace.held(40, clock.sleep):
+        take(pace, int(BURST) - 40)
+        assert clock.slept == 0
+        take(pace, 40, urgent=True)
+        assert clock.slept == 0
+        pace.take()
+        assert clock.slept == pytest.approx(1 / 5)
+
+
+def test_unused_held_tokens_are_for_all_again(pace, clock):
+    with pace.held(40, clock.sleep):
+        take(pace, int(BURST) - 40)
+        take(pace, 10, urgent=True)
+    take(pace, 30)
     assert clock.slept == 0
     pace.take()
-    assert clock.slept == pytest.approx(41 / 5)
+    assert clock.slept > 0
 
 
-def test_set_free_it_is_for_all(pace, clock):
-    pace.reserve(40)
-    take(pace, int(BURST) - 40)
-    pace.reserve(0)
-    take(pace, 40)
+def test_tokens_are_held_before_they_are_needed(pace, clock):
+    """Whoever is frozen waits for none; whoever will be does, and calls that are not urgent wait behind."""
+    take(pace, int(BURST))
+    order = []
+
+    def wait(seconds):
+        clock.sleep(seconds)
+        if not pace._takes(1, urgent=False):
+            order.append("others wait")
+
+    with pace.held(10, wait):
+        slept = clock.slept
+        assert slept == pytest.approx(2.0, rel=0.01)
+        take(pace, 10, urgent=True)
+        assert clock.slept == slept
+    assert order
+
+
+def test_an_urgent_call_without_a_held_token_takes_any(pace, clock):
+    """A second attempt, for instance."""
+    take(pace, 1, urgent=True)
     assert clock.slept == 0
+
+
+def test_more_than_the_burst_can_be_asked_for(pace, clock):
+    with pace.held(1000, clock.sleep):
+        take(pace, int(BURST), urgent=True)
+    assert clock.slept == 0
+
+
+def test_one_freeze_that_ends_leaves_others_their_tokens(pace, clock):
+    with pace.held(5, clock.sleep):
+        with pace.held(10, clock.sleep):
+            take(pace, 10, urgent=True)
+        take(pace, int(BURST) - 15)
+        take(pace, 5, urgent=True)
+        assert clock.slept == 0
+
+
+def test_a_wait_for_tokens_that_is_given_up_leaves_nothing_held(pace, clock):
+    take(pace, int(BURST))
+
+    def give_up(seconds):
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError), pace.held(5, give_up):
+        pass
+    pace.take()
+    assert clock.slept == pytest.approx(1 / 5)
+
+
+def test_a_refusal_takes_held_tokens_too(pace, clock):
+    """They were never there."""
+    with pace.held(40, clock.sleep):
+        pace.refused()
+        take(pace, 1, urgent=True)
+        assert clock.slept > 0
 
 
 def test_a_refusal_empties_the_bucket_and_slows_the_pace(pace, clock):
@@ -141,12 +202,13 @@ def test_many_threads_together_take_no_more_than_the_bucket_has():
 
 
 def test_each_api_has_a_bucket_of_its_own(clock):
-    """A reservation for creates applies to both kinds of create."""
+    """Tokens are held for creates of either kind."""
     rate_limits = RateLimits.at(clock, clock.sleep)
-    rate_limits.reserve_creates(int(BURST))
-    take(rate_limits.delete, int(BURST))
-    take(rate_limits.tag, int(BURST))
-    assert clock.slept == 0
-    take(rate_limits.create, int(BURST), urgent=True)
-    take(rate_limits.create_set, int(BURST), urgent=True)
-    assert clock.slept == 0
+    with rate_limits.creates_held(int(BURST), 3, clock.sleep):
+        take(rate_limits.delete, int(BURST))
+        take(rate_limits.tag, int(BURST))
+        take(rate_limits.create_set, int(BURST) - 3)
+        assert clock.slept == 0
+        take(rate_limits.create, int(BURST), urgent=True)
+        take(rate_limits.create_set, 3, urgent=True)
+        assert clock.slept == 0

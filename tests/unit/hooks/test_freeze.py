@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from lambda_function.errors import AwsError, NoAnswerError, OutOfTimeError, RequestRejectedError
+from lambda_function.errors import AwsError, NoAnswerError, OutOfTimeError, RequestRejectedError, ThrottledError
 from lambda_function.hooks.freeze import FreezeResult, seconds_needed
 from tests.support.clock import START
 from tests.support.freezing import BOTH, POST, PRE, SECOND, steps
@@ -32,7 +32,7 @@ def test_a_successful_freeze_proves_all_its_volumes(two):
     two.told(POST, "i-2", Reply(output="auto-snapshots: held-ms 900\nauto-snapshots: held yes\n"))
     held = two.around()
     assert steps(held) == WELL
-    assert held == FreezeResult("result", frozenset({BOTH, SECOND}), None, None, True, 2000, 1500, held.steps)
+    assert held == FreezeResult("result", frozenset({BOTH, SECOND}), None, None, False, True, 1500, held.steps)
 
 
 def test_only_a_pre_has_a_latest_start(two):
@@ -78,7 +78,7 @@ def test_a_failed_pre_is_named_and_both_instances_are_thawed(two):
         "3.0 s post-script i-1: success",
     ]
     problem = "pre on i-1: Failed (exit 201: fsfreeze: busy)"
-    assert held == FreezeResult(None, frozenset(), problem, None, True, None, 1500, held.steps)
+    assert held == FreezeResult(None, frozenset(), problem, None, False, True, 1500, held.steps)
 
 
 def test_when_pre_fails_on_both_instances_both_are_named(two):
@@ -141,14 +141,14 @@ def test_no_pre_is_sent_after_one_is_refused(two):
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "told", "is_unanswered"),
     [
-        (NoAnswerError("SendCommand", "ReadTimeoutError", "no answer"), "SendCommand: ReadTimeoutError: no answer"),
-        (ValueError(), "ValueError()"),
+        (NoAnswerError("SendCommand", "ReadTimeoutError", "late"), "SendCommand: ReadTimeoutError: late", True),
+        (ValueError(), "ValueError()", False),
     ],
     ids=["no answer", "an error without words"],
 )
-def test_an_unanswered_pre_is_not_waited_for_but_thawed(two, error, told):
+def test_an_unanswered_pre_is_not_waited_for_but_thawed(two, error, told, is_unanswered):
     two.fail(f"SendCommand {PRE}", "i-1", error, after=True)
     held = two.around()
     assert steps(held) == [
@@ -157,7 +157,23 @@ def test_an_unanswered_pre_is_not_waited_for_but_thawed(two, error, told):
         "1.5 s post-script i-1: success",
     ]
     assert held.pre_error == f"pre on i-1: {error}"
+    assert held.is_unanswered is is_unanswered
     assert held.proved == frozenset()
+
+
+def test_a_throttled_pre_leaves_nothing_to_thaw(two):
+    two.fail(f"SendCommand {PRE}", "i-1", ThrottledError("SendCommand", "ThrottlingException", "slow down"))
+    with pytest.raises(ThrottledError):
+        two.around()
+    assert two.ssm.sent == []
+
+
+def test_a_second_pre_that_is_throttled_undoes_the_first(two):
+    two.fail(f"SendCommand {PRE}", "i-2", ThrottledError("SendCommand", "ThrottlingException", "slow down"))
+    held = two.around()
+    assert two.ssm.stages() == [(PRE, "i-1"), (POST, "i-1")]
+    assert (held.result, held.thawed, held.is_unanswered) == (None, True, True)
+    assert held.pre_error == "pre on i-2: SendCommand: ThrottlingException: slow down"
 
 
 def test_a_create_that_fails_unexpectedly_is_reported_and_thawed(one):
@@ -167,7 +183,7 @@ def test_a_create_that_fails_unexpectedly_is_reported_and_thawed(one):
     held = one.around(burst)
     assert steps(held)[2:] == ["1.5 s post-script i-1: sent", "3.0 s post-script i-1: success"]
     assert held == FreezeResult(
-        None, frozenset(), "unexpected ZeroDivisionError: ours", None, True, 0, 1500, held.steps
+        None, frozenset(), "unexpected ZeroDivisionError: ours", None, False, True, 1500, held.steps
     )
 
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from lambda_function.errors import AwsError
-from lambda_function.hooks.freeze import CANCEL_SECONDS, FreezeResult, seconds_needed
+from lambda_function.errors import AccessRefusedError, AwsError, RequestRejectedError
+from lambda_function.hooks.freeze import FreezeResult, seconds_needed
+from lambda_function.hooks.thaw import CONCLUDE_SECONDS, PAUSES
 from tests.support.freezing import BOTH, HELD, POST, PRE, SECOND, steps
 from tests.support.ssm import Reply
 
@@ -16,17 +17,23 @@ from tests.support.ssm import Reply
 def test_the_longest_freeze_of_an_instance_is_reported(two):
     """Whichever instance was thawed first."""
     two.told(POST, "i-1", Reply(output="auto-snapshots: held-ms 900\nauto-snapshots: held yes\n"))
-    assert two.around().held_ms == 1500
+    assert two.around().freeze_ms == 1500
 
 
 def test_a_freeze_of_less_than_a_millisecond_was_held_for_none(one):
     one.told(POST, "i-1", Reply(output="auto-snapshots: held-ms 0\nauto-snapshots: held yes\n"))
-    assert one.around().held_ms == 0
+    assert one.around().freeze_ms == 0
 
 
-def test_an_instance_that_measured_nothing_hides_no_other(two):
+def test_what_is_not_measured_lasts_to_the_end_of_post(two):
+    """From the end of pre, as seen from here: 1.5 to 5.0 s."""
     two.told(POST, "i-1", Reply(output="auto-snapshots: held yes\n"))
-    assert two.around().held_ms == 1500
+    assert two.around().freeze_ms == 3500
+
+
+def test_a_freeze_that_outlasted_a_failed_pre_is_reported(one):
+    one.told(PRE, "i-1", Reply(exit_code=201))
+    assert one.around().freeze_ms == 1500
 
 
 @pytest.mark.parametrize(
@@ -57,7 +64,7 @@ def test_a_post_that_reports_a_problem_proves_nothing(two, reply, problem, thawe
     two.told(POST, "i-1", reply)
     held = two.around()
     assert [each.command for each in two.ssm.sent] == [PRE, PRE, POST, POST]
-    assert held == FreezeResult("result", frozenset(), None, problem, thawed, 2000, 1500, held.steps)
+    assert held == FreezeResult("result", frozenset(), None, problem, False, thawed, 3500, held.steps)
 
 
 def test_both_instances_are_named_when_post_fails_on_both(two):
@@ -69,7 +76,7 @@ def test_both_instances_are_named_when_post_fails_on_both(two):
         "post on i-2: it was not frozen (exit 205); post on i-1: Failed (exit 202): look at it, it may still be frozen"
     )
     assert not held.thawed
-    assert held.held_ms is None
+    assert held.freeze_ms == 3500
 
 
 def test_a_freeze_not_held_is_not_reported_after_a_failed_pre(one):
@@ -113,12 +120,12 @@ def test_a_post_without_a_verdict_is_sent_three_times(one):
         "3.5 s post-script i-1: sent",
         "63.5 s cancel i-1: sent (post-script took more than 60 s)",
         "68.5 s post-script i-1: timed out (not finished after 60 s, cancelled)",
-        "68.5 s post-script i-1: sent",
-        "128.5 s cancel i-1: sent (post-script took more than 60 s)",
-        "133.5 s post-script i-1: timed out (not finished after 60 s, cancelled)",
-        "133.5 s post-script i-1: sent",
-        "193.5 s cancel i-1: sent (post-script took more than 60 s)",
-        "198.5 s post-script i-1: timed out (not finished after 60 s, cancelled)",
+        "69.0 s post-script i-1: sent",
+        "129.0 s cancel i-1: sent (post-script took more than 60 s)",
+        "134.0 s post-script i-1: timed out (not finished after 60 s, cancelled)",
+        "135.0 s post-script i-1: sent",
+        "195.0 s cancel i-1: sent (post-script took more than 60 s)",
+        "200.0 s post-script i-1: timed out (not finished after 60 s, cancelled)",
     ]
     assert held.post_error == (
         "post on i-1: timed out (not finished after 60 s, cancelled): look at it, it may still be frozen"
@@ -136,16 +143,16 @@ def test_only_the_instance_without_a_verdict_is_sent_post_again(two):
 
 @pytest.mark.parametrize(
     ("spare", "sent"),
-    [pytest.param(0, 2, id="just enough time"), pytest.param(-1, 1, id="a second too few")],
+    [pytest.param(1, 2, id="just enough time"), pytest.param(-1, 1, id="a second too few")],
 )
-def test_post_is_sent_again_only_with_time_to_wait_and_cancel(one, spare, sent):
+def test_post_is_sent_again_only_with_time_to_report(one, spare, sent):
     one.told(POST, "i-1", Reply(status="Undeliverable", exit_code=-1), HELD)
     first_ends = 1.5 + 2 + 1.5
     one.left = seconds_needed(one.plan)
 
     def create():
         one.clock.sleep(2)
-        one.left = first_ends + one.plan.timeout_seconds + CANCEL_SECONDS + spare
+        one.left = first_ends + CONCLUDE_SECONDS + PAUSES[-1] + spare
         return "result"
 
     held = one.around(create)
@@ -153,21 +160,69 @@ def test_post_is_sent_again_only_with_time_to_wait_and_cancel(one, spare, sent):
     assert held.thawed is (sent == 2)
 
 
-def test_a_post_that_cannot_be_sent_is_retried_and_reported(two):
-    two.fail(f"SendCommand {POST}", "i-2", AwsError("SendCommand", "ThrottlingException", "slow down"))
+def test_no_thaw_waits_for_another_that_cannot_be_sent(two):
+    """It is sent before the other is tried again, and the other until time is over."""
+    refusal = AwsError("SendCommand", "InternalServerError", "try again")
+    two.fail(f"SendCommand {POST}", "i-2", refusal)
+    two.left = 200.0
     held = two.around()
-    refusal = "3.5 s post-script i-2: not sent (SendCommand: ThrottlingException: slow down)"
-    assert steps(held)[5:] == [
-        refusal,
+    tried = [step for step in steps(held) if "post-script i-2: not sent" in step]
+    assert steps(held)[5:7] == [
+        "3.5 s post-script i-2: not sent (SendCommand: InternalServerError: try again)",
         "3.5 s post-script i-1: sent",
-        "5.0 s post-script i-1: success",
-        *[refusal.replace("3.5", "5.0")] * 2,
     ]
+    assert [step.split()[0] for step in tried[:6]] == ["3.5", "4.0", "5.0", "7.0", "12.0", "17.0"]
+    assert 200 - CONCLUDE_SECONDS - 2 * PAUSES[-1] <= float(tried[-1].split()[0]) <= 200 - CONCLUDE_SECONDS
     assert held.post_error == (
-        "post on i-2: not sent (SendCommand: ThrottlingException: slow down): look at it, it may still be frozen"
+        "post on i-2: not sent (SendCommand: InternalServerError: try again): look at it, it may still be frozen"
     )
     assert not held.thawed
     assert held.proved == frozenset()
+
+
+def test_an_instance_unknown_to_ssm_is_tried_until_self_thaw(one):
+    """It may be back in time."""
+    one.fail(f"SendCommand {POST}", "i-1", RequestRejectedError("SendCommand", "InvalidInstanceId", "not valid"))
+    held = one.around()
+    assert not held.thawed
+    ended = held.steps[-1].at_seconds
+    assert 2 * one.plan.timeout_seconds <= ended <= 2 * one.plan.timeout_seconds + PAUSES[-1]
+
+
+def test_a_thaw_that_may_not_be_sent_is_not_tried_again(one):
+    one.fail(f"SendCommand {POST}", "i-1", AccessRefusedError("SendCommand", "AccessDeniedException", "no"))
+    held = one.around()
+    assert [str(step) for step in held.steps if step.name == POST] == [
+        "3.5 s post-script i-1: not sent (SendCommand: AccessDeniedException: no)"
+    ]
+    assert not held.thawed
+
+
+def test_a_thaw_that_is_throttled_is_sent_when_there_is_room(one):
+    """However often SSM refuses it."""
+    one.ssm.limit_sends(1, 0.05)
+    held = one.around()
+    assert held.thawed
+    assert held.proved == {BOTH, SECOND}
+    (sent,) = [step.at_seconds for step in held.steps if (step.name, step.status) == (POST, "sent")]
+    assert 20 <= sent < 30
+
+
+@pytest.mark.parametrize("stage", [PRE, POST])
+def test_a_command_that_may_not_be_seen_ends_its_stage_at_once(one, stage):
+    """Pre is cancelled and thawed; post is sent once."""
+
+    def burst(operation, target):
+        if operation == f"wait {stage}":
+            raise AccessRefusedError("ListCommandInvocations", "AccessDeniedException", "no")
+
+    one.ssm.before = burst
+    held = one.around()
+    assert one.ssm.sent[0].cancelled is (stage == PRE)
+    assert [each.command for each in one.ssm.sent] == [PRE, POST]
+    error = held.pre_error if stage == PRE else held.post_error
+    assert "ListCommandInvocations: AccessDeniedException" in error
+    assert held.steps[-1].at_seconds < 5
 
 
 def test_a_post_with_an_unknown_outcome_is_sent_again(one):
@@ -185,7 +240,7 @@ def test_a_post_with_an_unknown_outcome_is_sent_again(one):
     assert steps(held)[3:] == [
         "3.5 s post-script i-1: sent",
         "3.5 s post-script i-1: unknown (AwsError: GetCommandInvocation: ThrottlingException: slow down)",
-        "3.5 s post-script i-1: sent",
-        "5.0 s post-script i-1: success",
+        "4.0 s post-script i-1: sent",
+        "5.5 s post-script i-1: success",
     ]
     assert held.thawed

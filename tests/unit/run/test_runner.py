@@ -81,17 +81,6 @@ def test_a_set_takes_the_turn_of_its_volume_worst_off(cloud, one_thread):
     assert created(cloud) == ["vol-00000004", "i-1", "vol-00000003"]
 
 
-def test_creates_are_reserved_for_freezes_still_to_come(cloud, one_thread):
-    """There are as many as freezes, and none in the end."""
-    cloud.volume(90)
-    for number in range(MAX_FREEZES + 2):
-        cloud.volume(number, "H", instance=f"i-{number}")
-    kept_free: list[int] = []
-    cloud.reserve_creates = kept_free.append
-    observed(cloud)
-    assert kept_free == [MAX_FREEZES] * 3 + [*range(MAX_FREEZES - 1, -1, -1), 0]
-
-
 @pytest.mark.parametrize(("broken", "failed"), [("create_frozen.FrozenCreator", 1), ("create.Creator", 2)])
 def test_a_fault_of_our_own_with_one_create_costs_no_other(cloud, monkeypatch, broken, failed):
     whole = operator.attrgetter(f"{broken}.create")(lambda_function.run)
