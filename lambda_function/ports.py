@@ -85,6 +85,9 @@ class Commands(Protocol):
     def check_access(self) -> None:
         """Poll once. Raises AccessRefusedError if the end of a command could never be seen."""
 
+    def warm_up(self, connections: int) -> None:
+        """Open so many connections for commands while nothing is frozen yet; failures are left to the commands."""
+
     def admitted(self, instances: int, wait: Callable[[float], None]) -> AbstractContextManager[None]:
         """Wait until so many instances can be frozen and thawed within SSM's rate limit; keep room for their thaws.
 
@@ -143,6 +146,9 @@ class Ebs(Protocol):
         urgent: bool = False,
     ) -> list[Snapshot]:
         """Start snapshots of an instance's volumes at one instant, each with its volume's tags and `tags`."""
+
+    def warm_up(self, connections: int) -> None:
+        """Open so many connections for urgent creates while nothing is frozen yet; failures are left to the creates."""
 
     def creates_held(self, singles: int, sets: int, wait: Callable[[float], None]) -> AbstractContextManager[None]:
         """Wait until EC2's rate limit leaves room for so many creates of each kind, and keep it for urgent ones.

@@ -12,6 +12,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from lambda_function.aws.clients import Clients
+from lambda_function.aws.connections import open_connections
 from lambda_function.aws.errors import translated
 from lambda_function.model.ec2 import Consistency, Instance, Snapshot, SnapshotState, Volume
 from lambda_function.model.period import Period
@@ -35,6 +36,9 @@ class Ec2Ebs:
 
     clients: Clients
     keys: TagKeys
+
+    def warm_up(self, connections: int) -> None:
+        open_connections(self.clients.for_hooks.urgent, connections)
 
     def creates_held(self, singles: int, sets: int, wait: Callable[[float], None]) -> AbstractContextManager[None]:
         return self.clients.rate_limits.creates_held(singles, sets, wait)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from lambda_function.aws.clients import Clients
 from lambda_function.aws.command_poller import POLL_SECONDS, CommandPoller, ListedInvocation
+from lambda_function.aws.connections import open_connections
 from lambda_function.aws.errors import translated
 from lambda_function.deadline import Deadline
 from lambda_function.errors import AccessRefusedError, AwsError, HookError, RequestRejectedError, ThrottledError
@@ -99,6 +100,9 @@ class RunCommand:
 
     def platforms(self) -> Mapping[str, str]:
         return self._platforms
+
+    def warm_up(self, connections: int) -> None:
+        open_connections(self.clients.for_hooks.commands, connections)
 
     def admitted(self, instances: int, wait: Callable[[float], None]) -> AbstractContextManager[None]:
         return self.clients.send_pace.admitted(instances, wait)

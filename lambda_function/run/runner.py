@@ -109,6 +109,10 @@ class _Run:
         calls = plan_creates(plain, instances, context.keys, request.period)
         creator = Creator(request, context, instances)
         frozen_creator = FrozenCreator(request, context, creator, preflight(context.commands, groups))
+        if groups and not request.dry_run:
+            connections = min(len(groups), MAX_FREEZES)
+            context.commands.warm_up(connections)
+            context.ebs.warm_up(connections)
 
         def create(job: Job) -> Sequence[Created | HookResult]:
             try:

@@ -269,6 +269,8 @@ class FakeCloud:
                 made.append(self._create(volume_id, description, {**copied, **tags}))
             return made
 
+    def warm_up(self, connections: int) -> None: ...
+
     def creates_held(self, singles: int, sets: int, wait: Callable[[float], None]) -> AbstractContextManager[None]:
         return nullcontext()
 

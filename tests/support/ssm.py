@@ -113,6 +113,8 @@ class FakeSsm:
     def check_access(self) -> None:
         self.before("ListCommandInvocations", "")
 
+    def warm_up(self, connections: int) -> None: ...
+
     def admitted(self, instances: int, wait: Callable[[float], None]) -> AbstractContextManager[None]:
         return self.pace.admitted(instances, wait)
 

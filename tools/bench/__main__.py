@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tools.bench.cold_start import PAIRS, environment, measure
+from tools.bench.freeze import CASES
 from tools.bench.memory_sizes import measured_sizes
 from tools.bench.scenarios import SCENARIOS
 from tools.bench.throughput import misses, run, verdict
@@ -82,18 +83,24 @@ def cold_starts() -> Iterator[Row]:
 
 
 def freezes() -> Iterator[Row]:
-    rounds = [_child("tools.bench.freeze") for _ in range(FREEZE_ROUNDS)]
-    freeze = sorted(rounds, key=lambda each: each["excess"])[FREEZE_ROUNDS // 2]
-    what = (
-        f"frozen beyond one create ({freeze['create']:.1f} s) and one round trip ({freeze['round_trip']:.0f} s), as "
-        f"{freeze['instances']} instances at once see it; handler over HTTP, thin server beside it; median of each "
-        f"run, median of {FREEZE_ROUNDS} runs"
-    )
-    measured = (
-        f"{freeze['excess']:.2f} s (window {freeze['median']:.2f} s, 90 % {freeze['p90']:.2f} s, longest "
-        f"{freeze['longest']:.2f} s; CPU {freeze['cpu']:.2f} s, {freeze['cpu'] / freeze['wall']:.0%} of a processor)"
-    )
-    yield what, measured, f"<= {EXCESS_SECONDS} s", freeze["excess"] <= EXCESS_SECONDS
+    for name, case in CASES.items():
+        if case.megabytes and os.geteuid() != 0:
+            yield f"frozen, {case.what}", "not measured: control groups need root", "", True
+            continue
+        # What a limit on commands costs has no target, except that nothing stays frozen.
+        rounds = [_child("tools.bench.freeze", name) for _ in range(1 if case.sends else FREEZE_ROUNDS)]
+        freeze = sorted(rounds, key=lambda each: each["excess"])[len(rounds) // 2]
+        left = max(each["left_frozen"] for each in rounds)
+        what = (
+            f"frozen beyond one create ({freeze['create']:.1f} s) and one round trip ({freeze['round_trip']:.0f} s), "
+            f"{freeze['instances']} instances, {case.what}; median of each run, median of {len(rounds)}"
+        )
+        measured = (
+            f"{freeze['excess']:.2f} s (window {freeze['median']:.2f} s, 90 % {freeze['p90']:.2f} s, longest "
+            f"{freeze['longest']:.2f} s; run {freeze['wall']:.0f} s, CPU {freeze['cpu']:.2f} s), {left} left frozen"
+        )
+        is_met = left == 0 and (case.sends is not None or freeze["excess"] <= EXCESS_SECONDS)
+        yield what, measured, "0 left" if case.sends else f"<= {EXCESS_SECONDS} s, 0 left", is_met
 
 
 def calls() -> Iterator[Row]:

@@ -92,7 +92,7 @@ class Gate:
 class Gated:
     """A port behind the gate."""
 
-    NO_CALLS = ("creates_held", "admitted", "platforms")
+    NO_CALLS = ("creates_held", "warm_up", "admitted", "platforms")
 
     def __init__(self, port: Any, gate: Gate) -> None:
         self._port, self._gate = port, gate
