@@ -59,7 +59,8 @@ Script = Callable[[str, Mapping[str, list[str]]], Reply]
 class FakeSsm:
     """`instances` run what is sent, unless a script is given; `before` is called with operation and target.
 
-    `sends` is SSM's bucket of commands, where it has one.
+    `sends` is SSM's bucket of commands, where it has one. `process` names the process that asks: each has learnt a
+    pace of its own.
     """
 
     clock: Clock
@@ -73,9 +74,10 @@ class FakeSsm:
     sent: list[Sent] = field(default_factory=list)
     looks: int = 0
     sends: TokenBucket | None = None
+    process: Callable[[], str] = lambda: ""
 
     def __post_init__(self) -> None:
-        self.pace = SendPace(self.clock.elapsed, self.clock.sleep)
+        self._paces: dict[str, SendPace] = {}
         self._numbers = itertools.count(1)
         self._lock = threading.RLock()
         self.instances = Instances(lambda: self.clock.now)
@@ -116,7 +118,7 @@ class FakeSsm:
     def warm_up(self, connections: int) -> None: ...
 
     def admitted(self, instances: int, wait: Callable[[float], None]) -> AbstractContextManager[None]:
-        return self.pace.admitted(instances, wait)
+        return self._pace().admitted(instances, wait)
 
     def send(
         self, document: HookDocument, instance_id: str, parameters: Mapping[str, list[str]], *, admitted: bool = False
@@ -124,13 +126,16 @@ class FakeSsm:
         """As the real one paces and repeats."""
         while True:
             if not admitted:
-                self.pace.take()
+                self._pace().take()
             try:
                 return self._send(document, instance_id, parameters)
             except ThrottledError:
-                self.pace.refused()
+                self._pace().refused()
                 if admitted:
                     raise
+
+    def _pace(self) -> SendPace:
+        return self._paces.setdefault(self.process(), SendPace(self.clock.elapsed, self.clock.sleep))
 
     def _send(self, document: HookDocument, instance_id: str, parameters: Mapping[str, list[str]]) -> str:
         command = parameters["command"][0]

@@ -57,6 +57,7 @@ class EndpointFleet:
         self._folder = folder
         self._rules = rules
         self._rules.clock, self._rules.agents.elapsed = self.clock, self.clock.monotonic
+        self._rules.agents.busy(200, self.clock())
         self.work = self._rules.agents.instances
         self.policies: dict[str, str | Parameter] = {name: json.dumps(fields) for name, fields in POLICIES.items()}
         self.pending_for, self.hidden_for = PENDING_FOR, timedelta()

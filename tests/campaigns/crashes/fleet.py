@@ -75,6 +75,7 @@ class Fleet(FakeCloud):
             before=self._let_others_come_first,
             policies={name: json.dumps(fields) for name, fields in POLICIES.items()},
         )
+        self.ssm.limit_sends(2, 1)
         self.gate = Gate(self.clock)
         self.foreign: set[str] = set()
         self._others_come_first: set[str] = set()

@@ -55,6 +55,13 @@ def hooked(policy: Mapping[str, Any]) -> Callable[[], Meeting]:
     return build
 
 
+def few_commands() -> Meeting:
+    """SSM takes one command in two seconds."""
+    meeting = hooked(SKIP)()
+    meeting.ssm.limit_sends(1, 0.5)
+    return meeting
+
+
 def two_volumes(policy: Mapping[str, int] = TWO_OF_EACH, count: int = 2, **limits: Any) -> Meeting:
     """Two volumes that are alone, for runs that wait and look often."""
     meeting = Meeting({"P": policy}, **limits)
@@ -134,6 +141,7 @@ PAIRS = {
         {**HOURLY, **OF_THE_SLOT, "continuation": 1}, {**HOURLY, **OF_THE_SLOT}, cut_short
     ),
     "hour against hour, under a freeze": Pair(HOURLY, HOURLY, hooked(SKIP), both_ways=False, may_fail=REFUSED),
+    "hour against hour, with few commands": Pair(HOURLY, HOURLY, few_commands, both_ways=False, may_fail=REFUSED),
     "hour against day, under a freeze": Pair(HOURLY, DAILY, hooked(SKIP), may_fail=REFUSED),
     "hour against a forced one, under a freeze": Pair(HOURLY, FORCED, hooked(SKIP), may_fail=REFUSED, at_night=True),
     "hour against hour, content with crash": Pair(HOURLY, HOURLY, hooked(CONTINUE), both_ways=False),

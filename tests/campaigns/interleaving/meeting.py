@@ -58,6 +58,7 @@ class Meeting(FakeCloud):
         self.account = MeetingAccount(self)
         self.before = self.ssm.before = gate(lambda *event: self.events.append(Event(*event)))
         self.on_write = self._judge
+        self.ssm.process = running
 
     def past(self, number: int, *ages_and_words: tuple[timedelta, str], policy: str | None = "P") -> None:
         for age, words in ages_and_words:

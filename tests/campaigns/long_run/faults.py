@@ -14,6 +14,7 @@ from lambda_function.errors import (
     CreationTooSoonError,
     NoAnswerError,
     SnapshotProtectedError,
+    ThrottledError,
     TooManyPendingError,
     VolumePendingError,
 )
@@ -40,7 +41,7 @@ WEIGHTS = {"dies before": 0.2, "dies after": 0.2, "time runs out": 0.2}
 
 REFUSALS: dict[str, tuple[type[AwsError], str]] = {
     "refused": (AccessRefusedError, "UnauthorizedOperation"),
-    "throttled": (AwsError, "RequestLimitExceeded"),
+    "throttled": (ThrottledError, "ThrottlingException"),
     "no answer": (NoAnswerError, "ReadTimeoutError"),
     "too soon": (CreationTooSoonError, "SnapshotCreationPerVolumeRateExceeded"),
     "no room": (TooManyPendingError, "PendingSnapshotLimitExceeded"),

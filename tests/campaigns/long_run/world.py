@@ -49,6 +49,7 @@ class World:
         self.cloud = LongCloud(
             clock=SteadyClock(BEGINS), create_interval=timedelta(seconds=15), pending_cap=100, per_volume_cap=5
         )
+        self.cloud.ssm.limit_sends(5, 3)
         self.instances = self.cloud.ssm.instances
         self.fleet = Fleet(random, self.cloud)
         self.faults = Faults(random, rate, self.cloud, self.instances, self.fleet.lose_volume)
