@@ -30,8 +30,11 @@ REFUSALS_COUNT_ONCE_SECONDS = 1.0
 """Concurrent calls are refused together; those refusals count as one."""
 
 
+def _uninterrupted(what: str) -> None: ...
+
+
 class TokenBucket:
-    """Our estimate of one bucket; safe to use from several threads."""
+    """Our estimate of one bucket; safe to use from several threads. `check` raises if the run was interrupted."""
 
     def __init__(self, per_second: float, now: Callable[[], float], sleep: Callable[[float], None]) -> None:
         self._published = per_second
@@ -43,10 +46,14 @@ class TokenBucket:
         self._refused_at = float("-inf")
         self._reserved = 0
         self._lock = threading.Lock()
+        self.check: Callable[[str], None] = _uninterrupted
 
     def take(self, *, urgent: bool = False) -> None:
-        """Return when a call may be made; an urgent one may use reserved tokens."""
+        """Return when a call may be made; an urgent one may use reserved tokens, and is not interrupted."""
         while True:
+            if not urgent:
+                # Each attempt of a call comes here, and an earlier one may have taken effect.
+                self.check("not sent, or not sent again")
             with self._lock:
                 self._refill()
                 needed = 1.0 if urgent else 1.0 + self._reserved
@@ -97,6 +104,14 @@ class RateLimits:
             TokenBucket(CREATES_PER_SECOND, now, sleep),
             TokenBucket(TAGS_PER_SECOND, now, sleep),
         )
+
+    def interrupt_by(self, check: Callable[[str], None]) -> None:
+        """Let `check` end creates and deletions that wait for a token, by what it raises.
+
+        Not changes of tags: one of them says that a snapshot is application-consistent, after the thaw.
+        """
+        for bucket in (self.create, self.create_set, self.delete):
+            bucket.check = check
 
     def reserve_creates(self, tokens: int) -> None:
         """Keep this many tokens of each kind of create for instances that are frozen, or soon will be."""
