@@ -62,18 +62,19 @@ def _run(options: argparse.Namespace, errors: Console) -> int:
     try:
         with handlers:
             report = _report(options, errors, interruption)
+            try:
+                _print(report, options)
+            except (OSError, SystemExit):  # rich's answer to a closed pipe
+                if handlers.number is None:
+                    raise  # else nobody may be there to read it
     except KeyboardInterrupt:
         if handlers.number is None:
             raise
         with contextlib.suppress(OSError):
             errors.print("interrupted: nothing was written", style="bold red", markup=False, highlight=False)
+    if handlers.number is not None:
         return exit_code(handlers.number)
-    if handlers.number is None:
-        _print(report, options)
-        return 1 if report.failures else 0
-    with contextlib.suppress(OSError, SystemExit):  # nobody may be there to read it; rich raises SystemExit then
-        _print(report, options)
-    return exit_code(handlers.number)
+    return 1 if report.failures else 0
 
 
 def _report(options: argparse.Namespace, errors: Console, interruption: Interruption) -> RunReport | HookCheckReport:
@@ -100,6 +101,7 @@ def _report(options: argparse.Namespace, errors: Console, interruption: Interrup
 
 
 def _print(report: RunReport | HookCheckReport, options: argparse.Namespace) -> None:
+    """Print the report, all of it: an error in writing it is raised here."""
     # Redirected output goes to grep and mail, so its lines are not wrapped at the terminal's width.
     console = Console() if sys.stdout.isatty() else Console(width=240)
     if options.json:
@@ -108,6 +110,7 @@ def _print(report: RunReport | HookCheckReport, options: argparse.Namespace) -> 
         print_report(report, console)
     else:
         print_check(report, console)
+    sys.stdout.flush()
 
 
 def _status(options: argparse.Namespace, errors: Console) -> int:

@@ -19,6 +19,7 @@ import pytest
 
 from lambda_function.aws.clients import build_clients
 from lambda_function.aws.errors import translated
+from lambda_function.cli import main
 from lambda_function.cli.signals import ONE_SIGNAL_SECONDS
 from lambda_function.errors import InterruptedRunError
 from lambda_function.interruption import Interruption
@@ -288,6 +289,26 @@ def test_volumes_that_wait_their_turn_are_reported(account, shell, block):
     left = [line["reason"] for line in lines if line["outcome"] == "deferred"]
     assert len(left) >= 2 * WORKERS
     assert all(reason.endswith(": the run was interrupted") for reason in left)
+
+
+def test_creates_that_wait_for_a_token_are_not_made(account, rules, monkeypatch, capfd):
+    """There is one token, and the next one comes in a minute."""
+    monkeypatch.setattr("lambda_function.aws.rate_limit.BURST", 1.0)
+    monkeypatch.setattr("lambda_function.aws.rate_limit.CREATES_PER_SECOND", 1 / 60)
+    volumes = [account.volume({"AUTO-SNAPSHOT": "P"}) for _ in range(3)]
+
+    class Interrupting(list[str]):
+        def append(self, name):
+            super().append(name)
+            if name == "create_snapshot" and self.count(name) == 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    rules.calls = Interrupting()
+    assert main.main(["hour", "--json"]) == 128 + signal.SIGTERM
+    assert rules.calls.count("create_snapshot") == 1
+    lines = json.loads(capfd.readouterr().out)["volumes"]
+    assert {line["volume_id"] for line in lines} == set(volumes)
+    assert sorted(line["outcome"] for line in lines) == ["created", "deferred", "deferred"]
 
 
 @pytest.mark.parametrize(
