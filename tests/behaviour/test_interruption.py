@@ -191,16 +191,19 @@ def test_a_wait_for_the_pending_quota_ends(cloud):
     assert outcomes(report)[volumes[1].id] == (Outcome.DEFERRED, NOT_BEGUN)
 
 
-def test_a_freeze_without_quota_is_not_made_again(cloud):
+@pytest.mark.parametrize("policy", ["H", "L"], ids=["skip", "continue"])
+def test_a_freeze_without_quota_is_not_made_again(cloud, policy):
+    """Nor is its volume taken without one, and no hook has failed."""
     cloud.pending_cap, cloud.pending_for = 1, HOUR
     cloud.volume(1)
     cloud.run("hour")
     cloud.clock.sleep(60)
-    volume = hooked(cloud, 2, "i-1")
+    volume = hooked(cloud, 2, "i-1", policy)
     interrupted_at(cloud, f"SendCommand {PRE}", of=cloud.ssm)
     report = cloud.run("hour")
     assert cloud.ssm.stages() == [(PRE, "i-1"), (POST, "i-1")]
     assert outcomes(report)[volume.id] == (Outcome.DEFERRED, NOT_BEGUN)
+    assert report.hooks == report.warnings == ()
 
 
 def test_nothing_is_adopted_any_more(cloud):
