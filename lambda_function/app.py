@@ -17,6 +17,7 @@ from lambda_function.aws.run_command import RunCommand
 from lambda_function.deadline import Deadline
 from lambda_function.errors import AwsError, RunFailedError
 from lambda_function.inputs.settings import Settings
+from lambda_function.interruption import Interruption
 from lambda_function.model.request import HookCheckRequest, RunRequest
 from lambda_function.model.result import Dispatch, HookCheckReport, RunReport
 from lambda_function.ports import Observer
@@ -47,9 +48,14 @@ class App:
         clock: Callable[[], datetime],
         time_left: Callable[[], float],
         observer: Observer,
+        interruption: Interruption | None = None,
     ) -> App:
-        """An app on the machine's clocks; `time_left` gives the seconds that remain."""
-        return cls(settings, clients, targets, Deadline(time_left, time.sleep, time.monotonic, clock), observer)
+        """An app on the machine's clocks; `time_left` gives the seconds that remain.
+
+        Without an `interruption` nothing interrupts its runs.
+        """
+        deadline = Deadline(time_left, time.sleep, time.monotonic, clock, interruption or Interruption())
+        return cls(settings, clients, targets, deadline, observer)
 
     def is_for_targets(self, request: RunRequest) -> bool:
         """Whether the request is for every target, and not only for the function's own account and Region."""

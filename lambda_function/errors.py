@@ -6,6 +6,7 @@
     ├── ConfigurationError      wrong before any work: event, arguments, environment, no policy (exit 2)
     ├── RunFailedError          raised once, at the end of a run in which something due was not done (exit 1)
     ├── OutOfTimeError          the time left no longer allows another step
+    │   └── InterruptedRunError      a signal interrupted the run, which begins nothing more
     ├── FrozenTooLongError      the freeze has lasted too long for another create
     ├── HookError               a hook cannot run; found before anything was sent
     └── AwsError                a call to AWS failed for good
@@ -65,6 +66,10 @@ class RunFailedError(AutoSnapshotsError):
 
 class OutOfTimeError(AutoSnapshotsError):
     """The time left does not allow another step."""
+
+
+class InterruptedRunError(OutOfTimeError):
+    """A signal interrupted the run; the step is left for another run, as if there were no time for it."""
 
 
 class FrozenTooLongError(AutoSnapshotsError):

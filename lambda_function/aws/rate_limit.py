@@ -31,8 +31,11 @@ REFUSALS_COUNT_ONCE_SECONDS = 1.0
 """Concurrent calls are refused together; those refusals count as one."""
 
 
+def _uninterrupted(what: str) -> None: ...
+
+
 class TokenBucket:
-    """Our estimate of one bucket; safe to use from several threads.
+    """Our estimate of one bucket; safe to use from several threads. `check` raises if the run was interrupted.
 
     Tokens can be held for calls that must not wait, because an instance will be frozen when they are made.
     """
@@ -49,10 +52,16 @@ class TokenBucket:
         self._may_be_held = 0
         self._wanted = 0
         self._lock = threading.Lock()
+        self.check: Callable[[str], None] = _uninterrupted
 
     def take(self, *, urgent: bool = False) -> None:
-        """Return when a call may be made; an urgent one uses a held token."""
-        while not self._takes(1, urgent=urgent):
+        """Return when a call may be made; an urgent one uses a held token, and is not interrupted."""
+        while True:
+            if not urgent:
+                # Each attempt of a call comes here, and an earlier one may have taken effect.
+                self.check("not sent, or not sent again")
+            if self._takes(1, urgent=urgent):
+                return
             self._sleep(self._pause(1 if urgent else 1 + self._wanted))
 
     @contextmanager
@@ -144,3 +153,11 @@ class RateLimits:
         # Always in this order, so that no two freezes wait for each other.
         with self.create.held(singles, wait), self.create_set.held(sets, wait):
             yield
+
+    def interrupt_by(self, check: Callable[[str], None]) -> None:
+        """Let `check` end creates and deletions that wait for a token, by what it raises.
+
+        Not changes of tags: one of them says that a snapshot is application-consistent, after the thaw.
+        """
+        for bucket in (self.create, self.create_set, self.delete):
+            bucket.check = check

@@ -25,7 +25,8 @@ def build_parser() -> argparse.ArgumentParser:
         description="Create, share and prune the EBS snapshots that are due, as the policies in Parameter Store say.",
         epilog="Region, credentials and endpoint are boto3's: AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL and so on. "
         "TAG_KEY and POLICIES_PATH are the function's. "
-        "Exit code: 0 all done, 1 something failed, 2 wrong arguments or configuration.",
+        "Exit code: 0 all done, 1 something failed, 2 wrong arguments or configuration, 128 and the signal's number "
+        "if a run was interrupted.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for period in Period:

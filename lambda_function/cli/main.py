@@ -1,12 +1,13 @@
 """The same run from a shell: `python -m lambda_function hour [--dry-run] ...`.
 
 Exit codes: 0 everything succeeded (`status`: every volume is protected), 1 something failed (is not), 2 wrong
-arguments or configuration.
+arguments or configuration, 128 and the signal's number if one interrupted it.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import os
@@ -23,10 +24,12 @@ from lambda_function.aws.clients import build_clients, build_clients_for
 from lambda_function.cli.arguments import HOOKS, POLICIES, STATUS, parse_arguments
 from lambda_function.cli.policies.command import Desk, run_policies
 from lambda_function.cli.run import ProgressObserver, print_check, print_report
+from lambda_function.cli.signals import SignalHandlers, exit_code
 from lambda_function.cli.status import print_status, read_status, status_json
 from lambda_function.errors import AutoSnapshotsError, ConfigurationError
 from lambda_function.inputs.event import parse_event
 from lambda_function.inputs.settings import Settings
+from lambda_function.interruption import Interruption
 from lambda_function.model.request import HookCheckRequest
 from lambda_function.model.result import HookCheckReport, RunReport
 from lambda_function.output.summary import check_answer, whole_report
@@ -53,25 +56,52 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, errors: Console) -> int:
-    """A run or hook check in this process: a shell starts no other runs."""
+    """A run or hook check in this process: a shell starts no other runs. Signals interrupt it in good order."""
+    interruption = Interruption()
+    handlers = SignalHandlers(interruption)
+    try:
+        with handlers:
+            report = _report(options, errors, interruption)
+            try:
+                _print(report, options)
+            except (OSError, SystemExit):  # rich's answer to a closed pipe
+                if handlers.number is None:
+                    raise  # else nobody may be there to read it
+    except KeyboardInterrupt:
+        if handlers.number is None:
+            raise
+        with contextlib.suppress(OSError):
+            errors.print("interrupted: nothing was written", style="bold red", markup=False, highlight=False)
+    if handlers.number is not None:
+        return exit_code(handlers.number)
+    return 1 if report.failures else 0
+
+
+def _report(options: argparse.Namespace, errors: Console, interruption: Interruption) -> RunReport | HookCheckReport:
     began = time.monotonic()
     settings = Settings.from_env(os.environ)
     request = parse_event(_event(options), datetime.now(UTC))
+    clients = build_clients(os.environ.get("AWS_REGION"))
+    clients.rate_limits.interrupt_by(interruption.check)
     with ProgressObserver(errors) as observer:
         app = App.build(
             settings,
-            build_clients(os.environ.get("AWS_REGION")),
+            clients,
             Targets(build_clients_for),
             clock=lambda: datetime.now(UTC),
             time_left=lambda: began + PATIENCE_SECONDS - time.monotonic(),
             observer=observer,
+            interruption=interruption,
         )
         if isinstance(request, HookCheckRequest):
-            report: RunReport | HookCheckReport = app.check_hooks(request)
-        else:
-            if app.is_for_targets(request):
-                errors.print(f"warning: {HOME_ONLY}", style="yellow", markup=False, highlight=False)
-            report = continue_or_conclude(app.run(request), {}, datetime.now(UTC), None)
+            return app.check_hooks(request)
+        if app.is_for_targets(request):
+            errors.print(f"warning: {HOME_ONLY}", style="yellow", markup=False, highlight=False)
+        return continue_or_conclude(app.run(request), {}, datetime.now(UTC), None)
+
+
+def _print(report: RunReport | HookCheckReport, options: argparse.Namespace) -> None:
+    """Print the report, all of it: an error in writing it is raised here."""
     # Redirected output goes to grep and mail, so its lines are not wrapped at the terminal's width.
     console = Console() if sys.stdout.isatty() else Console(width=240)
     if options.json:
@@ -80,7 +110,7 @@ def _run(options: argparse.Namespace, errors: Console) -> int:
         print_report(report, console)
     else:
         print_check(report, console)
-    return 1 if report.failures else 0
+    sys.stdout.flush()
 
 
 def _status(options: argparse.Namespace, errors: Console) -> int:

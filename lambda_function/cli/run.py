@@ -5,6 +5,7 @@ Not packaged into Lambda.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from typing import Self
 
@@ -44,7 +45,10 @@ _CHANGE_STYLES = {
 
 
 class ProgressObserver:
-    """A bar on the error stream if that is a terminal, so that output can be redirected."""
+    """A bar on the error stream if that is a terminal, so that output can be redirected.
+
+    If the terminal is gone (SIGHUP), the bar is, too, and the run goes on.
+    """
 
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
@@ -64,10 +68,12 @@ class ProgressObserver:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+        with contextlib.suppress(OSError):
+            self._progress.stop()
 
     def stage(self, name: str, total: int) -> None:
-        self._progress.reset(self._task, description=name, total=total or None)
+        with contextlib.suppress(OSError):
+            self._progress.reset(self._task, description=name, total=total or None)
 
     def advance(self, steps: int = 1) -> None:
         self._progress.advance(self._task, steps)

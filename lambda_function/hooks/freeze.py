@@ -89,7 +89,12 @@ class Freeze(Generic[T]):
         Raises OutOfTimeError if too little time is left for all of it, and ThrottledError if SSM took no command: in
         both cases nothing was sent.
         """
-        self._deadline.require(seconds_needed(self._plan))
+        # Registered before `require`: an interruption either prevents this freeze or finds it registered.
+        with self._deadline.interruption.holding(self._plan.instance_ids):
+            self._deadline.require(seconds_needed(self._plan))
+            return self._around(create, snapshot_ids)
+
+    def _around(self, create: Callable[[], T], snapshot_ids: Callable[[T], Sequence[str]]) -> FreezeResult[T]:
         result: T | None = None
         created: Sequence[str] = ()
         pre_error: str | None

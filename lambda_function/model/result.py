@@ -116,7 +116,8 @@ class HookCheckReport:
 class RunReport:
     """All a run decided and did. `failures` and `deferred` are empty exactly when everything due was done.
 
-    `deferred` is what the run had no time for; `is_continued` means that another run continues with it.
+    `deferred` is what the run had no time for, or did not begin because it was interrupted; `is_continued` means that
+    another run continues with it.
     `unrepeatable_failures` are the failures that a repeated run would not find again.
 
     `misspelt_tags` is the number of volumes whose tag only resembles the key. Of the volumes with snapshots for the
@@ -137,6 +138,7 @@ class RunReport:
     misspelt_tags: int = 0
     newest_age_seconds: float | None = None
     duration_seconds: float = field(default=0.0, compare=False)
+    is_interrupted: bool = False
 
     def count(self, *outcomes: Outcome) -> int:
         """Number of volumes with one of these outcomes."""

@@ -61,6 +61,7 @@ def whole_report(report: RunReport) -> dict[str, Any]:
         "failures": list(report.failures),
         "deferred": list(report.deferred),
         "is_continued": report.is_continued,
+        "is_interrupted": report.is_interrupted,
         "warnings": list(report.warnings),
         "volumes": [volume_line(result) for result in report.volumes],
         "changes": [change_line(result) for result in report.changes],
@@ -152,7 +153,7 @@ def headline(report: RunReport) -> str:
         if counts[key]:
             text += f", {counts[key]} {word}"
     if report.deferred:
-        text += f", {counts['deferred']} deferred (out of time)"
+        text += f", {counts['deferred']} deferred ({'interrupted' if report.is_interrupted else 'out of time'})"
         text += ", continued in another run" if report.is_continued else ""
     return text + (f", {counts['failed']} FAILED" if report.failures else "")
 

@@ -33,6 +33,7 @@ class Adopter:
 
         Raises OutOfTimeError if waiting would leave less than `reserve` seconds, and AwsError.
         """
+        self._context.deadline.interruption.check()
         for seconds in LOOK_AFTER_SECONDS:
             if seconds:
                 self._context.deadline.wait(seconds, reserve)
@@ -45,10 +46,11 @@ class Adopter:
     def adopt(self, refused: Sequence[CreateResult]) -> list[CreateResult]:
         """These results, with an adopted snapshot in place of the error where one exists now.
 
-        A failed listing or tag change adopts nothing for its volumes, because the error they have says more.
+        A failed listing or tag change adopts nothing for its volumes, because the error they have says more. Nor does
+        an interrupted run.
         """
-        if not refused:
-            return []
+        if not refused or self._context.deadline.interruption.is_set:
+            return list(refused)
         try:
             listed = self._list_snapshots([result.plan for result in refused])
         except AwsError:

@@ -34,7 +34,7 @@ def continue_or_conclude(
     """
     if not report.deferred:
         return report
-    reason = _reason_to_stop(report, now, invoke_again)
+    reason = "a repeated run does it" if report.is_interrupted else _reason_to_stop(report, now, invoke_again)
     if reason is None and invoke_again is not None:
         try:
             invoke_again(next_event(report, event))

@@ -13,6 +13,7 @@ from lambda_function.errors import (
     AwsError,
     CreationTooSoonError,
     HookError,
+    InterruptedRunError,
     OutOfTimeError,
     ThrottledError,
     TooManyPendingError,
@@ -59,7 +60,10 @@ class FrozenCreator:
     def create(self, group: FreezeGroup) -> list[Created | HookResult]:
         """Freeze, create and thaw: the results of `Creator.create` and the hook's. Failures are results."""
         try:
+            self._context.deadline.interruption.check()
             plan = self._readiness.plan(group, self._request.period)
+        except InterruptedRunError as error:
+            return [CreateResult(plan, error=error) for plan in group.plans]
         except HookError as error:
             return self._without_freeze(group, error)
         try:
@@ -67,10 +71,11 @@ class FrozenCreator:
                 return self._preview(group, plan)
             freeze = self._freeze(group, plan)
         except (AwsError, OutOfTimeError) as error:
-            # Nothing was frozen: no quota, or no time for freeze and thaw. Defer to the next run if its full time is
-            # enough, unless the policy accepts `crash` snapshots.
+            # Nothing was frozen: interrupted, no quota, or no time for freeze and thaw. Defer to the next run if its
+            # full time is enough, unless the policy accepts `crash` snapshots and this run may still create some.
             fits_next_run = isinstance(error, OutOfTimeError) and seconds_needed(plan) <= self._time_left_at_start
-            if fits_next_run and group.policy.hook_on_failure == "skip":
+            is_interrupted = isinstance(error, InterruptedRunError)
+            if is_interrupted or (fits_next_run and group.policy.hook_on_failure == "skip"):
                 return [CreateResult(plan, error=error) for plan in group.plans]
             return self._without_freeze(group, error)
         return self._conclude(group, plan, freeze)

@@ -38,6 +38,7 @@ def check_hooks(request: HookCheckRequest, context: RunContext) -> HookCheckRepo
     groups, _ = plan_freezes(hooked, instances, context.keys, _ANY_PERIOD)
     checker = _Checker(context.commands, preflight(context.commands, groups), context.deadline)
     context.observer.stage("checking", len(groups))
+    context.deadline.interruption.begin()
     results = []
     for result in in_parallel(checker.check, groups, MAX_FREEZES):
         results.append(result)

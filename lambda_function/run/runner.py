@@ -32,14 +32,18 @@ def run(request: RunRequest, context: RunContext) -> RunReport:
     """Execute one run and return its report, which includes the failures of single volumes.
 
     Raises ConfigurationError if no policy is valid or a requested one is unknown, and AwsError if a
-    listing fails. In both cases nothing was written.
+    listing fails. In both cases nothing was written. A dry run never begins, since it leaves nothing to put in order.
     """
     policies = read_policies(request, context.policies, context.policies_path)
     context.observer.stage("reading", 0)
     volumes = context.ebs.list_volumes(request.volumes)
     snapshots = context.ebs.list_snapshots(request.period.up_to(), request.volumes)
     plan = plan_run(request, policies, volumes, snapshots, context.keys)
-    return _Run(request, context, policies, plan).execute()
+    interruption = context.deadline.interruption
+    if not request.dry_run:
+        interruption.begin()
+    report = _Run(request, context, policies, plan).execute()
+    return replace(report, is_interrupted=interruption.is_set)
 
 
 Job = CreateCall | FreezeGroup

@@ -26,6 +26,7 @@ from lambda_function.errors import (
     VolumePendingError,
 )
 from lambda_function.inputs.policy import Parameter
+from lambda_function.interruption import Interruption
 from lambda_function.model.ec2 import Consistency, Instance, Snapshot, SnapshotState, Volume
 from lambda_function.model.period import Period
 from lambda_function.model.request import HookCheckRequest, RunRequest
@@ -90,7 +91,8 @@ class Write(NamedTuple):
 class FakeCloud:
     """`before` and `after` are called with operation and id at every call; what they raise, the call raises.
 
-    `on_write` hears of every write when it takes effect. `ends` is when Lambda stops the run.
+    `on_write` hears of every write when it takes effect. `ends` is when Lambda stops the run, `interruption` what a
+    signal would.
     """
 
     clock: Clock = field(default_factory=Clock)
@@ -103,6 +105,7 @@ class FakeCloud:
     after: Callable[[str, str], None] = _let_through
     on_write: Callable[[Write], None] = _unheard
     ends: datetime = START
+    interruption: Interruption = field(default_factory=Interruption)
     policies: dict[str, str | Parameter] = field(default_factory=dict)
     volumes: dict[str, Volume] = field(default_factory=dict)
     instances: dict[str, Instance] = field(default_factory=dict)
@@ -163,7 +166,9 @@ class FakeCloud:
             keys=KEYS,
             policies_path=PATH,
             commands=self.ssm,
-            deadline=Deadline(time_left, self.clock.sleep, self.clock.elapsed, lambda: self.clock.now),
+            deadline=Deadline(
+                time_left, self.clock.sleep, self.clock.elapsed, lambda: self.clock.now, self.interruption
+            ),
             observer=Silent(),
         )
 

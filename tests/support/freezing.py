@@ -7,6 +7,7 @@ import dataclasses
 from lambda_function.deadline import Deadline
 from lambda_function.hooks.command import FreezePlan
 from lambda_function.hooks.freeze import Freeze
+from lambda_function.interruption import Interruption
 from lambda_function.ports import CommandOutcome
 from tests.support.clock import Clock
 from tests.support.ssm import CONTRACT, FakeSsm, Reply
@@ -27,6 +28,7 @@ class Freezing:
         self.ssm = FakeSsm(self.clock, script=self._reply)
         self.replies = {}
         self.left = 3000.0
+        self.interruption = Interruption()
         attached = {BOTH: ("i-1", "i-2"), SECOND: ("i-2",)} if len(instance_ids) > 1 else {}
         self.plan = FreezePlan(
             document=self.ssm.describe_document("DOC"),
@@ -80,7 +82,11 @@ class Freezing:
             return "result"
 
         deadline = Deadline(
-            lambda: self.left - self.clock.elapsed(), self.clock.sleep, self.clock.elapsed, lambda: self.clock.now
+            lambda: self.left - self.clock.elapsed(),
+            self.clock.sleep,
+            self.clock.elapsed,
+            lambda: self.clock.now,
+            self.interruption,
         )
         return Freeze(self.plan, self.ssm, deadline).around(create or two_seconds, lambda result: list(made))
 

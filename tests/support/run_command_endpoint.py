@@ -233,6 +233,8 @@ class _RunCommand:
 
     def list_command_invocations(self, response: Any) -> ActionResult:
         found = [*self._agents.foreign, *reversed(self._agents.sent)]
+        if response._get_param("NextToken"):
+            self._agents.calls["further pages of commands"] += 1
         command_id = response._get_param("CommandId")
         if command_id:
             found = [each for each in found if each.id == command_id]

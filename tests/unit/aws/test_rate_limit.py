@@ -7,6 +7,8 @@ import threading
 import pytest
 
 from lambda_function.aws.rate_limit import BURST, CREATES_PER_SECOND, SLOWEST, RateLimits, TokenBucket
+from lambda_function.errors import InterruptedRunError
+from lambda_function.interruption import Interruption
 
 
 class Clock:
@@ -181,6 +183,49 @@ def test_most_of_a_shared_bucket_is_used_and_few_calls_refused(clock, pace, shar
     least = (500 - EC2_BURST * share) / (5 * share)
     assert clock.now - began < least * 1.11
     assert refused / (made + refused) < most_refused
+
+
+@pytest.fixture
+def interruption():
+    return Interruption()
+
+
+@pytest.fixture
+def interruptible(clock, interruption):
+    rate_limits = RateLimits.at(clock, clock.sleep)
+    rate_limits.interrupt_by(interruption.check)
+    return rate_limits
+
+
+def test_an_interruption_ends_the_wait_for_a_token(clock, interruption):
+    def sleep(seconds):
+        clock.sleep(seconds)
+        interruption.set()
+
+    rate_limits = RateLimits.at(clock, sleep)
+    rate_limits.interrupt_by(interruption.check)
+    take(rate_limits.create, int(BURST))
+    with pytest.raises(InterruptedRunError, match="not sent, or not sent again"):
+        rate_limits.create.take()
+    assert 0 < clock.slept <= 1
+
+
+@pytest.mark.parametrize("api", ["create", "create_set", "delete"])
+def test_an_interrupted_run_takes_no_token(interruptible, interruption, api):
+    """But for what is frozen."""
+    bucket = getattr(interruptible, api)
+    bucket.take()
+    interruption.set()
+    with pytest.raises(InterruptedRunError):
+        bucket.take()
+    assert bucket._tokens == BURST - 1
+    bucket.take(urgent=True)
+
+
+def test_an_interrupted_run_may_still_raise_a_tag(interruptible, interruption):
+    """That a snapshot is application-consistent is known after the thaw only."""
+    interruption.set()
+    interruptible.tag.take()
 
 
 def test_many_threads_together_take_no_more_than_the_bucket_has():

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import math
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from lambda_function.errors import AwsError, NoAnswerError, OutOfTimeError, RequestRejectedError, ThrottledError
+from lambda_function.errors import (
+    AwsError,
+    InterruptedRunError,
+    NoAnswerError,
+    OutOfTimeError,
+    RequestRejectedError,
+    ThrottledError,
+)
 from lambda_function.hooks.freeze import FreezeResult, seconds_needed
 from tests.support.clock import START
 from tests.support.freezing import BOTH, POST, PRE, SECOND, steps
@@ -62,6 +70,24 @@ def test_a_freeze_begins_only_with_time_for_all_of_it(one, left, begun):
     with pytest.raises(OutOfTimeError, match="175 s needed"):
         one.around()
     assert one.ssm.sent == []
+
+
+def test_an_interruption_prevents_a_freeze_or_knows_of_it(two):
+    """It comes as late as it can: the instances are registered already."""
+    holding = two.interruption.holding
+
+    @contextmanager
+    def interrupted(instance_ids):
+        with holding(instance_ids):
+            two.interruption.set()
+            assert two.interruption.held == ("i-1", "i-2")
+            yield
+
+    two.interruption.holding = interrupted
+    with pytest.raises(InterruptedRunError):
+        two.around()
+    assert two.ssm.sent == []
+    assert two.interruption.held == ()
 
 
 def test_a_failed_pre_is_named_and_both_instances_are_thawed(two):
