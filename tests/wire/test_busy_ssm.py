@@ -46,7 +46,7 @@ def furnish(world, instances):
     contract = {"command": {"type": "String"}, "executionId": {"type": "String"}}
     step = {"action": "aws:runShellScript", "name": "hook", "inputs": {"runCommand": ["true"]}}
     world.account.document("DOC", {"schemaVersion": "2.2", "parameters": contract, "mainSteps": [step]})
-    world.account.policy("P", json.dumps({"hour": 2, "hook_document": "DOC", "hook_timeout_seconds": 600}))
+    world.account.policy("P", json.dumps({"hour": 2, "hook_document": "DOC", "hook_timeout_seconds": 400}))
     document = WithoutThaw()
     agents = world.rules.agents
     agents.round_trip = ROUND_TRIP
