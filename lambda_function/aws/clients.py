@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_ssm import SSMClient
 
+FREEZE_CONNECTIONS = MAX_FREEZES + WORKERS
+"""Connections for a client that freezes use: at least one per freeze, so that none waits for another's."""
+
 _CONFIG = Config(
     retries={"mode": "adaptive", "total_max_attempts": 10},
     max_pool_connections=WORKERS,
@@ -39,10 +42,9 @@ _CONFIG = Config(
 
 # Calls that change something have their own rate limits (`rate_limit.py`). Adaptive mode would add a limiter that,
 # after EC2 refuses a call, allows twice the recent rate: next to nothing after a wait for the pending quota.
-_CHANGING = _CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": 10}))
-
-FREEZE_CONNECTIONS = MAX_FREEZES + WORKERS
-"""Connections for a client that freezes use: at least one per freeze, so that none waits for another's."""
+_CHANGING = _CONFIG.merge(
+    Config(retries={"mode": "standard", "total_max_attempts": 10}, max_pool_connections=FREEZE_CONNECTIONS)
+)
 
 # botocore retries a create whose response is lost. Within 15 seconds EC2 refuses the retry, and the run finds and
 # adopts the first snapshot; later the retry would create a second one.
