@@ -20,7 +20,7 @@ from lambda_function.interruption import Interruption
 
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
 
-ONE_SIGNAL_SECONDS = 1.0
+ONE_SIGNAL_SECONDS = 0.5
 """Signals within this time count as one. A terminal that is closed sends SIGHUP by way of the shell and by itself, and
 a supervisor may send SIGTERM and SIGHUP together: that is no wish to leave an instance frozen."""
 

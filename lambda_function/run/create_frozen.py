@@ -111,10 +111,11 @@ class FrozenCreator:
             context.deadline.wait(seconds, seconds_needed(plan))
 
         while True:
+            # In this order, so that what waits for SSM keeps nothing from creates that need no freeze.
             with (
+                context.commands.admitted(len(plan.instance_ids), wait),
                 self._creator.quota.taken(len(group.plans), RESERVE_SECONDS),
                 context.ebs.creates_held(len(group.calls) - sets, sets, wait),
-                context.commands.admitted(len(plan.instance_ids), wait),
             ):
                 try:
                     freeze = Freeze[list[Created]](plan, context.commands, context.deadline)
