@@ -217,4 +217,5 @@ def _snapshot(raw: Mapping[str, Any], tags: Mapping[str, str], keys: TagKeys) ->
         periods=parse_periods(tags.get(keys.period, "")),
         policy=policy_named_by(tags, keys),
         consistency=_CONSISTENCIES.get(tags.get(keys.consistency, "")),
+        set_id=tags.get(keys.set) or None,
     )

@@ -66,8 +66,8 @@ class Snapshot:
     """A snapshot of this account that has our period tag.
 
     `periods` are the words of its period tag in canonical order, including other tools' words;
-    `policy` is the value of its copied selection tag and `consistency` that of its own tag; both are None on
-    snapshots of the old cron script.
+    `policy` is the value of its copied selection tag, `consistency` and `set_id` those of its own tags; all are None
+    on snapshots of the old cron script.
     """
 
     id: str
@@ -77,6 +77,7 @@ class Snapshot:
     periods: tuple[str, ...]
     policy: str | None = None
     consistency: Consistency | None = None
+    set_id: str | None = None
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from lambda_function.model.result import HookResult
 from lambda_function.parallel import MAX_FREEZES, in_parallel
 from lambda_function.plan.create_calls import FreezeGroup
 from lambda_function.run.context import RunContext
-from lambda_function.run.create import RESERVE_SECONDS, Creator
+from lambda_function.run.create import RESERVE_SECONDS, Creator, Frozen, new_set_id
 from lambda_function.run.create_result import CreateResult
 
 logger = logging.getLogger(__name__)
@@ -104,8 +104,8 @@ class FrozenCreator:
         return self._instances.setdefault(instance_id, threading.Lock())
 
     def _create_frozen(self, group: FreezeGroup) -> list[Created]:
-        begin_by = self._context.deadline.elapsed() + BEGIN_WITHIN_SECONDS
-        results_per_call = in_parallel(lambda call: self._creator.create(call, begin_by), group.calls)
+        frozen = Frozen(self._context.deadline.elapsed() + BEGIN_WITHIN_SECONDS, new_set_id())
+        results_per_call = in_parallel(lambda call: self._creator.create(call, frozen), group.calls)
         return [result for results in results_per_call for result in results]
 
     def _conclude(

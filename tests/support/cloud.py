@@ -362,6 +362,7 @@ class FakeCloud:
             parse_periods(stored.tags.get(KEYS.period, "")),
             policy_named_by(stored.tags, KEYS),
             _CONSISTENCIES.get(stored.tags.get(KEYS.consistency, "")),
+            stored.tags.get(KEYS.set),
         )
 
     def _next_id(self) -> str:

@@ -320,6 +320,54 @@ def application_is_said_only_on_proof(run: Run, write: Write) -> Iterator[str]:
             yield f"{stored.id} of {stored.volume_id} is called application-consistent, and no freeze proves it"
 
 
+def every_snapshot_made_is_of_a_set(run: Run, write: Write) -> Iterator[str]:
+    """Each snapshot has a `-SET`, from its create on, and none that its volume brought along."""
+    if write.is_create and not write.stored.tags.get(KEYS.set):
+        yield f"{write.stored.id} of {write.stored.volume_id} is of no set"
+
+
+def a_set_is_of_one_instant_or_one_freeze(run: Run, write: Write) -> Iterator[str]:
+    """What has one `-SET` was started at once or under one freeze; one volume twice only where an answer was lost."""
+    others = _of_its_set(run, write) if write.is_create else []
+    is_resent = run.was_disturbed and any(other.volume_id == write.stored.volume_id for other in others)
+    for other in others:
+        first, last = sorted((write.stored, other), key=age)
+        is_one_instant = last.start_time - first.start_time < timedelta(seconds=1)
+        if other.volume_id == write.stored.volume_id and not is_resent:
+            yield f"{other.id} and {write.stored.id} of one volume have one set"
+        elif not is_one_instant and not is_resent and not any(_covers(f, first, last) for f in run.account.freezes()):
+            yield f"{first.id} and {last.id} have one set, but neither one instant nor one freeze"
+
+
+def _of_its_set(run: Run, write: Write) -> list[Stored]:
+    """The others with its `-SET`: an id is one run's, so only that run's need be looked at."""
+    set_id, made = write.stored.tags.get(KEYS.set), (each.stored for each in run.writes if each.is_create)
+    return [other for other in made if other.id != write.stored.id and other.tags.get(KEYS.set) == set_id]
+
+
+def _covers(freeze: Freeze, first: Stored, last: Stored) -> bool:
+    """Whether both were started under it, or after it had ended without anybody knowing."""
+    return freeze.since <= first.start_time and last.start_time - freeze.since < timedelta(minutes=1)
+
+
+def a_proved_set_comes_from_one_freeze(run: Run, write: Write) -> Iterator[str]:
+    """Two snapshots with one `-SET` that are both `application` were taken under the same freeze of an instance."""
+    for other in _of_its_set(run, write) if write.raised else []:
+        if other.tags.get(KEYS.consistency) == "application":
+            one, two = _proving(run, write.stored), _proving(run, other)
+            if any(one[instance_id].isdisjoint(two[instance_id]) for instance_id in one.keys() & two.keys()):
+                yield f"{write.stored.id} and {other.id} are proved and of one set, but not of one freeze"
+
+
+def _proving(run: Run, stored: Stored) -> dict[str, set[str]]:
+    """By instance the freezes that prove it."""
+    found: dict[str, set[str]] = {}
+    for freeze in run.account.freezes():
+        if freeze.proves(stored.volume_id, stored.start_time):
+            found.setdefault(freeze.instance_id, set()).add(freeze.execution_id)
+    return found
+
+
 # On each report
 
 
@@ -543,6 +591,9 @@ ON_WRITE = (
     nothing_is_let_go_that_is_kept,
     what_is_not_ours_is_left_alone,
     application_is_said_only_on_proof,
+    every_snapshot_made_is_of_a_set,
+    a_set_is_of_one_instant_or_one_freeze,
+    a_proved_set_comes_from_one_freeze,
 )
 ON_REPORT = (
     every_due_volume_is_served_or_named,

@@ -146,6 +146,53 @@ def frozen_and_not_proved(small):
     return raised(small)
 
 
+def made_of(small, set_id, age=timedelta(), number=1, consistency="crash"):
+    volume = small.cloud.volume(number, instance="i-1")
+    stored = small.cloud.snapshot(volume, "hour", age)
+    stored.tags.update({KEYS.set: set_id, KEYS.consistency: consistency})
+    write = Write(stored, (), stored.words, is_create=True)
+    small.run.writes.append(write)
+    return write
+
+
+def of_a_set(small):
+    return made_of(small, "one")
+
+
+def of_no_set(small):
+    return small.made()
+
+
+def of_one_freeze(small):
+    small.cloud.clock.now += MINUTE / 2
+    small.freeze()
+    made_of(small, "one", MINUTE / 4)
+    return made_of(small, "one", number=2)
+
+
+def of_two_instants(small):
+    made_of(small, "one", MINUTE / 4)
+    return made_of(small, "one", number=2)
+
+
+def of_one_volume(small):
+    made_of(small, "one")
+    return made_of(small, "one")
+
+
+def both_proved(small, executions=("e", "e")):
+    for number, execution in enumerate(executions, start=1):
+        freeze = Freeze("i-1", execution, frozenset({f"vol-{number:08x}"}), small.run.began, small.run.began + MINUTE)
+        freeze.until, freeze.ended_by = freeze.deadline, "post"
+        small.cloud.ssm.instances.freezes.append(freeze)
+    made_of(small, "one", consistency="application")
+    return made_of(small, "one", number=2)._replace(raised=True)
+
+
+def proved_by_two(small):
+    return both_proved(small, ("e", "another"))
+
+
 def served(small):
     stored = small.made().stored
     stored.tags[KEYS.consistency] = "crash"
@@ -269,6 +316,10 @@ ROWS = [
     ("nothing_is_let_go_that_is_kept", oldest_goes, newest_goes),
     ("what_is_not_ours_is_left_alone", ours, of_another_tool),
     ("application_is_said_only_on_proof", proved, frozen_and_not_proved),
+    ("every_snapshot_made_is_of_a_set", of_a_set, of_no_set),
+    ("a_set_is_of_one_instant_or_one_freeze", of_one_freeze, of_two_instants),
+    ("a_set_is_of_one_instant_or_one_freeze", of_one_freeze, of_one_volume),
+    ("a_proved_set_comes_from_one_freeze", both_proved, proved_by_two),
     ("every_due_volume_is_served_or_named", served, says_nothing),
     ("what_is_said_to_serve_a_slot_serves_it", served, says_too_much),
     ("what_is_said_to_be_changed_is_changed", deletion_told, deletion_told_and_not_done),
