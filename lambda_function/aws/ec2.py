@@ -67,6 +67,15 @@ class Ec2Ebs:
             found.update((snapshot.id, snapshot) for snapshot in self._snapshots(filters))
         return list(found.values())
 
+    def list_proved_sets(self, set_ids: Collection[str]) -> set[str]:
+        proof = _filter(f"tag:{self.keys.consistency}", [Consistency.APPLICATION.value])
+        found: set[str | None] = set()
+        for chunk in _chunks(sorted(set_ids), FILTER_VALUES - 1):
+            found.update(
+                snapshot.set_id for snapshot in self._snapshots([proof, _filter(f"tag:{self.keys.set}", chunk)])
+            )
+        return {set_id for set_id in set_ids if set_id in found}
+
     def read_snapshots(self, snapshot_ids: Sequence[str]) -> dict[str, Snapshot]:
         # A filter instead of SnapshotIds: one deleted id would fail the whole call.
         found = self._snapshots([_filter("snapshot-id", snapshot_ids)])

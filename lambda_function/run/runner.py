@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from lambda_function.errors import AwsError
 from lambda_function.hooks.preflight import preflight
 from lambda_function.inputs.policy import PolicySet
-from lambda_function.model.ec2 import Instance, UnrequestedSnapshot
+from lambda_function.model.ec2 import Instance, Snapshot, UnrequestedSnapshot
 from lambda_function.model.request import RunRequest
 from lambda_function.model.result import Change, ChangeOutcome, ChangeResult, HookResult, Outcome, RunReport
 from lambda_function.parallel import MAX_FREEZES, WORKERS, in_parallel
 from lambda_function.plan.create_calls import CreateCall, FreezeGroup, plan_creates, plan_freezes
 from lambda_function.plan.due import RunPlan, VolumePlan, plan_run
 from lambda_function.plan.retention import PlannedChange, kept_for, plan_join, plan_prune
+from lambda_function.plan.sharing import proved_sets, sets_in_question
 from lambda_function.run.context import RunContext, policy_faults, read_policies
 from lambda_function.run.create import Creator
 from lambda_function.run.create_frozen import Created, FrozenCreator
@@ -38,8 +39,19 @@ def run(request: RunRequest, context: RunContext) -> RunReport:
     context.observer.stage("reading", 0)
     volumes = context.ebs.list_volumes(request.volumes)
     snapshots = context.ebs.list_snapshots(request.period.up_to(), request.volumes)
-    plan = plan_run(request, policies, volumes, snapshots, context.keys)
+    proved = _proved_elsewhere(request, context, policies, snapshots)
+    plan = plan_run(request, policies, volumes, snapshots, context.keys, proved)
     return _Run(request, context, policies, plan).execute()
+
+
+def _proved_elsewhere(
+    request: RunRequest, context: RunContext, policies: PolicySet, snapshots: Sequence[Snapshot]
+) -> Collection[str]:
+    """The sets that are proved only by volumes that the request does not name; a whole run's listing has all."""
+    if not request.volumes:
+        return ()
+    unknown = sets_in_question(request, policies.valid.values(), snapshots, proved_sets(snapshots))
+    return context.ebs.list_proved_sets(unknown) if unknown else ()
 
 
 Job = CreateCall | FreezeGroup

@@ -671,7 +671,7 @@ def test_a_lost_shared_snapshot_is_replaced_under_the_hook(cloud):
     cloud.policies["P"] = policy(day=1)
     volume = cloud.volume(1, instance="i-1")
     cloud.clock.now += timedelta(minutes=30)
-    lost = cloud.snapshot(volume, "hour", timedelta(minutes=10))
+    lost = cloud.snapshot(volume, "hour", timedelta(minutes=10), consistency="application")
 
     def lose(operation, target):
         if target == "recheck":

@@ -135,6 +135,9 @@ class FakeCloud:
         volume_id = volume if isinstance(volume, str) else volume.id
         policy = fields.pop("policy", "P")
         tags = {KEYS.period: periods, **({KEYS.selection: str(policy)} if policy else {})}
+        for key, name in ((KEYS.consistency, "consistency"), (KEYS.set, "set_id")):
+            if name in fields:
+                tags[key] = str(fields.pop(name))
         stored = Stored(self._next_id(), volume_id, self.clock.now - age, tags)
         for name, value in fields.items():
             setattr(stored, name, value)
@@ -220,6 +223,11 @@ class FakeCloud:
                 for stored in self._bearing(periods)
                 if self._visible(stored) and (not volume_ids or stored.volume_id in volume_ids)
             ]
+
+    def list_proved_sets(self, set_ids: Collection[str]) -> set[str]:
+        with self._call("DescribeSnapshots", "proof"):
+            found = [s.tags for s in self.snapshots.values() if s.tags.get(KEYS.consistency) == "application"]
+            return {tags[KEYS.set] for tags in found if tags.get(KEYS.set) in set_ids}
 
     def read_snapshots(self, snapshot_ids: Sequence[str]) -> dict[str, Snapshot]:
         assert len(snapshot_ids) <= 200

@@ -71,6 +71,10 @@ class Account:
     def instances_of(self, volume_id: str) -> Collection[str]:
         raise NotImplementedError
 
+    def is_hooked(self, policy: str | None) -> bool:
+        """Whether the policy has its snapshots made under a hook."""
+        raise NotImplementedError
+
     # What follows has an answer that suits most.
 
     def bearing(self, volume_id: str, period: str) -> Collection[Stored]:
@@ -105,6 +109,14 @@ class Account:
         """False where what was to be shared was taken away meanwhile."""
         return True
 
+    def could_hook(self, policy: str | None) -> bool:
+        """As `is_hooked`, by any setting that a run under way may go by."""
+        return self.is_hooked(policy)
+
+    def knew_proof(self, run: Run, stored: Stored) -> bool:
+        """Whether a proved one was proved already when the run listed it."""
+        return True
+
     def had_borne(self, stored: Stored, word: str) -> bool:
         """Whether another run took the word away after this one had read it: writing it again is no join."""
         return False
@@ -114,6 +126,14 @@ class Account:
         return False
 
     # Worked out of these
+
+    def is_proved(self, stored: Stored) -> bool:
+        """Whether nothing was writing, or a freeze was held around all of its set."""
+        words = {stored.tags.get(KEYS.consistency)}
+        if words == {"crash"} and KEYS.set in stored.tags:
+            same_set = (s for s in self.snapshots.values() if s.start_time >= stored.start_time - FREEZE_LIMIT)
+            words |= {s.tags.get(KEYS.consistency) for s in same_set if s.tags.get(KEYS.set) == stored.tags[KEYS.set]}
+        return bool(words & {"application", "offline"})
 
     def good(self, run: Run, stored: Stored) -> bool:
         """Whether it is usable, or was when the run began."""
@@ -142,6 +162,15 @@ class Cloud(Protocol):
     @property
     def work(self) -> Instances: ...
     def state_of(self, stored: Stored) -> SnapshotState: ...
+
+
+@functools.cache
+def hooked(policy: str | Parameter | None) -> bool:
+    """Whether the policy's text names a hook document."""
+    try:
+        return bool((json.loads(str(policy)) or {}).get("hook_document"))
+    except (ValueError, AttributeError):
+        return False
 
 
 @functools.cache
@@ -174,6 +203,9 @@ class CloudAccount(Account):
 
     def count(self, volume_id: str, period: str) -> int | None:
         return promised(self._cloud.policies.get(self.policy_of(volume_id) or "")).get(period)
+
+    def is_hooked(self, policy: str | None) -> bool:
+        return hooked(self._cloud.policies.get(policy or ""))
 
     def due(self, period: str) -> Iterable[str]:
         return [volume_id for volume_id in self._cloud.volumes if self.count(volume_id, period)]
@@ -243,7 +275,10 @@ def a_slot_gets_one_snapshot(run: Run, write: Write) -> Iterator[str]:
 
 
 def a_fresh_snapshot_of_a_shorter_period_is_shared(run: Run, write: Write) -> Iterator[str]:
-    """No snapshot is made where one of the same policy, slot and hour exists for a shorter period."""
+    """No snapshot is made where one of the same policy, slot and hour exists for a shorter period.
+
+    Where the policy has a hook, only if that one is proved.
+    """
     stored = write.stored
     if not write.is_create or run.makes_anyway or not run.account.could_share(run, stored.volume_id):
         return
@@ -256,8 +291,22 @@ def a_fresh_snapshot_of_a_shorter_period_is_shared(run: Run, write: Write) -> It
                 and other.policy == stored.policy is not None
                 and other.start_time >= run.began - JOINED_WITHIN
                 and SLOT[run.period](other.start_time) == SLOT[run.period](run.began)
+                and (not run.account.could_hook(other.policy) or _was_proved(run, other))
             ):
                 yield f"{stored.id} of {stored.volume_id} was made, though {other.id} could be shared"
+
+
+def _was_proved(run: Run, stored: Stored) -> bool:
+    return run.account.is_proved(stored) and run.account.knew_proof(run, stored)
+
+
+def a_hooked_policy_joins_only_what_is_proved(run: Run, write: Write) -> Iterator[str]:
+    """A word is added to a snapshot of a policy with a hook only if the hook, or rest, made its set good."""
+    stored, account = write.stored, run.account
+    added = () if write.is_create else set(write.after) - set(write.before)
+    is_joined = not all(account.had_borne(stored, word) for word in added)
+    if is_joined and account.is_hooked(stored.policy) and not account.is_proved(stored):
+        yield f"{stored.id} of {stored.volume_id} was joined by the {run.period}, and nothing proves its set"
 
 
 def a_snapshot_is_shared_only_where_it_serves(run: Run, write: Write) -> Iterator[str]:
@@ -587,6 +636,7 @@ ON_WRITE = (
     a_snapshot_is_made_only_where_one_is_due,
     a_slot_gets_one_snapshot,
     a_fresh_snapshot_of_a_shorter_period_is_shared,
+    a_hooked_policy_joins_only_what_is_proved,
     a_snapshot_is_shared_only_where_it_serves,
     nothing_is_let_go_that_is_kept,
     what_is_not_ours_is_left_alone,

@@ -117,6 +117,29 @@ def joined_of_yesterday(small):
     return joined(small, HOUR)
 
 
+def joined_under_a_hook(small, consistency="application"):
+    small.cloud.policies["P"] = '{"hour": 2, "day": 2, "hook_document": "DOC"}'
+    write = joined(small)
+    write.stored.tags.update({KEYS.consistency: consistency, KEYS.set: "one"})
+    return write
+
+
+def joined_without_proof(small):
+    return joined_under_a_hook(small, "crash")
+
+
+def not_shared_without_proof(small):
+    small.cloud.policies["P"] = '{"hour": 2, "day": 2, "hook_document": "DOC"}'
+    return something_to_share(small)
+
+
+def not_shared_in_spite_of_proof(small):
+    write = not_shared_without_proof(small)
+    for stored in small.cloud.snapshots.values():
+        stored.tags[KEYS.consistency] = "application"
+    return write
+
+
 def oldest_goes(small):
     small.made()
     return small.deleted(small.old[2])
@@ -312,6 +335,8 @@ ROWS = [
     ("a_snapshot_is_made_only_where_one_is_due", due, not_due),
     ("a_slot_gets_one_snapshot", first_of_slot, second_of_slot),
     ("a_fresh_snapshot_of_a_shorter_period_is_shared", nothing_to_share, something_to_share),
+    ("a_fresh_snapshot_of_a_shorter_period_is_shared", not_shared_without_proof, not_shared_in_spite_of_proof),
+    ("a_hooked_policy_joins_only_what_is_proved", joined_under_a_hook, joined_without_proof),
     ("a_snapshot_is_shared_only_where_it_serves", joined, joined_of_yesterday),
     ("nothing_is_let_go_that_is_kept", oldest_goes, newest_goes),
     ("what_is_not_ours_is_left_alone", ours, of_another_tool),
