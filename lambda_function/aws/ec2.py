@@ -11,7 +11,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from lambda_function.aws.errors import translated
-from lambda_function.model.ec2 import Consistency, Instance, Snapshot, SnapshotState, Volume
+from lambda_function.model.ec2 import HIBERNATED, STOPPED, Consistency, Instance, Snapshot, SnapshotState, Volume
 from lambda_function.model.period import Period
 from lambda_function.model.tags import TagKeys, format_periods, parse_periods, policy_named_by
 
@@ -185,7 +185,7 @@ def _volume(raw: Mapping[str, Any]) -> Volume:
     attached_to = {
         attachment["InstanceId"]
         for attachment in raw.get("Attachments", ())
-        # Volumes of Fargate tasks have an attachment without an instance.
+        # The volume of a Fargate task has an attachment without an instance; its state is `in-use`.
         if attachment.get("State") != "detached" and "InstanceId" in attachment
     }
     created = raw.get("CreateTime")
@@ -206,11 +206,18 @@ def _instance(raw: Mapping[str, Any]) -> Instance:
     }
     return Instance(
         id=raw["InstanceId"],
-        state=raw.get("State", {}).get("Name", "unknown"),
+        state=_instance_state(raw),
         root_volume_id=devices.get(raw.get("RootDeviceName", "")),
         volume_ids=frozenset(devices.values()),
         devices={volume_id: device for device, volume_id in devices.items()},
     )
+
+
+def _instance_state(raw: Mapping[str, Any]) -> str:
+    state: str = raw.get("State", {}).get("Name", "unknown")
+    # `Client.UserInitiatedHibernate`, where it was stopped otherwise `Client.UserInitiatedShutdown`.
+    is_hibernated = "hibernat" in raw.get("StateReason", {}).get("Code", "").lower()
+    return HIBERNATED if state == STOPPED and is_hibernated else state
 
 
 def _snapshot(raw: Mapping[str, Any], tags: Mapping[str, str], keys: TagKeys) -> Snapshot:

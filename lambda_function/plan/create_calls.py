@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from lambda_function.inputs.policy import Policy
-from lambda_function.model.ec2 import Consistency, Instance, Volume
+from lambda_function.model.ec2 import HIBERNATED, STOPPED, Consistency, Instance, Volume
 from lambda_function.model.period import Period
 from lambda_function.model.tags import TagKeys, own_tags, set_can_copy, snapshot_tags
 from lambda_function.plan.due import VolumePlan
@@ -80,13 +80,16 @@ def plan_freezes(
 ) -> tuple[list[FreezeGroup], list[VolumePlan]]:
     """The freezes that the due volumes need, and the volumes that need none.
 
-    A volume needs none if its policy names no document, or if no running instance could write to it.
+    A volume needs none if its policy names no document, or if no instance could run it: those it is attached to are
+    stopped, hibernated or not of this account. Of a hibernated one a freeze of the others would prove nothing.
     """
     plain: list[VolumePlan] = []
     found: dict[tuple[str, str], _Freeze] = {}
     for plan in due:
-        writing = {instance_id for instance_id in plan.volume.instance_ids if not _is_stopped(instance_id, instances)}
-        if plan.policy is None or plan.policy.hook_document is None or not writing:
+        states = _states(plan.volume, instances)
+        writing = {instance_id for instance_id, state in states.items() if state != STOPPED}
+        is_hooked = plan.policy is not None and plan.policy.hook_document is not None
+        if plan.policy is None or not is_hooked or not writing or HIBERNATED in states.values():
             plain.append(plan)
             continue
         name = plan.policy.name
@@ -124,10 +127,6 @@ class _Freeze:
         return FreezeGroup(self.policy, tuple(sorted(self.instance_ids)), calls, devices)
 
 
-def _is_stopped(instance_id: str, instances: Mapping[str, Instance]) -> bool:
-    return instance_id in instances and instances[instance_id].state == "stopped"
-
-
 def plan_creates(
     due: Sequence[VolumePlan], instances: Mapping[str, Instance], keys: TagKeys, period: Period
 ) -> list[CreateCall]:
@@ -163,7 +162,7 @@ def single(
     plan: VolumePlan, instances: Mapping[str, Instance], keys: TagKeys, period: Period, note: str | None = None
 ) -> CreateCall:
     """The create call for one volume, with a note if it was planned as part of a set."""
-    consistency = _consistency(plan.volume, instances)
+    consistency = consistency_of(plan.volume, instances)
     own = own_tags(keys, period, consistency, plan.volume.instance_ids)
     notes = (note,) if note else ()
     tags, left_out = snapshot_tags(plan.volume.tags, own, keys)
@@ -189,7 +188,7 @@ def _excluded_data(wanted: Collection[str], instance: Instance) -> frozenset[str
 
 
 def _set(members: list[VolumePlan], instance: Instance, keys: TagKeys, period: Period) -> CreateCall:
-    consistency = Consistency.OFFLINE if instance.state == "stopped" else Consistency.CRASH
+    consistency = Consistency.OFFLINE if instance.state == STOPPED else Consistency.CRASH
     own = own_tags(keys, period, consistency, (instance.id,))
     wanted = {plan.volume.id for plan in members}
     exclude_boot = instance.root_volume_id is not None and instance.root_volume_id not in wanted
@@ -207,9 +206,16 @@ def _set(members: list[VolumePlan], instance: Instance, keys: TagKeys, period: P
     )
 
 
-def _consistency(volume: Volume, instances: Mapping[str, Instance]) -> Consistency:
+def consistency_of(volume: Volume, instances: Mapping[str, Instance]) -> Consistency:
     """OFFLINE only if nothing can be writing: detached, or every instance is known to be stopped."""
-    states = {
-        instances[instance_id].state if instance_id in instances else "unknown" for instance_id in volume.instance_ids
+    states = set(_states(volume, instances).values())
+    is_offline = states == {STOPPED} or not volume.is_attached
+    return Consistency.OFFLINE if is_offline else Consistency.CRASH
+
+
+def _states(volume: Volume, instances: Mapping[str, Instance]) -> dict[str, str]:
+    """By instance that the volume is attached to."""
+    return {
+        instance_id: instances[instance_id].state if instance_id in instances else "unknown"
+        for instance_id in volume.instance_ids
     }
-    return Consistency.OFFLINE if states <= {"stopped"} else Consistency.CRASH

@@ -24,6 +24,7 @@ from lambda_function.plan.due import VolumePlan
 from lambda_function.run.adopt import Adopter
 from lambda_function.run.context import RunContext
 from lambda_function.run.create_result import CreateResult
+from lambda_function.run.offline import OfflineCheck
 from lambda_function.run.pending_quota import PendingQuota
 
 logger = logging.getLogger(__name__)
@@ -58,10 +59,13 @@ class Frozen:
 class Creator:
     """Makes the create calls of one run; safe to use from several threads."""
 
-    def __init__(self, request: RunRequest, context: RunContext, instances: Mapping[str, Instance]) -> None:
+    def __init__(
+        self, request: RunRequest, context: RunContext, instances: Mapping[str, Instance], offline: OfflineCheck
+    ) -> None:
         self._request = request
         self._context = context
         self._instances = instances
+        self._offline = offline
         self.adopter = Adopter(request, context)
         self.quota = PendingQuota(context.ebs.count_pending, context.deadline)
 
@@ -103,6 +107,8 @@ class Creator:
         elif frozen is None:
             deadline.require(RESERVE_SECONDS)
             with self.quota.taken(len(call.plans), RESERVE_SECONDS):
+                call = self._offline.checked(call)
+                deadline.require(RESERVE_SECONDS)
                 snapshots = self._send(call, new_set_id(), urgent=False)
         elif deadline.elapsed() <= frozen.begin_by:
             snapshots = self._send(call, frozen.set_id, urgent=True)

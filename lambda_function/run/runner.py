@@ -21,6 +21,7 @@ from lambda_function.run.context import RunContext, policy_faults, read_policies
 from lambda_function.run.create import Creator
 from lambda_function.run.create_frozen import Created, FrozenCreator
 from lambda_function.run.create_result import CreateResult
+from lambda_function.run.offline import OfflineCheck
 from lambda_function.run.prune import Changer
 from lambda_function.run.prune_queue import PruneQueue
 from lambda_function.run.record import RunRecord
@@ -37,11 +38,12 @@ def run(request: RunRequest, context: RunContext) -> RunReport:
     """
     policies = read_policies(request, context.policies, context.policies_path)
     context.observer.stage("reading", 0)
+    read_at = context.deadline.elapsed()
     volumes = context.ebs.list_volumes(request.volumes)
     snapshots = context.ebs.list_snapshots(request.period.up_to(), request.volumes)
     proved = _proved_elsewhere(request, context, policies, snapshots)
     plan = plan_run(request, policies, volumes, snapshots, context.keys, proved)
-    return _Run(request, context, policies, plan).execute()
+    return _Run(request, context, policies, plan, read_at).execute()
 
 
 def _proved_elsewhere(
@@ -58,12 +60,15 @@ Job = CreateCall | FreezeGroup
 
 
 class _Run:
-    """The execution of one plan."""
+    """The execution of one plan, of what was read at `read_at` on the elapsed clock."""
 
-    def __init__(self, request: RunRequest, context: RunContext, policies: PolicySet, plan: RunPlan) -> None:
+    def __init__(
+        self, request: RunRequest, context: RunContext, policies: PolicySet, plan: RunPlan, read_at: float
+    ) -> None:
         self._request = request
         self._context = context
         self._plan = plan
+        self._read_at = read_at
         self._record = RunRecord(
             request, plan, context.observer, (*policy_faults(policies, request.policies), *request.target_faults)
         )
@@ -124,7 +129,7 @@ class _Run:
         instances = self._describe_instances(due)
         groups, plain = plan_freezes(due, instances, context.keys, request.period)
         calls = plan_creates(plain, instances, context.keys, request.period)
-        creator = Creator(request, context, instances)
+        creator = Creator(request, context, instances, OfflineCheck(context, calls, self._read_at))
         frozen_creator = FrozenCreator(request, context, creator, preflight(context.commands, groups))
 
         def create(job: Job) -> Sequence[Created | HookResult]:

@@ -130,6 +130,17 @@ class FakeCloud:
             self.instances[instance] = replace(known, volume_ids=known.volume_ids | {made.id})
         return made
 
+    def put_into(self, instance_id: str, state: str) -> None:
+        """Somebody starts, stops or hibernates an instance."""
+        self.instances[instance_id] = replace(self.instances[instance_id], state=state)
+
+    def attach(self, volume: Volume, *instance_ids: str) -> None:
+        """Somebody attaches it to these, and to no others; without any, to a Fargate task, which has no instance."""
+        self.volumes[volume.id] = replace(volume, state="in-use", instance_ids=instance_ids)
+        for each in instance_ids:
+            known = self.instances.get(each) or Instance(each, "running", None, frozenset())
+            self.instances[each] = replace(known, volume_ids=known.volume_ids | {volume.id})
+
     def snapshot(self, volume: Volume | str, periods: str, age: timedelta = timedelta(), **fields: object) -> Stored:
         """One that is there already; `policy=None` for the cron script's."""
         volume_id = volume if isinstance(volume, str) else volume.id
@@ -197,6 +208,12 @@ class FakeCloud:
         if self.clock.now < stored.start_time + self.pending_for:
             return SnapshotState.PENDING
         return SnapshotState.ERROR if stored.failed else SnapshotState.COMPLETED
+
+    def is_at_rest(self, volume_id: str) -> bool:
+        """Whether nothing can be writing to it: detached, or each of its instances stopped; or it is gone."""
+        volume = self.volumes.get(volume_id)
+        states = {self.instances[each].state for each in volume.instance_ids} if volume else set()
+        return volume is None or volume.state == "available" or states == {"stopped"}
 
     # The ports
 

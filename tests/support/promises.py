@@ -75,6 +75,10 @@ class Account:
         """Whether the policy has its snapshots made under a hook."""
         raise NotImplementedError
 
+    def is_at_rest(self, volume_id: str) -> bool:
+        """Whether nothing can be writing to it now."""
+        raise NotImplementedError
+
     # What follows has an answer that suits most.
 
     def bearing(self, volume_id: str, period: str) -> Collection[Stored]:
@@ -162,6 +166,7 @@ class Cloud(Protocol):
     @property
     def work(self) -> Instances: ...
     def state_of(self, stored: Stored) -> SnapshotState: ...
+    def is_at_rest(self, volume_id: str) -> bool: ...
 
 
 @functools.cache
@@ -220,6 +225,9 @@ class CloudAccount(Account):
     def instances_of(self, volume_id: str) -> Collection[str]:
         volume = self._cloud.volumes.get(volume_id)
         return volume.instance_ids if volume else ()
+
+    def is_at_rest(self, volume_id: str) -> bool:
+        return self._cloud.is_at_rest(volume_id)
 
     def turned_during(self, run: Run, stored: Stored) -> bool:
         turned = stored.start_time + self._cloud.pending_for
@@ -367,6 +375,17 @@ def application_is_said_only_on_proof(run: Run, write: Write) -> Iterator[str]:
         proved = {f.instance_id for f in freezes if f.proves(stored.volume_id, stored.start_time)}
         if not proved or not set(run.account.instances_of(stored.volume_id)) <= proved:
             yield f"{stored.id} of {stored.volume_id} is called application-consistent, and no freeze proves it"
+
+
+def offline_is_said_only_at_rest(run: Run, write: Write) -> Iterator[str]:
+    """`offline` is written only of a volume that nothing can be writing to."""
+    stored = write.stored
+    if (
+        write.is_create
+        and stored.tags.get(KEYS.consistency) == "offline"
+        and not run.account.is_at_rest(stored.volume_id)
+    ):
+        yield f"{stored.id} of {stored.volume_id} is called offline, and something may be writing"
 
 
 def every_snapshot_made_is_of_a_set(run: Run, write: Write) -> Iterator[str]:
@@ -641,6 +660,7 @@ ON_WRITE = (
     nothing_is_let_go_that_is_kept,
     what_is_not_ours_is_left_alone,
     application_is_said_only_on_proof,
+    offline_is_said_only_at_rest,
     every_snapshot_made_is_of_a_set,
     a_set_is_of_one_instant_or_one_freeze,
     a_proved_set_comes_from_one_freeze,

@@ -13,7 +13,9 @@ KEYS = TagKeys("AUTO-SNAPSHOT")
 
 
 def due(number, *instances, policy="P", **tags):
-    volume = Volume(f"vol-{number}", "in-use", {"AUTO-SNAPSHOT": policy, **tags}, instances)
+    volume = Volume(
+        f"vol-{number}", "in-use" if instances else "available", {"AUTO-SNAPSHOT": policy, **tags}, instances
+    )
     return VolumePlan(volume, policy, None, Outcome.WOULD_CREATE, "due")
 
 

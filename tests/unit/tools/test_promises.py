@@ -169,6 +169,19 @@ def frozen_and_not_proved(small):
     return raised(small)
 
 
+def at_rest(small):
+    small.cloud.put_into("i-1", "stopped")
+    write = small.made()
+    write.stored.tags[KEYS.consistency] = "offline"
+    return write
+
+
+def not_at_rest(small):
+    write = at_rest(small)
+    small.cloud.put_into("i-1", "hibernated")
+    return write
+
+
 def made_of(small, set_id, age=timedelta(), number=1, consistency="crash"):
     volume = small.cloud.volume(number, instance="i-1")
     stored = small.cloud.snapshot(volume, "hour", age)
@@ -341,6 +354,7 @@ ROWS = [
     ("nothing_is_let_go_that_is_kept", oldest_goes, newest_goes),
     ("what_is_not_ours_is_left_alone", ours, of_another_tool),
     ("application_is_said_only_on_proof", proved, frozen_and_not_proved),
+    ("offline_is_said_only_at_rest", at_rest, not_at_rest),
     ("every_snapshot_made_is_of_a_set", of_a_set, of_no_set),
     ("a_set_is_of_one_instant_or_one_freeze", of_one_freeze, of_two_instants),
     ("a_set_is_of_one_instant_or_one_freeze", of_one_freeze, of_one_volume),
