@@ -124,6 +124,9 @@ class Ebs(Protocol):
     def list_instances(self, instance_ids: Collection[str]) -> list[Instance]:
         """Those of the named instances that exist."""
 
+    def list_proved_sets(self, set_ids: Collection[str]) -> set[str]:
+        """Those of the named sets (tag `-SET`) of which a snapshot of this account is `application`."""
+
     def read_snapshots(self, snapshot_ids: Sequence[str]) -> dict[str, Snapshot]:
         """The present state of at most 200 snapshots, by id; those deleted or no longer ours are missing."""
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lambda_function.aws.clients import Clients
 from lambda_function.aws.connections import open_connections
 from lambda_function.aws.errors import translated
-from lambda_function.model.ec2 import Consistency, Instance, Snapshot, SnapshotState, Volume
+from lambda_function.model.ec2 import HIBERNATED, STOPPED, Consistency, Instance, Snapshot, SnapshotState, Volume
 from lambda_function.model.period import Period
 from lambda_function.model.tags import TagKeys, format_periods, parse_periods, policy_named_by
 
@@ -63,6 +63,15 @@ class Ec2Ebs:
             filters = [kept_for, _filter("volume-id", chunk)] if chunk else [kept_for]
             found.update((snapshot.id, snapshot) for snapshot in self._snapshots(filters))
         return list(found.values())
+
+    def list_proved_sets(self, set_ids: Collection[str]) -> set[str]:
+        proof = _filter(f"tag:{self.keys.consistency}", [Consistency.APPLICATION.value])
+        found: set[str | None] = set()
+        for chunk in _chunks(sorted(set_ids), FILTER_VALUES - 1):
+            found.update(
+                snapshot.set_id for snapshot in self._snapshots([proof, _filter(f"tag:{self.keys.set}", chunk)])
+            )
+        return {set_id for set_id in set_ids if set_id in found}
 
     def read_snapshots(self, snapshot_ids: Sequence[str]) -> dict[str, Snapshot]:
         # A filter instead of SnapshotIds: one deleted id would fail the whole call.
@@ -173,7 +182,7 @@ def _volume(raw: Mapping[str, Any]) -> Volume:
     attached_to = {
         attachment["InstanceId"]
         for attachment in raw.get("Attachments", ())
-        # Volumes of Fargate tasks have an attachment without an instance.
+        # The volume of a Fargate task has an attachment without an instance; its state is `in-use`.
         if attachment.get("State") != "detached" and "InstanceId" in attachment
     }
     created = raw.get("CreateTime")
@@ -194,11 +203,18 @@ def _instance(raw: Mapping[str, Any]) -> Instance:
     }
     return Instance(
         id=raw["InstanceId"],
-        state=raw.get("State", {}).get("Name", "unknown"),
+        state=_instance_state(raw),
         root_volume_id=devices.get(raw.get("RootDeviceName", "")),
         volume_ids=frozenset(devices.values()),
         devices={volume_id: device for device, volume_id in devices.items()},
     )
+
+
+def _instance_state(raw: Mapping[str, Any]) -> str:
+    state: str = raw.get("State", {}).get("Name", "unknown")
+    # `Client.UserInitiatedHibernate`, where it was stopped otherwise `Client.UserInitiatedShutdown`.
+    is_hibernated = "hibernat" in raw.get("StateReason", {}).get("Code", "").lower()
+    return HIBERNATED if state == STOPPED and is_hibernated else state
 
 
 def _snapshot(raw: Mapping[str, Any], tags: Mapping[str, str], keys: TagKeys) -> Snapshot:
@@ -214,4 +230,5 @@ def _snapshot(raw: Mapping[str, Any], tags: Mapping[str, str], keys: TagKeys) ->
         periods=parse_periods(tags.get(keys.period, "")),
         policy=policy_named_by(tags, keys),
         consistency=_CONSISTENCIES.get(tags.get(keys.consistency, "")),
+        set_id=tags.get(keys.set) or None,
     )

@@ -41,9 +41,9 @@ class PolicyFields(InputModel):
     week: Count = None
     month: Count = None
     year: Count = None
-    only_attached_vols: Annotated[
-        bool, Field(description="Pass over volumes that are attached to no instance."), Allowed("true or false")
-    ] = False
+    only_attached_vols: Annotated[bool, Field(description="Pass over detached volumes."), Allowed("true or false")] = (
+        False
+    )
     hook_document: Annotated[
         str | None,
         Field(

@@ -35,6 +35,12 @@ class Consistency(StrEnum):
     OFFLINE = "offline"
 
 
+IN_USE = "in-use"
+STOPPED = "stopped"
+HIBERNATED = "hibernated"
+"""EC2 calls a hibernated instance `stopped` too, but its memory holds what its file systems have not written."""
+
+
 @dataclass(frozen=True, slots=True)
 class Volume:
     """An EBS volume that carries the selection tag, or a near miss of it.
@@ -49,10 +55,18 @@ class Volume:
     instance_ids: tuple[str, ...] = ()
     create_time: datetime | None = None
 
+    @property
+    def is_attached(self) -> bool:
+        """Also to what is no instance of the account, such as a Fargate task."""
+        return bool(self.instance_ids) or self.state == IN_USE
+
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """An instance with all the volumes attached to it, ours or not, and their device names."""
+    """An instance with all the volumes attached to it, ours or not, and their device names.
+
+    `state` is EC2's, or HIBERNATED.
+    """
 
     id: str
     state: str
@@ -66,8 +80,8 @@ class Snapshot:
     """A snapshot of this account that has our period tag.
 
     `periods` are the words of its period tag in canonical order, including other tools' words;
-    `policy` is the value of its copied selection tag and `consistency` that of its own tag; both are None on
-    snapshots of the old cron script.
+    `policy` is the value of its copied selection tag, `consistency` and `set_id` those of its own tags; all are None
+    on snapshots of the old cron script.
     """
 
     id: str
@@ -77,6 +91,7 @@ class Snapshot:
     periods: tuple[str, ...]
     policy: str | None = None
     consistency: Consistency | None = None
+    set_id: str | None = None
 
 
 @dataclass(frozen=True)

@@ -45,9 +45,14 @@ class TagKeys:
         return f"{self.selection}-INSTANCE"
 
     @property
+    def set(self) -> str:
+        """What has the same value belongs to one instant or one freeze."""
+        return f"{self.selection}-SET"
+
+    @property
     def written(self) -> frozenset[str]:
         """The keys that this software writes on snapshots."""
-        return frozenset((self.period, self.consistency, self.instance))
+        return frozenset((self.period, self.consistency, self.instance, self.set))
 
     def near_misses(self) -> tuple[str, ...]:
         """Other spellings that a person may have typed: other case, other separators."""
@@ -105,8 +110,11 @@ def has_room_for_periods(words: Iterable[str]) -> bool:
 
 
 def own_tags(keys: TagKeys, period: Period, consistency: Consistency, instance_ids: tuple[str, ...]) -> dict[str, str]:
-    """The tags that every new snapshot bears, given in the create call itself."""
-    tags = {keys.period: period.value, keys.consistency: consistency.value}
+    """The tags that every new snapshot bears, given in the create call itself.
+
+    The set's id is only a place holder here, so that it has its room among the 50: each attempt has an id of its own.
+    """
+    tags = {keys.period: period.value, keys.consistency: consistency.value, keys.set: ""}
     if instance_ids:
         joined = " ".join(instance_ids)
         # A Multi-Attach volume has up to 16 instances; 12 ids fit into a tag's value.

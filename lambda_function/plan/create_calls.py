@@ -8,11 +8,11 @@ volume gets a call of its own.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from lambda_function.inputs.policy import Policy
-from lambda_function.model.ec2 import Consistency, Instance, Volume
+from lambda_function.model.ec2 import HIBERNATED, STOPPED, Consistency, Instance, Volume
 from lambda_function.model.period import Period
 from lambda_function.model.tags import TagKeys, own_tags, set_can_copy, snapshot_tags
 from lambda_function.plan.due import VolumePlan
@@ -80,13 +80,16 @@ def plan_freezes(
 ) -> tuple[list[FreezeGroup], list[VolumePlan]]:
     """The freezes that the due volumes need, and the volumes that need none.
 
-    A volume needs none if its policy names no document, or if no running instance could write to it.
+    A volume needs none if its policy names no document, or if no instance could run it: those it is attached to are
+    stopped, hibernated or not of this account. Of a hibernated one a freeze of the others would prove nothing.
     """
     plain: list[VolumePlan] = []
     found: dict[tuple[str, str], _Freeze] = {}
     for plan in due:
-        writing = {instance_id for instance_id in plan.volume.instance_ids if not _is_stopped(instance_id, instances)}
-        if plan.policy is None or plan.policy.hook_document is None or not writing:
+        states = _states(plan.volume, instances)
+        writing = {instance_id for instance_id, state in states.items() if state != STOPPED}
+        is_hooked = plan.policy is not None and plan.policy.hook_document is not None
+        if plan.policy is None or not is_hooked or not writing or HIBERNATED in states.values():
             plain.append(plan)
             continue
         name = plan.policy.name
@@ -119,12 +122,9 @@ class _Freeze:
             }
             for instance_id in self.instance_ids & instances.keys()
         }
-        calls = tuple(plan_creates(self.members, instances, keys, period))
+        # Why they are taken singly does not matter here: one freeze holds around all of them.
+        calls = tuple(replace(call, notes=()) for call in plan_creates(self.members, instances, keys, period))
         return FreezeGroup(self.policy, tuple(sorted(self.instance_ids)), calls, devices)
-
-
-def _is_stopped(instance_id: str, instances: Mapping[str, Instance]) -> bool:
-    return instance_id in instances and instances[instance_id].state == "stopped"
 
 
 def plan_creates(
@@ -133,7 +133,8 @@ def plan_creates(
     """The create calls for the due volumes, ordered by their first volume's id.
 
     `instances` are those that could be described; a volume whose instance is not among them is created
-    singly. Every volume is in exactly one call.
+    singly. Every volume is in exactly one call. Volumes of one instance that cannot be one call have a note that says
+    why, since then they are not of one instant.
     """
     by_instance: dict[str, list[VolumePlan]] = defaultdict(list)
     calls: list[CreateCall] = []
@@ -144,8 +145,16 @@ def plan_creates(
         else:
             calls.append(single(plan, instances, keys, period))
     for instance_id, members in by_instance.items():
-        together = _set(members, instances[instance_id], keys, period) if len(members) > 1 else None
-        calls.extend([together] if together else [single(plan, instances, keys, period) for plan in members])
+        instance = instances[instance_id]
+        why_not = _why_no_set(members, instance) if len(members) > 1 else None
+        if len(members) > 1 and why_not is None:
+            together = _set(members, instance, keys, period)
+            untaggable = [p.volume.id for p in members if not set_can_copy(p.volume.tags, together.tags, keys)]
+            if not untaggable:
+                calls.append(together)
+                continue
+            why_not = f"not as a set: EC2 cannot copy the tags of {', '.join(untaggable)} (too many, or our keys)"
+        calls.extend(single(plan, instances, keys, period, why_not) for plan in members)
     return sorted(calls, key=lambda call: call.volume_ids)
 
 
@@ -153,7 +162,7 @@ def single(
     plan: VolumePlan, instances: Mapping[str, Instance], keys: TagKeys, period: Period, note: str | None = None
 ) -> CreateCall:
     """The create call for one volume, with a note if it was planned as part of a set."""
-    consistency = _consistency(plan.volume, instances)
+    consistency = consistency_of(plan.volume, instances)
     own = own_tags(keys, period, consistency, plan.volume.instance_ids)
     notes = (note,) if note else ()
     tags, left_out = snapshot_tags(plan.volume.tags, own, keys)
@@ -161,19 +170,28 @@ def single(
     return CreateCall((plan,), consistency, description[:MAX_DESCRIPTION], tags, left_out=left_out, notes=notes)
 
 
-def _set(members: list[VolumePlan], instance: Instance, keys: TagKeys, period: Period) -> CreateCall | None:
-    consistency = Consistency.OFFLINE if instance.state == "stopped" else Consistency.CRASH
+def _why_no_set(members: Sequence[VolumePlan], instance: Instance) -> str | None:
+    """Why one call cannot take just these volumes of the instance; None if it can."""
+    wanted = {plan.volume.id for plan in members}
+    if not wanted <= instance.volume_ids:
+        return f"not as a set: {', '.join(sorted(wanted - instance.volume_ids))} came or went meanwhile"
+    if len(wanted) > MAX_SET:
+        return f"not as a set: {len(wanted)} volumes, and EC2 takes {MAX_SET} in one call"
+    excluded = len(_excluded_data(wanted, instance))
+    if excluded > MAX_EXCLUSIONS:
+        return f"not as a set: {excluded} volumes of {instance.id} to leave out, and EC2 takes {MAX_EXCLUSIONS}"
+    return None
+
+
+def _excluded_data(wanted: Collection[str], instance: Instance) -> frozenset[str]:
+    return instance.volume_ids.difference(wanted, (instance.root_volume_id or "",))
+
+
+def _set(members: list[VolumePlan], instance: Instance, keys: TagKeys, period: Period) -> CreateCall:
+    consistency = Consistency.OFFLINE if instance.state == STOPPED else Consistency.CRASH
     own = own_tags(keys, period, consistency, (instance.id,))
     wanted = {plan.volume.id for plan in members}
     exclude_boot = instance.root_volume_id is not None and instance.root_volume_id not in wanted
-    exclude_data = instance.volume_ids - wanted - {instance.root_volume_id}
-    if (
-        not wanted <= instance.volume_ids
-        or len(wanted) > MAX_SET
-        or len(exclude_data) > MAX_EXCLUSIONS
-        or not all(set_can_copy(plan.volume.tags, own, keys) for plan in members)
-    ):
-        return None
     names = sorted({plan.policy_name or "" for plan in members})
     label = "policy" if len(names) == 1 else "policies"
     description = f"{period.adjective.capitalize()} snapshot of instance {instance.id}, {label} {', '.join(names)}"
@@ -184,13 +202,20 @@ def _set(members: list[VolumePlan], instance: Instance, keys: TagKeys, period: P
         tags=own,
         instance_id=instance.id,
         exclude_boot=exclude_boot,
-        exclude_data=tuple(sorted(volume_id for volume_id in exclude_data if volume_id)),
+        exclude_data=tuple(sorted(_excluded_data(wanted, instance))),
     )
 
 
-def _consistency(volume: Volume, instances: Mapping[str, Instance]) -> Consistency:
+def consistency_of(volume: Volume, instances: Mapping[str, Instance]) -> Consistency:
     """OFFLINE only if nothing can be writing: detached, or every instance is known to be stopped."""
-    states = {
-        instances[instance_id].state if instance_id in instances else "unknown" for instance_id in volume.instance_ids
+    states = set(_states(volume, instances).values())
+    is_offline = states == {STOPPED} or not volume.is_attached
+    return Consistency.OFFLINE if is_offline else Consistency.CRASH
+
+
+def _states(volume: Volume, instances: Mapping[str, Instance]) -> dict[str, str]:
+    """By instance that the volume is attached to."""
+    return {
+        instance_id: instances[instance_id].state if instance_id in instances else "unknown"
+        for instance_id in volume.instance_ids
     }
-    return Consistency.OFFLINE if states <= {"stopped"} else Consistency.CRASH

@@ -1,26 +1,30 @@
 """What a run does with each volume, and why: a pure function of EC2's state and the time.
 
-No calls, clock or environment: all decisions are made here, in `retention.py` and in
-`create_calls.py`, so that tables can test them.
+No calls, clock or environment: all decisions are made here, in `sharing.py`, `retention.py` and `create_calls.py`, so
+that tables can test them.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 
 from lambda_function.inputs.policy import Policy, PolicySet
-from lambda_function.model.ec2 import Snapshot, SnapshotState, Volume
+from lambda_function.model.ec2 import Consistency, Snapshot, SnapshotState, Volume
 from lambda_function.model.period import Period, RetentionRule, in_slot
 from lambda_function.model.request import RunRequest
 from lambda_function.model.result import Outcome
-from lambda_function.model.tags import TagKeys, has_room_for_periods
+from lambda_function.model.tags import TagKeys
 from lambda_function.plan.selection import Obstacle, Selection, select
-
-SHARING_AGE = timedelta(hours=1)
-"""A longer period joins a shorter one's snapshot only up to this age."""
+from lambda_function.plan.sharing import (
+    find_slot_snapshot,
+    joined_periods,
+    proved_sets,
+    sharing_candidate,
+    unproved_candidate,
+)
 
 _PASSED_OVER = {
     Obstacle.UNKNOWN_POLICY: Outcome.UNKNOWN_POLICY,
@@ -71,11 +75,16 @@ def plan_run(
     volumes: Iterable[Volume],
     snapshots: Iterable[Snapshot],
     keys: TagKeys,
+    proved_elsewhere: Collection[str] = (),
 ) -> RunPlan:
-    """Plan every selected volume; `snapshots` are those tagged with this period or a shorter one."""
+    """Plan every selected volume; `snapshots` are those tagged with this period or a shorter one.
+
+    `proved_elsewhere` are sets with an `application` snapshot that is not among them.
+    """
     by_volume: dict[str, list[Snapshot]] = defaultdict(list)
     for snapshot in snapshots:
         by_volume[snapshot.volume_id].append(snapshot)
+    proved = proved_sets(each for of_volume in by_volume.values() for each in of_volume).union(proved_elsewhere)
     plans: list[VolumePlan] = []
     warnings: list[str] = []
     selected: set[str] = set()
@@ -88,7 +97,7 @@ def plan_run(
             continue
         selected.add(volume.id)
         if _is_asked_for(volume, selection.policy_name, request, policies):
-            plans.append(_plan_volume(volume, selection, request, by_volume.get(volume.id, [])))
+            plans.append(_plan_volume(volume, selection, request, by_volume.get(volume.id, []), proved))
     return RunPlan(
         volumes=tuple(plans),
         warnings=tuple(warnings),
@@ -149,7 +158,9 @@ def _failed(period: Period, by_volume: Mapping[str, list[Snapshot]]) -> tuple[st
     )
 
 
-def _plan_volume(volume: Volume, selection: Selection, request: RunRequest, snapshots: list[Snapshot]) -> VolumePlan:
+def _plan_volume(
+    volume: Volume, selection: Selection, request: RunRequest, snapshots: list[Snapshot], proved: Collection[str]
+) -> VolumePlan:
     name, policy = selection.policy_name, selection.policy
     if selection.obstacle is not None:
         return VolumePlan(volume, name, policy, _PASSED_OVER[selection.obstacle], selection.reason)
@@ -160,7 +171,7 @@ def _plan_volume(volume: Volume, selection: Selection, request: RunRequest, snap
         return VolumePlan(volume, name, policy, Outcome.NOT_DUE, reason)
     word = request.period.value
     ours = tuple(snapshot for snapshot in snapshots if word in snapshot.periods)
-    outcome, reason, slot_snapshot = _decide(policy, rule, request, snapshots, ours)
+    outcome, reason, slot_snapshot = _decide(policy, rule, request, snapshots, ours, proved)
     joining: tuple[Period, ...] = ()
     if outcome is Outcome.WOULD_SHARE and slot_snapshot is not None:
         joining = joined_periods(request, policy, snapshots, slot_snapshot)
@@ -169,7 +180,12 @@ def _plan_volume(volume: Volume, selection: Selection, request: RunRequest, snap
 
 
 def _decide(
-    policy: Policy, rule: RetentionRule, request: RunRequest, snapshots: list[Snapshot], ours: tuple[Snapshot, ...]
+    policy: Policy,
+    rule: RetentionRule,
+    request: RunRequest,
+    snapshots: list[Snapshot],
+    ours: tuple[Snapshot, ...],
+    proved: Collection[str],
 ) -> tuple[Outcome, str, Snapshot | None]:
     period = request.period
     if rule.retain_count == 0:
@@ -182,79 +198,23 @@ def _decide(
             f"{slot_snapshot.id} was started {what} ({_clock(slot_snapshot.start_time)})",
             slot_snapshot,
         )
-    candidate = sharing_candidate(request, policy.name, snapshots)
+    candidate = sharing_candidate(request, policy, snapshots, proved)
     if candidate is not None:
         reason = f"{candidate.id} was taken for the {candidate.periods[0]} at {_clock(candidate.start_time)}"
+        if policy.hook_document and candidate.consistency is Consistency.CRASH:
+            reason += ", under a freeze that others of its set prove"
         return Outcome.WOULD_SHARE, reason, candidate
     if request.force:
         return Outcome.WOULD_CREATE, "forced", None
-    if any(
+    has_failed = any(
         snapshot.state is SnapshotState.ERROR and in_slot(period, request.time, snapshot.start_time)
         for snapshot in ours
-    ):
-        return Outcome.WOULD_CREATE, f"the one started in this {period} failed", None
-    return Outcome.WOULD_CREATE, f"none started in this {period} yet", None
-
-
-def find_slot_snapshot(request: RunRequest, ours: Iterable[Snapshot]) -> Snapshot | None:
-    """The newest good snapshot of the slot, among those tagged with the period.
-
-    With `force`, only one started at or after the event's time counts.
-    """
-    good = (snapshot for snapshot in ours if snapshot.state.is_good)
-    if request.force:
-        of_slot = [snapshot for snapshot in good if snapshot.start_time >= request.time]
-    else:
-        of_slot = [snapshot for snapshot in good if in_slot(request.period, request.time, snapshot.start_time)]
-    return max(of_slot, key=_age_order, default=None)
-
-
-def sharing_candidate(request: RunRequest, policy_name: str, snapshots: Iterable[Snapshot]) -> Snapshot | None:
-    """The newest snapshot that this period may join instead of creating its own.
-
-    Created by the same policy for a shorter period, in this slot, at most an hour old. Never one of the
-    cron script's (it names no policy), never with `force`, never one whose tag other tools' words have filled.
-    """
-    if request.force:
-        return None
-    shorter = {period.value for period in request.period.up_to()} - {request.period.value}
-    candidates = [
-        snapshot
-        for snapshot in snapshots
-        if snapshot.state.is_good
-        and snapshot.policy == policy_name
-        and request.period.value not in snapshot.periods
-        and not shorter.isdisjoint(snapshot.periods)
-        and has_room_for_periods(snapshot.periods)
-        and in_slot(request.period, request.time, snapshot.start_time)
-        and snapshot.start_time >= request.time - SHARING_AGE
-    ]
-    return max(candidates, key=_age_order, default=None)
-
-
-def joined_periods(
-    request: RunRequest, policy: Policy, snapshots: Iterable[Snapshot], candidate: Snapshot
-) -> tuple[Period, ...]:
-    """The periods to add to the volume's shared snapshot, shortest first: shorter ones due, then this one.
-
-    EC2 cannot change a tag conditionally. If a concurrent run of a shorter due period joins the same snapshot, our
-    write of the tag could erase its word. A longer period's word that a shorter one's run erases is written again
-    when its rule next fires; a day's would not be.
-    """
-    due = []
-    known = list(snapshots)
-    for period in request.period.up_to()[:-1]:
-        shorter = replace(request, period=period)
-        tagged = [snapshot for snapshot in known if period.value in snapshot.periods]
-        rule = policy.rule(period)
-        if rule is not None and rule.retain_count > 0 and find_slot_snapshot(shorter, tagged) is None:
-            own_candidate = sharing_candidate(shorter, candidate.policy or "", [candidate])
-            due += [period] if own_candidate is not None else []
-    return (*due, request.period)
-
-
-def _age_order(snapshot: Snapshot) -> tuple[datetime, str]:
-    return snapshot.start_time, snapshot.id
+    )
+    reason = f"the one started in this {period} failed" if has_failed else f"none started in this {period} yet"
+    passed_over = unproved_candidate(request, policy, snapshots, proved)
+    if passed_over is not None:
+        reason += f"; {passed_over.id} of the {passed_over.periods[0]} is only crash-consistent, so not shared"
+    return Outcome.WOULD_CREATE, reason, None
 
 
 def _clock(moment: datetime) -> str:

@@ -55,6 +55,6 @@ def select(volume: Volume, policies: PolicySet, keys: TagKeys) -> Selection | No
 def _outside(volume: Volume, policy: Policy) -> str:
     if volume.state not in USABLE_STATES:
         return f"the volume is {volume.state}, not in-use or available"
-    if policy.only_attached_vols and not volume.instance_ids:
+    if policy.only_attached_vols and not volume.is_attached:
         return "the policy wants attached volumes only; this one is detached"
     return ""

@@ -6,19 +6,34 @@ ours: from a create whose response was lost, or from a concurrent run.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 from lambda_function.errors import AwsError
 from lambda_function.model.ec2 import Snapshot
 from lambda_function.model.request import RunRequest
 from lambda_function.model.tags import ordered_periods
 from lambda_function.plan.create_calls import CreateCall
-from lambda_function.plan.due import VolumePlan, find_slot_snapshot, joined_periods, sharing_candidate
+from lambda_function.plan.due import VolumePlan
+from lambda_function.plan.sharing import (
+    find_slot_snapshot,
+    joined_periods,
+    proved_sets,
+    sets_in_question,
+    sharing_candidate,
+)
 from lambda_function.run.context import RunContext
 from lambda_function.run.create_result import CreateResult
 
 LOOK_AFTER_SECONDS = (0.0, 5.0, 10.0)
 """Waits before each poll; their sum is the 15 seconds after which EC2 allows another create."""
+
+
+class _Listing(NamedTuple):
+    """Snapshots of some volumes, and the sets that an `application` snapshot proves, listed or not."""
+
+    snapshots: Sequence[Snapshot]
+    proved: Collection[str]
 
 
 class Adopter:
@@ -37,7 +52,7 @@ class Adopter:
         for seconds in LOOK_AFTER_SECONDS:
             if seconds:
                 self._context.deadline.wait(seconds, reserve)
-            listed = self._list_snapshots(call.plans)
+            listed = self._list(call.plans)
             found = [(plan, self._find(plan, listed)) for plan in call.plans]
             if adopted := [_adopted(plan, snapshot, call.notes) for plan, snapshot in found if snapshot is not None]:
                 return adopted
@@ -52,31 +67,36 @@ class Adopter:
         if not refused or self._context.deadline.interruption.is_set:
             return list(refused)
         try:
-            listed = self._list_snapshots([result.plan for result in refused])
+            listed = self._list([result.plan for result in refused])
         except AwsError:
             return list(refused)
         return [self._adopt_instead(result, listed) for result in refused]
 
-    def _adopt_instead(self, refused: CreateResult, listed: Sequence[Snapshot]) -> CreateResult:
+    def _adopt_instead(self, refused: CreateResult, listed: _Listing) -> CreateResult:
         try:
             snapshot = self._find(refused.plan, listed)
         except AwsError:
             return refused
         return refused if snapshot is None else _adopted(refused.plan, snapshot, refused.warnings)
 
-    def _list_snapshots(self, plans: Sequence[VolumePlan]) -> list[Snapshot]:
-        return self._context.ebs.list_snapshots(self._request.period.up_to(), [plan.volume.id for plan in plans])
+    def _list(self, plans: Sequence[VolumePlan]) -> _Listing:
+        ebs, request = self._context.ebs, self._request
+        snapshots = ebs.list_snapshots(request.period.up_to(), [plan.volume.id for plan in plans])
+        proved = proved_sets(snapshots)
+        policies = {plan.policy.name: plan.policy for plan in plans if plan.policy is not None}
+        unknown = sets_in_question(request, policies.values(), snapshots, proved)
+        return _Listing(snapshots, proved.union(ebs.list_proved_sets(unknown)) if unknown else proved)
 
-    def _find(self, plan: VolumePlan, listed: Sequence[Snapshot]) -> Snapshot | None:
+    def _find(self, plan: VolumePlan, listed: _Listing) -> Snapshot | None:
         """The snapshot that serves the volume's slot, or one that now does since it was joined."""
         period = self._request.period.value
-        snapshots = [snapshot for snapshot in listed if snapshot.volume_id == plan.volume.id]
+        snapshots = [snapshot for snapshot in listed.snapshots if snapshot.volume_id == plan.volume.id]
         existing = find_slot_snapshot(self._request, [snapshot for snapshot in snapshots if period in snapshot.periods])
         if existing is not None:
             return existing
         if plan.policy is None:
             return None
-        candidate = sharing_candidate(self._request, plan.policy.name, snapshots)
+        candidate = sharing_candidate(self._request, plan.policy, snapshots, listed.proved)
         if candidate is None:
             return None
         joining = joined_periods(self._request, plan.policy, snapshots, candidate)

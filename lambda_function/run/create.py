@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from lambda_function.errors import (
     AutoSnapshotsError,
@@ -22,6 +24,7 @@ from lambda_function.plan.due import VolumePlan
 from lambda_function.run.adopt import Adopter
 from lambda_function.run.context import RunContext
 from lambda_function.run.create_result import CreateResult
+from lambda_function.run.offline import OfflineCheck
 from lambda_function.run.pending_quota import PendingQuota
 
 logger = logging.getLogger(__name__)
@@ -36,38 +39,58 @@ _NOT_AS_A_SET = (RequestRejectedError, VolumeNotFoundError, VolumePendingError)
 """A set's errors that one volume may cause: each volume then gets its own call."""
 
 
+def new_set_id() -> str:
+    """A value of the `-SET` tag, for what is taken at one instant or under one freeze."""
+    return str(uuid.uuid4())
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """What the creates under one freeze share.
+
+    None begins after `begin_by`, in seconds of the elapsed clock. All of them have `set_id`, whether they are one
+    call or many.
+    """
+
+    begin_by: float
+    set_id: str
+
+
 class Creator:
     """Makes the create calls of one run; safe to use from several threads."""
 
-    def __init__(self, request: RunRequest, context: RunContext, instances: Mapping[str, Instance]) -> None:
+    def __init__(
+        self, request: RunRequest, context: RunContext, instances: Mapping[str, Instance], offline: OfflineCheck
+    ) -> None:
         self._request = request
         self._context = context
         self._instances = instances
+        self._offline = offline
         self.adopter = Adopter(request, context)
         self.quota = PendingQuota(context.ebs.count_pending, context.deadline)
 
-    def create(self, call: CreateCall, begin_by: float | None = None) -> list[CreateResult | UnrequestedSnapshot]:
+    def create(self, call: CreateCall, frozen: Frozen | None = None) -> list[CreateResult | UnrequestedSnapshot]:
         """Create the call's snapshots: one result per volume, and any unrequested snapshots.
 
-        `begin_by`, in seconds of the elapsed clock, means that an instance is frozen: nothing waits, and nothing
-        starts later. Failures are results, never exceptions, so that other creates continue.
+        With `frozen`, an instance is: nothing waits, and nothing starts late. Failures are results, never exceptions,
+        so that other creates continue.
         """
         try:
-            return self._create(call, begin_by)
+            return self._create(call, frozen)
         except Exception as error:
             if not isinstance(error, AutoSnapshotsError):
                 logger.exception("unexpected while creating snapshots of %s", ", ".join(call.volume_ids))
             return [CreateResult(plan, error=error, warnings=call.notes) for plan in call.plans]
 
-    def _create(self, call: CreateCall, begin_by: float | None) -> list[CreateResult | UnrequestedSnapshot]:
+    def _create(self, call: CreateCall, frozen: Frozen | None) -> list[CreateResult | UnrequestedSnapshot]:
         attempts = 0
         while True:
             try:
-                return self._attempt(call, begin_by)
+                return self._attempt(call, frozen)
             except AwsError as error:
                 if call.is_set and isinstance(error, _NOT_AS_A_SET):
-                    return self._singly(call.plans, f"not as a set: {error}", begin_by)
-                if begin_by is not None:
+                    return self._singly(call.plans, f"not as a set: {error}", frozen)
+                if frozen is not None:
                     raise
                 recovered = self._recover(call, error)
                 if recovered:
@@ -77,26 +100,29 @@ class Creator:
                 if attempts == ATTEMPTS:
                     raise
 
-    def _attempt(self, call: CreateCall, begin_by: float | None) -> list[CreateResult | UnrequestedSnapshot]:
+    def _attempt(self, call: CreateCall, frozen: Frozen | None) -> list[CreateResult | UnrequestedSnapshot]:
         deadline = self._context.deadline
         if self._request.dry_run:
             snapshots = [self._assumed(plan) for plan in call.plans]
-        elif begin_by is None:
+        elif frozen is None:
             deadline.require(RESERVE_SECONDS)
             with self.quota.taken(len(call.plans), RESERVE_SECONDS):
-                snapshots = self._send(call, urgent=False)
-        elif deadline.elapsed() <= begin_by:
-            snapshots = self._send(call, urgent=True)
+                call = self._offline.checked(call)
+                deadline.require(RESERVE_SECONDS)
+                snapshots = self._send(call, new_set_id(), urgent=False)
+        elif deadline.elapsed() <= frozen.begin_by:
+            snapshots = self._send(call, frozen.set_id, urgent=True)
         else:
             raise FrozenTooLongError("not begun: the instance had been frozen for too long")
-        return self._compare(call, snapshots, begin_by)
+        return self._compare(call, snapshots, frozen)
 
-    def _send(self, call: CreateCall, *, urgent: bool) -> list[Snapshot]:
+    def _send(self, call: CreateCall, set_id: str, *, urgent: bool) -> list[Snapshot]:
         ebs = self._context.ebs
+        tags = {**call.tags, self._context.keys.set: set_id}
         if call.instance_id is None:
-            return [ebs.create_snapshot(call.volume_ids[0], call.description, call.tags, urgent=urgent)]
+            return [ebs.create_snapshot(call.volume_ids[0], call.description, tags, urgent=urgent)]
         return ebs.create_snapshots(
-            call.instance_id, call.exclude_boot, call.exclude_data, call.description, call.tags, urgent=urgent
+            call.instance_id, call.exclude_boot, call.exclude_data, call.description, tags, urgent=urgent
         )
 
     def _assumed(self, plan: VolumePlan) -> Snapshot:
@@ -104,7 +130,7 @@ class Creator:
         return Snapshot("(new)", plan.volume.id, request.time, SnapshotState.PENDING, (request.period.value,))
 
     def _compare(
-        self, call: CreateCall, snapshots: Sequence[Snapshot], begin_by: float | None
+        self, call: CreateCall, snapshots: Sequence[Snapshot], frozen: Frozen | None
     ) -> list[CreateResult | UnrequestedSnapshot]:
         """Match EC2's response to the request; volumes missing from a set are created singly."""
         by_volume = {snapshot.volume_id: snapshot for snapshot in snapshots}
@@ -125,14 +151,14 @@ class Creator:
             if snapshot.volume_id not in call.volume_ids
         ]
         missing = [plan for plan in call.plans if plan.volume.id not in by_volume]
-        singles = self._singly(missing, f"not in the set of {call.instance_id}: detached meanwhile", begin_by)
+        singles = self._singly(missing, f"not in the set of {call.instance_id}: detached meanwhile", frozen)
         return [*created, *singles, *unrequested]
 
     def _singly(
-        self, plans: Sequence[VolumePlan], note: str, begin_by: float | None
+        self, plans: Sequence[VolumePlan], note: str, frozen: Frozen | None
     ) -> list[CreateResult | UnrequestedSnapshot]:
         calls = (single(plan, self._instances, self._context.keys, self._request.period, note) for plan in plans)
-        return [result for call in calls for result in self.create(call, begin_by)]
+        return [result for call in calls for result in self.create(call, frozen)]
 
     def _recover(self, call: CreateCall, error: AwsError) -> list[CreateResult | UnrequestedSnapshot]:
         """Wait until the call can be retried (empty), or its results if it need not be. Else raises the error."""

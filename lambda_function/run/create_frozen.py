@@ -27,7 +27,7 @@ from lambda_function.model.result import HookResult
 from lambda_function.parallel import MAX_FREEZES, in_parallel
 from lambda_function.plan.create_calls import FreezeGroup
 from lambda_function.run.context import RunContext
-from lambda_function.run.create import RESERVE_SECONDS, Creator
+from lambda_function.run.create import RESERVE_SECONDS, Creator, Frozen, new_set_id
 from lambda_function.run.create_result import CreateResult
 
 logger = logging.getLogger(__name__)
@@ -128,8 +128,8 @@ class FrozenCreator:
         return self._instances.setdefault(instance_id, threading.Lock())
 
     def _create_frozen(self, group: FreezeGroup) -> list[Created]:
-        begin_by = self._context.deadline.elapsed() + BEGIN_WITHIN_SECONDS
-        results_per_call = in_parallel(lambda call: self._creator.create(call, begin_by), group.calls)
+        frozen = Frozen(self._context.deadline.elapsed() + BEGIN_WITHIN_SECONDS, new_set_id())
+        results_per_call = in_parallel(lambda call: self._creator.create(call, frozen), group.calls)
         return [result for results in results_per_call for result in results]
 
     def _conclude(
@@ -145,8 +145,9 @@ class FrozenCreator:
             steps=tuple(str(step) for step in freeze.steps),
         )
         if freeze.result is None:
-            if freeze.thawed and error is not None:
-                return self._without_freeze(group, error, hook)
+            # Where post failed as well, someone must look at the instance, snapshot or not: the run fails.
+            if error is not None and (freeze.thawed or group.policy.hook_on_failure == "continue"):
+                return self._without_freeze(group, error, hook, is_thawed=freeze.thawed)
             return [*(CreateResult(plan, error=error) for plan in group.plans), hook]
         created = self._adopt_too_soon(freeze.result)
         proved = {
@@ -184,17 +185,23 @@ class FrozenCreator:
         return None
 
     def _without_freeze(
-        self, group: FreezeGroup, error: AutoSnapshotsError, hook: HookResult | None = None
+        self,
+        group: FreezeGroup,
+        error: AutoSnapshotsError,
+        hook: HookResult | None = None,
+        *,
+        is_thawed: bool = True,
     ) -> list[Created | HookResult]:
         """No snapshot or a crash-consistent one, as the policy's `hook_on_failure` says.
 
-        Either way, a concurrent run may have frozen the group and created its snapshots.
+        Either way, a concurrent run may have frozen the group and created its snapshots. Not `is_thawed`: the volumes
+        fail, whatever is created, so that someone looks at the instance.
         """
         failure = HookError(str(error))
         hook = hook or HookResult(group.instance_ids, group.policy.name, str(error))
         if group.policy.hook_on_failure == "continue":
             created = [result for call in group.calls for result in self._creator.create(call)]
-            return [*(_after_freeze(result, failure, True) for result in created), hook]
+            return [*(_after_freeze(result, failure, is_thawed) for result in created), hook]
         results = self._creator.adopter.adopt([CreateResult(plan, error=failure) for plan in group.plans])
         return [*(_after_freeze(result, failure, True) if result.is_adopted else result for result in results), hook]
 
@@ -214,6 +221,8 @@ def _after_freeze(
     if error is not None and is_lenient:
         # An adopted snapshot may be application-consistent: another run may have frozen the instance.
         warnings.append(f"{'crash-consistent, ' if created.is_new else ''}hook failed: {error}")
+    if error is not None and created.error is not None and not is_lenient:
+        error = HookError(f"{error}; no snapshot: {created.error}")
     return replace(
         created,
         error=created.error if error is None or is_lenient else error,

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterator, Sequence
 
 from lambda_function.errors import AwsError, OutOfTimeError, SnapshotNotFoundError, SnapshotProtectedError
-from lambda_function.model.ec2 import Snapshot
+from lambda_function.model.ec2 import Consistency, Snapshot
 from lambda_function.model.request import RunRequest
 from lambda_function.model.result import Change, ChangeOutcome, ChangeResult
 from lambda_function.model.tags import ordered_periods
@@ -85,6 +85,9 @@ class Changer:
     def _join(self, planned: PlannedChange, now: Snapshot) -> ChangeResult:
         if not now.state.is_good:
             return planned.result(ChangeOutcome.CHANGED_SINCE, f"it is now {now.state}")
+        if now.consistency is not planned.snapshot.consistency and now.consistency is not Consistency.APPLICATION:
+            # The word may have been why it was joined. Another run only ever raises it.
+            return planned.result(ChangeOutcome.CHANGED_SINCE, f"it is now {now.consistency or 'without a word'}")
         if self._request.dry_run:
             return planned.result(ChangeOutcome.PLANNED)
         if not set(planned.joining) <= set(now.periods):

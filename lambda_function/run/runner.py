@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from lambda_function.errors import AwsError
 from lambda_function.hooks.preflight import preflight
 from lambda_function.inputs.policy import PolicySet
-from lambda_function.model.ec2 import Instance, UnrequestedSnapshot
+from lambda_function.model.ec2 import Instance, Snapshot, UnrequestedSnapshot
 from lambda_function.model.request import RunRequest
 from lambda_function.model.result import Change, ChangeOutcome, ChangeResult, HookResult, Outcome, RunReport
 from lambda_function.parallel import MAX_FREEZES, WORKERS, in_parallel
 from lambda_function.plan.create_calls import CreateCall, FreezeGroup, plan_creates, plan_freezes
 from lambda_function.plan.due import RunPlan, VolumePlan, plan_run
 from lambda_function.plan.retention import PlannedChange, kept_for, plan_join, plan_prune
+from lambda_function.plan.sharing import proved_sets, sets_in_question
 from lambda_function.run.context import RunContext, policy_faults, read_policies
 from lambda_function.run.create import Creator
 from lambda_function.run.create_frozen import Created, FrozenCreator
 from lambda_function.run.create_result import CreateResult
+from lambda_function.run.offline import OfflineCheck
 from lambda_function.run.prune import Changer
 from lambda_function.run.prune_queue import PruneQueue
 from lambda_function.run.record import RunRecord
@@ -36,26 +38,41 @@ def run(request: RunRequest, context: RunContext) -> RunReport:
     """
     policies = read_policies(request, context.policies, context.policies_path)
     context.observer.stage("reading", 0)
+    read_at = context.deadline.elapsed()
     volumes = context.ebs.list_volumes(request.volumes)
     snapshots = context.ebs.list_snapshots(request.period.up_to(), request.volumes)
-    plan = plan_run(request, policies, volumes, snapshots, context.keys)
+    proved = _proved_elsewhere(request, context, policies, snapshots)
+    plan = plan_run(request, policies, volumes, snapshots, context.keys, proved)
     interruption = context.deadline.interruption
     if not request.dry_run:
         interruption.begin()
-    report = _Run(request, context, policies, plan).execute()
+    report = _Run(request, context, policies, plan, read_at).execute()
     return replace(report, is_interrupted=interruption.is_set)
+
+
+def _proved_elsewhere(
+    request: RunRequest, context: RunContext, policies: PolicySet, snapshots: Sequence[Snapshot]
+) -> Collection[str]:
+    """The sets that are proved only by volumes that the request does not name; a whole run's listing has all."""
+    if not request.volumes:
+        return ()
+    unknown = sets_in_question(request, policies.valid.values(), snapshots, proved_sets(snapshots))
+    return context.ebs.list_proved_sets(unknown) if unknown else ()
 
 
 Job = CreateCall | FreezeGroup
 
 
 class _Run:
-    """The execution of one plan."""
+    """The execution of one plan, of what was read at `read_at` on the elapsed clock."""
 
-    def __init__(self, request: RunRequest, context: RunContext, policies: PolicySet, plan: RunPlan) -> None:
+    def __init__(
+        self, request: RunRequest, context: RunContext, policies: PolicySet, plan: RunPlan, read_at: float
+    ) -> None:
         self._request = request
         self._context = context
         self._plan = plan
+        self._read_at = read_at
         self._record = RunRecord(
             request, plan, context.observer, (*policy_faults(policies, request.policies), *request.target_faults)
         )
@@ -111,7 +128,7 @@ class _Run:
         instances = self._describe_instances(due)
         groups, plain = plan_freezes(due, instances, context.keys, request.period)
         calls = plan_creates(plain, instances, context.keys, request.period)
-        creator = Creator(request, context, instances)
+        creator = Creator(request, context, instances, OfflineCheck(context, calls, self._read_at))
         frozen_creator = FrozenCreator(request, context, creator, preflight(context.commands, groups))
         if groups and not request.dry_run:
             connections = min(len(groups), MAX_FREEZES)

@@ -233,6 +233,46 @@ def test_post_runs_after_a_failed_pre_and_the_policy_decides(cloud, on_failure, 
     assert "pre on i-1" in report.hooks[0].problem
 
 
+@pytest.mark.parametrize("post", [Reply(exit_code=1), Reply(exit_code=202), Reply(seconds=math.inf)])
+@pytest.mark.parametrize("count", [1, 2], ids=["alone", "as a set"])
+def test_a_failed_pre_and_a_failed_post_still_allow_crash(cloud, on_failure, count, post):
+    """A document may know only plain exit codes. Someone must look: the run fails, and nothing is pruned."""
+    lenient(cloud, on_failure)
+    volumes = [cloud.volume(n, instance="i-1") for n in range(count)]
+    old = [cloud.snapshot(volume, "hour", timedelta(hours=hours)) for volume in volumes for hours in (1, 2, 3)]
+    scripted(cloud, pre=Reply(exit_code=1), post=post)
+    report = cloud.run("hour")
+    new = [[each for each in cloud.of(volume) if each not in old] for volume in volumes]
+    made = [[each.tags[KEYS.consistency] for each in of_volume] for of_volume in new]
+    assert made == [["crash"] if on_failure == "continue" else []] * count
+    assert [result.outcome for result in report.volumes] == [Outcome.FAILED] * count
+    assert all("pre on i-1: Failed (exit 1)" in line and "look at it" in line for line in report.failures)
+    assert all(each.id in cloud.snapshots for each in old)
+    if on_failure == "continue":
+        assert [result.snapshot_id for result in report.volumes] == [of_volume[0].id for of_volume in new]
+        assert all("was made, but hook failed" in line for line in report.failures)
+        # Lambda's retry finds the slot done: only this run can say it.
+        assert len(report.unrepeatable_failures) == count
+        assert cloud.run("hour").count(Outcome.ALREADY_DONE) == count
+
+
+def test_a_crash_snapshot_refused_too_leaves_the_hook_s_failure(cloud):
+    lenient(cloud, "continue")
+    cloud.volume(1, instance="i-1")
+    scripted(cloud, pre=Reply(exit_code=1), post=Reply(exit_code=1))
+
+    def refuse(operation, target):
+        if operation == "CreateSnapshot":
+            raise refused(operation)
+
+    cloud.before = refuse
+    report = cloud.run("hour")
+    (line,) = report.failures
+    assert "hook failed: pre on i-1" in line
+    assert "look at it, it may still be frozen" in line
+    assert "no snapshot: CreateSnapshot: UnauthorizedOperation" in line
+
+
 def test_a_late_pre_is_cancelled_first_and_thawed_then(cloud, on_failure):
     lenient(cloud, on_failure)
     cloud.volume(1, instance="i-1")
@@ -671,7 +711,7 @@ def test_a_lost_shared_snapshot_is_replaced_under_the_hook(cloud):
     cloud.policies["P"] = policy(day=1)
     volume = cloud.volume(1, instance="i-1")
     cloud.clock.now += timedelta(minutes=30)
-    lost = cloud.snapshot(volume, "hour", timedelta(minutes=10))
+    lost = cloud.snapshot(volume, "hour", timedelta(minutes=10), consistency="application")
 
     def lose(operation, target):
         if target == "recheck":

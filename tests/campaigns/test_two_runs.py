@@ -106,7 +106,7 @@ def test_what_a_run_writes_is_what_every_version_reads():
         copied = dict(meeting.volumes[each.volume_id].tags)
         written = {key: value for key, value in each.tags.items() if key not in copied}
         assert {key: each.tags[key] for key in copied} == copied
-        assert written.keys() - {KEYS.instance} == {KEYS.period, KEYS.consistency}
+        assert written.keys() - {KEYS.instance} == {KEYS.period, KEYS.consistency, KEYS.set}
         assert re.fullmatch(r"hour( day)?( week)?", written[KEYS.period])
         assert written[KEYS.consistency] in ("application", "crash", "offline")
         assert written.get(KEYS.instance, "i-0") in ("i-0", "i-1", "i-2")

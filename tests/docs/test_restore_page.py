@@ -56,15 +56,19 @@ def fleet(account):
     made = Fleet(account, instance, root, data, [])
     # The newest set is of a crash, the one before it was proved, but for the root volume, as it is in life.
     for hours, consistency in ((1, "crash"), (2, "application"), (3, "application")):
-        tags = {"AUTO-SNAPSHOT-PERIOD": "hour", "AUTO-SNAPSHOT-INSTANCE": instance}
+        tags = {"AUTO-SNAPSHOT-PERIOD": "hour", "AUTO-SNAPSHOT-INSTANCE": instance, "AUTO-SNAPSHOT-SET": f"set-{hours}"}
         started = START - timedelta(hours=hours)
+        # Under a freeze they may be seconds apart.
         root_tags = {**tags, "AUTO-SNAPSHOT-CONSISTENCY": "crash"}
         data_tags = {**tags, "AUTO-SNAPSHOT-CONSISTENCY": consistency, "Name": "data"}
         made.sets.append(
-            {"root": account.snapshot(root, root_tags, started), "data": account.snapshot(data, data_tags, started)}
+            {
+                "root": account.snapshot(root, root_tags, started + timedelta(seconds=2)),
+                "data": account.snapshot(data, data_tags, started),
+            }
         )
     other = account.instance()
-    elsewhere = {"AUTO-SNAPSHOT-PERIOD": "hour", "AUTO-SNAPSHOT-INSTANCE": other}
+    elsewhere = {"AUTO-SNAPSHOT-PERIOD": "hour", "AUTO-SNAPSHOT-INSTANCE": other, "AUTO-SNAPSHOT-SET": "elsewhere"}
     account.snapshot(account.root_of(other), {**elsewhere, "AUTO-SNAPSHOT-CONSISTENCY": "application"}, START)
     return made
 
@@ -94,7 +98,24 @@ def test_the_list_shows_the_sets_of_one_instance_newest_first(fleet):
     positions = [out.index(made["data"]) for made in fleet.sets]
     assert positions == sorted(positions)
     assert out.count("snap-") == 6
-    assert all(word in out for word in ("application", "crash", "completed", "hour", fleet.data))
+    assert all(word in out for word in ("application", "crash", "completed", "hour", "set-2", fleet.data))
+
+
+def test_the_list_of_one_set_shows_its_snapshots_only(fleet):
+    out = run_at_desk(RESTORE.script("one set", SET="set-2"))
+    assert out.count("snap-") == 2
+    assert all(each in out for each in fleet.sets[1].values())
+
+
+def test_what_the_function_makes_at_once_is_found_as_one_set(fleet):
+    """Whatever else was started in the same second."""
+    fleet.account.policy("P", '{"hour": 9}')
+    fleet.account.volume({"AUTO-SNAPSHOT": "P"})
+    assert shell.main(["hour", "--force"]) == 0
+    newest = [fleet.account.snapshots(volume)[-1] for volume in (fleet.root, fleet.data)]
+    out = run_at_desk(RESTORE.script("one set", SET=newest[0]["Tags"]["AUTO-SNAPSHOT-SET"]))
+    assert out.count("snap-") == 2
+    assert all(each["SnapshotId"] in out for each in newest)
 
 
 def test_the_list_of_one_volume_shows_only_its_snapshots(fleet):
@@ -111,7 +132,7 @@ def test_the_newest_set_is_the_newest_proved_one_with_its_root(fleet):
 
 def test_a_set_with_a_failed_member_is_refused_before_a_restore(account):
     instance, started = account.instance(), START - timedelta(minutes=1)
-    tags = {"AUTO-SNAPSHOT-PERIOD": "hour", "AUTO-SNAPSHOT-INSTANCE": instance}
+    tags = {"AUTO-SNAPSHOT-PERIOD": "hour", "AUTO-SNAPSHOT-INSTANCE": instance, "AUTO-SNAPSHOT-SET": "broken"}
     account.snapshot(account.volume(), {**tags, "AUTO-SNAPSHOT-CONSISTENCY": "application"}, started)
     broken = account.snapshot(account.volume(), {**tags, "AUTO-SNAPSHOT-CONSISTENCY": "crash"}, started)
     ec2_backend().snapshots[broken].status = "error"

@@ -22,7 +22,8 @@ SHOWN_POLICIES = {
 
 def shown_report():
     def tagged(number, policy, attached=True, created=LONG_AGO):
-        return Volume(number, "in-use", {"AUTO-SNAPSHOT": policy}, ("i-1",) if attached else (), created)
+        instances = ("i-1",) if attached else ()
+        return Volume(number, "in-use" if attached else "available", {"AUTO-SNAPSHOT": policy}, instances, created)
 
     def held(number, of, started, periods, consistency=Consistency.CRASH, state="completed"):
         moment = at(f"2026-{started}")

@@ -134,11 +134,25 @@ class FakeCloud:
             self.instances[instance] = replace(known, volume_ids=known.volume_ids | {made.id})
         return made
 
+    def put_into(self, instance_id: str, state: str) -> None:
+        """Somebody starts, stops or hibernates an instance."""
+        self.instances[instance_id] = replace(self.instances[instance_id], state=state)
+
+    def attach(self, volume: Volume, *instance_ids: str) -> None:
+        """Somebody attaches it to these, and to no others; without any, to a Fargate task, which has no instance."""
+        self.volumes[volume.id] = replace(volume, state="in-use", instance_ids=instance_ids)
+        for each in instance_ids:
+            known = self.instances.get(each) or Instance(each, "running", None, frozenset())
+            self.instances[each] = replace(known, volume_ids=known.volume_ids | {volume.id})
+
     def snapshot(self, volume: Volume | str, periods: str, age: timedelta = timedelta(), **fields: object) -> Stored:
         """One that is there already; `policy=None` for the cron script's."""
         volume_id = volume if isinstance(volume, str) else volume.id
         policy = fields.pop("policy", "P")
         tags = {KEYS.period: periods, **({KEYS.selection: str(policy)} if policy else {})}
+        for key, name in ((KEYS.consistency, "consistency"), (KEYS.set, "set_id")):
+            if name in fields:
+                tags[key] = str(fields.pop(name))
         stored = Stored(self._next_id(), volume_id, self.clock.now - age, tags)
         for name, value in fields.items():
             setattr(stored, name, value)
@@ -201,6 +215,12 @@ class FakeCloud:
             return SnapshotState.PENDING
         return SnapshotState.ERROR if stored.failed else SnapshotState.COMPLETED
 
+    def is_at_rest(self, volume_id: str) -> bool:
+        """Whether nothing can be writing to it: detached, or each of its instances stopped; or it is gone."""
+        volume = self.volumes.get(volume_id)
+        states = {self.instances[each].state for each in volume.instance_ids} if volume else set()
+        return volume is None or volume.state == "available" or states == {"stopped"}
+
     # The ports
 
     def read(self) -> list[Parameter]:
@@ -226,6 +246,11 @@ class FakeCloud:
                 for stored in self._bearing(periods)
                 if self._visible(stored) and (not volume_ids or stored.volume_id in volume_ids)
             ]
+
+    def list_proved_sets(self, set_ids: Collection[str]) -> set[str]:
+        with self._call("DescribeSnapshots", "proof"):
+            found = [s.tags for s in self.snapshots.values() if s.tags.get(KEYS.consistency) == "application"]
+            return {tags[KEYS.set] for tags in found if tags.get(KEYS.set) in set_ids}
 
     def read_snapshots(self, snapshot_ids: Sequence[str]) -> dict[str, Snapshot]:
         assert len(snapshot_ids) <= 200
@@ -370,6 +395,7 @@ class FakeCloud:
             parse_periods(stored.tags.get(KEYS.period, "")),
             policy_named_by(stored.tags, KEYS),
             _CONSISTENCIES.get(stored.tags.get(KEYS.consistency, "")),
+            stored.tags.get(KEYS.set),
         )
 
     def _next_id(self) -> str:

@@ -37,6 +37,7 @@ from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models.amis import AMIS
 from moto.ec2.models.core import TaggedEC2Resource
 from moto.ec2.models.elastic_block_store import EBSBackend, Snapshot
+from moto.ec2.models.instances import StateReason
 from moto.ec2.responses.elastic_block_store import ElasticBlockStore
 from moto.ec2.responses.instances import InstanceResponse
 from moto.ec2.responses.tags import TagResponse
@@ -182,6 +183,20 @@ class _Extension:
             return any(fnmatch.fnmatchcase(key, value) for key in keys for value in values)
         return self.original_filter(resource, name, values)
 
+    def stop(self, original: Callable[[Any], ActionResult]) -> Callable[[Any], ActionResult]:
+        """moto stops an instance that is to be hibernated, and gives the wrong reason."""
+
+        def respond(response: Any) -> ActionResult:
+            answer = original(response)
+            if response._get_bool_param("Hibernate"):
+                code = "Client.UserInitiatedHibernate"
+                for instance_id in response._get_param("InstanceIds", []):
+                    instance = response.ec2_backend.get_instance(instance_id)
+                    instance.state_reason = StateReason(f"{code}: User initiated hibernate", code)
+            return answer
+
+        return respond
+
     def volume_status(self, volume: Any) -> str:
         return self.rules.volume_states.get(volume.id) or ("in-use" if volume.attachment else "available")
 
@@ -274,6 +289,7 @@ def endpoint(rules: Rules | None = None) -> Iterator[tuple[str, Rules]]:
             "describe_instances",
             extension.counted(InstanceResponse.describe_instances, "describe_instances"),
         ),
+        mock.patch.object(InstanceResponse, "stop_instances", extension.stop(InstanceResponse.stop_instances)),
         mock.patch.object(TagResponse, "create_tags", extension.counted(TagResponse.create_tags, "create_tags")),
         # This endpoint has no rates; `tests/support/throttled/` has.
         mock.patch("lambda_function.aws.rate_limit.BURST", 1e9),
@@ -336,6 +352,16 @@ def stored_snapshots() -> dict[str, Stored]:
     }
 
 
+@dataclass
+class TaskAttachment:
+    """How EC2 shows a volume of a Fargate task: with the task's owner in place of an instance."""
+
+    volume_id: str
+    status: str = "attached"
+    associated_resource: str = f"arn:aws:ecs:{REGION}:{ACCOUNT}:task/cluster/0123456789abcdef"
+    instance_owning_service: str = "ecs.amazonaws.com"
+
+
 class Account:
     """A fleet under construction: what a person would do in the console, in few words."""
 
@@ -369,6 +395,13 @@ class Account:
             ImageId=self._image, MinCount=1, MaxCount=1, Placement={"AvailabilityZone": f"{REGION}a"}
         )
         return made["Instances"][0]["InstanceId"]
+
+    def hibernate(self, instance: str) -> None:
+        self.ec2.stop_instances(InstanceIds=[instance], Hibernate=True)
+
+    def give_to_task(self, volume: str) -> None:
+        """Attached to a Fargate task, as ECS does it; nobody can by a call."""
+        ec2_backend().volumes[volume].attachment = TaskAttachment(volume)
 
     def root_of(self, instance: str) -> str:
         described = self.ec2.describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]

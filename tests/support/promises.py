@@ -71,6 +71,14 @@ class Account:
     def instances_of(self, volume_id: str) -> Collection[str]:
         raise NotImplementedError
 
+    def is_hooked(self, policy: str | None) -> bool:
+        """Whether the policy has its snapshots made under a hook."""
+        raise NotImplementedError
+
+    def is_at_rest(self, volume_id: str) -> bool:
+        """Whether nothing can be writing to it now."""
+        raise NotImplementedError
+
     # What follows has an answer that suits most.
 
     def bearing(self, volume_id: str, period: str) -> Collection[Stored]:
@@ -105,6 +113,14 @@ class Account:
         """False where what was to be shared was taken away meanwhile."""
         return True
 
+    def could_hook(self, policy: str | None) -> bool:
+        """As `is_hooked`, by any setting that a run under way may go by."""
+        return self.is_hooked(policy)
+
+    def knew_proof(self, run: Run, stored: Stored) -> bool:
+        """Whether a proved one was proved already when the run listed it."""
+        return True
+
     def had_borne(self, stored: Stored, word: str) -> bool:
         """Whether another run took the word away after this one had read it: writing it again is no join."""
         return False
@@ -114,6 +130,14 @@ class Account:
         return False
 
     # Worked out of these
+
+    def is_proved(self, stored: Stored) -> bool:
+        """Whether nothing was writing, or a freeze was held around all of its set."""
+        words = {stored.tags.get(KEYS.consistency)}
+        if words == {"crash"} and KEYS.set in stored.tags:
+            same_set = (s for s in self.snapshots.values() if s.start_time >= stored.start_time - FREEZE_LIMIT)
+            words |= {s.tags.get(KEYS.consistency) for s in same_set if s.tags.get(KEYS.set) == stored.tags[KEYS.set]}
+        return bool(words & {"application", "offline"})
 
     def good(self, run: Run, stored: Stored) -> bool:
         """Whether it is usable, or was when the run began."""
@@ -142,6 +166,16 @@ class Cloud(Protocol):
     @property
     def work(self) -> Instances: ...
     def state_of(self, stored: Stored) -> SnapshotState: ...
+    def is_at_rest(self, volume_id: str) -> bool: ...
+
+
+@functools.cache
+def hooked(policy: str | Parameter | None) -> bool:
+    """Whether the policy's text names a hook document."""
+    try:
+        return bool((json.loads(str(policy)) or {}).get("hook_document"))
+    except (ValueError, AttributeError):
+        return False
 
 
 @functools.cache
@@ -175,6 +209,9 @@ class CloudAccount(Account):
     def count(self, volume_id: str, period: str) -> int | None:
         return promised(self._cloud.policies.get(self.policy_of(volume_id) or "")).get(period)
 
+    def is_hooked(self, policy: str | None) -> bool:
+        return hooked(self._cloud.policies.get(policy or ""))
+
     def due(self, period: str) -> Iterable[str]:
         return [volume_id for volume_id in self._cloud.volumes if self.count(volume_id, period)]
 
@@ -188,6 +225,9 @@ class CloudAccount(Account):
     def instances_of(self, volume_id: str) -> Collection[str]:
         volume = self._cloud.volumes.get(volume_id)
         return volume.instance_ids if volume else ()
+
+    def is_at_rest(self, volume_id: str) -> bool:
+        return self._cloud.is_at_rest(volume_id)
 
     def turned_during(self, run: Run, stored: Stored) -> bool:
         turned = stored.start_time + self._cloud.pending_for
@@ -243,7 +283,10 @@ def a_slot_gets_one_snapshot(run: Run, write: Write) -> Iterator[str]:
 
 
 def a_fresh_snapshot_of_a_shorter_period_is_shared(run: Run, write: Write) -> Iterator[str]:
-    """No snapshot is made where one of the same policy, slot and hour exists for a shorter period."""
+    """No snapshot is made where one of the same policy, slot and hour exists for a shorter period.
+
+    Where the policy has a hook, only if that one is proved.
+    """
     stored = write.stored
     if not write.is_create or run.makes_anyway or not run.account.could_share(run, stored.volume_id):
         return
@@ -256,8 +299,22 @@ def a_fresh_snapshot_of_a_shorter_period_is_shared(run: Run, write: Write) -> It
                 and other.policy == stored.policy is not None
                 and other.start_time >= run.began - JOINED_WITHIN
                 and SLOT[run.period](other.start_time) == SLOT[run.period](run.began)
+                and (not run.account.could_hook(other.policy) or _was_proved(run, other))
             ):
                 yield f"{stored.id} of {stored.volume_id} was made, though {other.id} could be shared"
+
+
+def _was_proved(run: Run, stored: Stored) -> bool:
+    return run.account.is_proved(stored) and run.account.knew_proof(run, stored)
+
+
+def a_hooked_policy_joins_only_what_is_proved(run: Run, write: Write) -> Iterator[str]:
+    """A word is added to a snapshot of a policy with a hook only if the hook, or rest, made its set good."""
+    stored, account = write.stored, run.account
+    added = () if write.is_create else set(write.after) - set(write.before)
+    is_joined = not all(account.had_borne(stored, word) for word in added)
+    if is_joined and account.is_hooked(stored.policy) and not account.is_proved(stored):
+        yield f"{stored.id} of {stored.volume_id} was joined by the {run.period}, and nothing proves its set"
 
 
 def a_snapshot_is_shared_only_where_it_serves(run: Run, write: Write) -> Iterator[str]:
@@ -318,6 +375,65 @@ def application_is_said_only_on_proof(run: Run, write: Write) -> Iterator[str]:
         proved = {f.instance_id for f in freezes if f.proves(stored.volume_id, stored.start_time)}
         if not proved or not set(run.account.instances_of(stored.volume_id)) <= proved:
             yield f"{stored.id} of {stored.volume_id} is called application-consistent, and no freeze proves it"
+
+
+def offline_is_said_only_at_rest(run: Run, write: Write) -> Iterator[str]:
+    """`offline` is written only of a volume that nothing can be writing to."""
+    stored = write.stored
+    if (
+        write.is_create
+        and stored.tags.get(KEYS.consistency) == "offline"
+        and not run.account.is_at_rest(stored.volume_id)
+    ):
+        yield f"{stored.id} of {stored.volume_id} is called offline, and something may be writing"
+
+
+def every_snapshot_made_is_of_a_set(run: Run, write: Write) -> Iterator[str]:
+    """Each snapshot has a `-SET`, from its create on, and none that its volume brought along."""
+    if write.is_create and not write.stored.tags.get(KEYS.set):
+        yield f"{write.stored.id} of {write.stored.volume_id} is of no set"
+
+
+def a_set_is_of_one_instant_or_one_freeze(run: Run, write: Write) -> Iterator[str]:
+    """What has one `-SET` was started at once or under one freeze; one volume twice only where an answer was lost."""
+    others = _of_its_set(run, write) if write.is_create else []
+    is_resent = run.was_disturbed and any(other.volume_id == write.stored.volume_id for other in others)
+    for other in others:
+        first, last = sorted((write.stored, other), key=age)
+        is_one_instant = last.start_time - first.start_time < timedelta(seconds=1)
+        if other.volume_id == write.stored.volume_id and not is_resent:
+            yield f"{other.id} and {write.stored.id} of one volume have one set"
+        elif not is_one_instant and not is_resent and not any(_covers(f, first, last) for f in run.account.freezes()):
+            yield f"{first.id} and {last.id} have one set, but neither one instant nor one freeze"
+
+
+def _of_its_set(run: Run, write: Write) -> list[Stored]:
+    """The others with its `-SET`: an id is one run's, so only that run's need be looked at."""
+    set_id, made = write.stored.tags.get(KEYS.set), (each.stored for each in run.writes if each.is_create)
+    return [other for other in made if other.id != write.stored.id and other.tags.get(KEYS.set) == set_id]
+
+
+def _covers(freeze: Freeze, first: Stored, last: Stored) -> bool:
+    """Whether both were started under it, or after it had ended without anybody knowing."""
+    return freeze.since <= first.start_time and last.start_time - freeze.since < timedelta(minutes=1)
+
+
+def a_proved_set_comes_from_one_freeze(run: Run, write: Write) -> Iterator[str]:
+    """Two snapshots with one `-SET` that are both `application` were taken under the same freeze of an instance."""
+    for other in _of_its_set(run, write) if write.raised else []:
+        if other.tags.get(KEYS.consistency) == "application":
+            one, two = _proving(run, write.stored), _proving(run, other)
+            if any(one[instance_id].isdisjoint(two[instance_id]) for instance_id in one.keys() & two.keys()):
+                yield f"{write.stored.id} and {other.id} are proved and of one set, but not of one freeze"
+
+
+def _proving(run: Run, stored: Stored) -> dict[str, set[str]]:
+    """By instance the freezes that prove it."""
+    found: dict[str, set[str]] = {}
+    for freeze in run.account.freezes():
+        if freeze.proves(stored.volume_id, stored.start_time):
+            found.setdefault(freeze.instance_id, set()).add(freeze.execution_id)
+    return found
 
 
 # On each report
@@ -539,10 +655,15 @@ ON_WRITE = (
     a_snapshot_is_made_only_where_one_is_due,
     a_slot_gets_one_snapshot,
     a_fresh_snapshot_of_a_shorter_period_is_shared,
+    a_hooked_policy_joins_only_what_is_proved,
     a_snapshot_is_shared_only_where_it_serves,
     nothing_is_let_go_that_is_kept,
     what_is_not_ours_is_left_alone,
     application_is_said_only_on_proof,
+    offline_is_said_only_at_rest,
+    every_snapshot_made_is_of_a_set,
+    a_set_is_of_one_instant_or_one_freeze,
+    a_proved_set_comes_from_one_freeze,
 )
 ON_REPORT = (
     every_due_volume_is_served_or_named,

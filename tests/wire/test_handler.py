@@ -48,14 +48,14 @@ def test_every_period_s_event_is_served(account, now):
     for name in ("hour", "day", "week", "month", "year"):
         invoke(json.loads((EVENTS / f"{name}.json").read_text()))
         now.moment += timedelta(minutes=10)
-    assert tags_of(volume, account) == [
-        {
-            "AUTO-SNAPSHOT": "P",
-            "Name": "db",
-            "AUTO-SNAPSHOT-PERIOD": "hour day",
-            "AUTO-SNAPSHOT-CONSISTENCY": "offline",
-        }
-    ]
+    (tags,) = tags_of(volume, account)
+    assert tags.pop("AUTO-SNAPSHOT-SET")
+    assert tags == {
+        "AUTO-SNAPSHOT": "P",
+        "Name": "db",
+        "AUTO-SNAPSHOT-PERIOD": "hour day",
+        "AUTO-SNAPSHOT-CONSISTENCY": "offline",
+    }
 
 
 def test_the_last_two_of_five_hours_remain(account, now):
@@ -79,6 +79,7 @@ def test_an_instance_s_volumes_are_a_set_with_their_own_tags(account, rules):
     assert [tags_of(v, account)[0]["Name"] for v in (first, second)] == ["data", "log"]
     assert account.snapshots(untagged) == account.snapshots(account.root_of(instance)) == []
     assert tags_of(first, account)[0]["AUTO-SNAPSHOT-INSTANCE"] == instance
+    assert len({tags_of(v, account)[0]["AUTO-SNAPSHOT-SET"] for v in (first, second)}) == 1
     assert rules.calls.count("create_snapshots") == 1
     assert "deleted" not in answer
 
@@ -357,7 +358,9 @@ def test_another_tag_key_and_path_are_used_throughout(rules, monkeypatch):
     volume = account.volume({"Backups": "GOLD"})
     account.volume({"AUTO-SNAPSHOT": "GOLD"})
     invoke({"period": "hour"})
-    assert tags_of(volume, account) == [{"Backups": "GOLD", "Backup-PERIOD": "hour", "Backup-CONSISTENCY": "offline"}]
+    (tags,) = tags_of(volume, account)
+    assert tags.pop("Backup-SET")
+    assert tags == {"Backups": "GOLD", "Backup-PERIOD": "hour", "Backup-CONSISTENCY": "offline"}
     assert len(account.snapshots()) == 1
 
 

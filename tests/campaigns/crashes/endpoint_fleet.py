@@ -75,6 +75,10 @@ class EndpointFleet:
         is_pending = self.clock() < stored.start_time + self._rules.pending_for
         return SnapshotState.PENDING if is_pending else SnapshotState.COMPLETED
 
+    def is_at_rest(self, volume_id: str) -> bool:
+        # No instance is stopped there, and one is hibernated.
+        return not self.volumes[volume_id].instance_ids
+
     def others_are_at_work(self, period: str) -> None:
         """Another tool's snapshot of one volume, seconds before."""
         self._by_hand(self._numbers[BY_OTHERS["day"]], timedelta(seconds=1))
@@ -170,6 +174,7 @@ class EndpointFleet:
                 instances[instance] = account.instance()
             for number in numbers:
                 self._volume(number, policy, instances.get(instance or ""))
+        account.hibernate(instances["i-6"])
         gone = account.volume()
         self.foreign.add(self._snapshot(gone, {KEYS.period: "hour day"}, 3 * HOUR))
         elsewhere = self._snapshot(gone, {KEYS.period: "hour day", KEYS.selection: "P"}, 3 * HOUR)

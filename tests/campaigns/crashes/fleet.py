@@ -12,7 +12,7 @@
 | 10, 11 | N | i-4 | of the day only: a set under a freeze, `skip`; an old one is locked |
 | 12 | M | i-5 | of the day only: a single create under a freeze, `continue`; the week keeps an old one, too |
 | 13 | D | no | of the day only; the 15-second rule |
-| 14, 15 | D | i-6 | of the day only: a set |
+| 14, 15 | D | i-6 | of the day only: a set on a hibernated instance |
 | 16 | none | i-1 | not selected: its snapshots are orphans |
 """
 
@@ -83,6 +83,7 @@ class Fleet(FakeCloud):
             for number in numbers:
                 self.volume(number, policy, instance)
                 self._past(number, policy)
+        self.put_into("i-6", "hibernated")
         self.foreign.add(self.snapshot(GONE, "hour day", 3 * HOUR).id)
 
     def others_are_at_work(self, period: str) -> None:

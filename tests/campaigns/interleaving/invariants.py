@@ -45,7 +45,10 @@ def _could_not_know_better(meeting: Meeting, run: str, volume_id: str, report: R
         stored = meeting.ever[each]
         made_for = Period(stored.tags[KEYS.period].split()[0])
         is_late_enough = not request.force or stored.start_time >= request.time
-        is_usable = stored.volume_id == volume_id and made_for.rank <= request.period.rank and is_late_enough
+        # A shorter period's, made under a hook, is joined only once it is proved.
+        is_proved = meeting.account.is_proved(stored) and meeting.account.knew_proof(meeting.runs[run], stored)
+        serves = made_for.rank == request.period.rank or (made_for.rank < request.period.rank and is_proved)
+        is_usable = stored.volume_id == volume_id and serves and is_late_enough
         assert not is_usable or meeting.made_at[each] > thawed, f"{maker} had served {volume_id} when {run} gave up"
 
 

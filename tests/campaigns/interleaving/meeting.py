@@ -19,6 +19,7 @@ from tests.support.promises import (
     Run,
     broken_by_report,
     broken_by_write,
+    hooked,
     nothing_is_let_go_that_is_kept,
     promised,
     what_is_not_ours_is_left_alone,
@@ -139,6 +140,7 @@ class MeetingAccount(CloudAccount):
         self._borne = {(stored.id, word) for stored in meeting.snapshots.values() for word in stored.words}
         self._back: set[tuple[str, str]] = set()
         self._taken: set[str] = set()
+        self._proved_at: dict[str | None, int] = {}
         self._volumes, self._policies = dict(meeting.volumes), dict(meeting.policies)
         selected = {volume.id for volume in meeting.volumes.values() if KEYS.selection in volume.tags}
         self.foreign = {
@@ -150,6 +152,8 @@ class MeetingAccount(CloudAccount):
         for word in set(write.after) - set(write.before):
             self._written[write.stored.id, word] = len(self._meeting.events)
             (self._back if (write.stored.id, word) in self._borne else self._borne).add((write.stored.id, word))
+        if write.raised:
+            self._proved_at.setdefault(write.stored.tags.get(KEYS.set), len(self._meeting.events))
         if write.is_delete:
             self._taken.add(write.stored.volume_id)
 
@@ -192,6 +196,15 @@ class MeetingAccount(CloudAccount):
         if self._meeting.hidden_for:
             return super().knew(run, stored)
         return self._meeting.made_at.get(stored.id, -1) <= self.looked(run, ("",))
+
+    def could_hook(self, policy: str | None) -> bool:
+        return any(hooked(policies.get(policy or "")) for policies in (self._policies, self._meeting.policies))
+
+    def is_hooked(self, policy: str | None) -> bool:
+        return all(hooked(policies.get(policy or "")) for policies in (self._policies, self._meeting.policies))
+
+    def knew_proof(self, run: Run, stored: Stored) -> bool:
+        return self._proved_at.get(stored.tags.get(KEYS.set), -1) <= self.looked(run, ("", "proof"))
 
     def could_share(self, run: Run, volume_id: str) -> bool:
         return volume_id not in self._taken

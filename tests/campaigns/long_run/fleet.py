@@ -97,7 +97,7 @@ class Fleet:
         if volume is None or name not in self.promises or name in self.broken:
             return None
         promise = self.promises[name]
-        return None if promise.attached_only and not volume.instance_ids else promise.counts.get(period)
+        return None if promise.attached_only and volume.state == "available" else promise.counts.get(period)
 
     def astray(self) -> list[tuple[str, Volume]]:
         """The volumes whose tag names no policy, or only resembles the key."""
@@ -209,6 +209,10 @@ class Fleet:
 
     def _detach_or_attach(self) -> None:
         volume = self._some_volume()
+        if not volume.is_attached and self._random.random() < 0.3:
+            self._cloud.attach(volume)  # to a Fargate task
+            self._later(self._random.randrange(1, 300), lambda: self._attach(volume.id, None))
+            return
         self._attach(volume.id, None if volume.instance_ids else self._random.choice(list(self._cloud.instances)))
         if volume.instance_ids:
             self._later(self._random.randrange(1, 300), lambda: self._attach(volume.id, volume.instance_ids[0]))
@@ -227,11 +231,8 @@ class Fleet:
 
     def _stop(self) -> None:
         instance_id = self._random.choice(list(self._cloud.instances))
-        self._put_into(instance_id, "stopped")
-        self._later(self._random.randrange(1, 100), lambda: self._put_into(instance_id, "running"))
-
-    def _put_into(self, instance_id: str, state: str) -> None:
-        self._cloud.instances[instance_id] = replace(self._cloud.instances[instance_id], state=state)
+        self._cloud.put_into(instance_id, self._random.choice(("stopped", "stopped", "hibernated")))
+        self._later(self._random.randrange(1, 100), lambda: self._cloud.put_into(instance_id, "running"))
 
     def _edit(self) -> None:
         counts = {period: self._random.randrange(5) for period in PERIODS if self._random.random() < 0.6}

@@ -45,6 +45,10 @@ class LongAccount(CloudAccount):
         count = self._at_first.get(volume_id) if volume_id not in self._cloud.volumes else self.count(volume_id, period)
         return () if count is None else (count,)
 
+    def is_hooked(self, policy: str | None) -> bool:
+        promise = self._fleet.promises.get(policy or "")
+        return promise is not None and promise.hooked
+
     def due(self, period: str) -> Iterable[str]:
         return [volume_id for volume_id, count in self._fleet.due(period) if count]
 

@@ -76,6 +76,7 @@ def test_an_ordinary_run_makes_the_snapshot_and_answers_briefly(start, account):
         "AUTO-SNAPSHOT": "P",
         "AUTO-SNAPSHOT-PERIOD": "year",
         "AUTO-SNAPSHOT-CONSISTENCY": "offline",
+        "AUTO-SNAPSHOT-SET": made["Tags"]["AUTO-SNAPSHOT-SET"],
         "Name": "db",
     }
     lines = [json.loads(line) for line in function.stdout.read_text().splitlines()]

@@ -26,6 +26,7 @@ def test_the_rule_fires_and_the_snapshot_is_there_with_its_tags(fired):
         "AUTO-SNAPSHOT-PERIOD": "hour",
         "AUTO-SNAPSHOT-CONSISTENCY": "crash",
         "AUTO-SNAPSHOT-INSTANCE": fired.instance,
+        "AUTO-SNAPSHOT-SET": snapshot["Tags"]["AUTO-SNAPSHOT-SET"],
         "Name": "data",
         "team": "shop",
     }

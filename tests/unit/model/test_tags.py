@@ -72,11 +72,12 @@ def test_known_periods_stand_first_and_shortest_first():
     assert format_periods(["zebra", "week", "hour", "day"]) == "hour day week zebra"
 
 
-def test_a_new_snapshot_has_period_consistency_and_instance():
+def test_a_new_snapshot_has_period_consistency_instance_and_set():
     assert own_tags(KEYS, Period.DAY, Consistency.CRASH, ("i-1",)) == {
         "AUTO-SNAPSHOT-PERIOD": "day",
         "AUTO-SNAPSHOT-CONSISTENCY": "crash",
         "AUTO-SNAPSHOT-INSTANCE": "i-1",
+        "AUTO-SNAPSHOT-SET": "",
     }
 
 
@@ -92,6 +93,7 @@ def test_all_instances_of_a_multi_attached_volume_fit_the_tag():
 
 def test_reserved_and_stale_tags_are_not_copied():
     tags = {"aws:x": "1", "AWS:y": "2", "AUTO-SNAPSHOT-INSTANCE": "i-old", "AUTO-SNAPSHOT": "A", "k": ""}
+    tags["AUTO-SNAPSHOT-SET"] = "old"
     assert copied_tags(tags, KEYS) == {"AUTO-SNAPSHOT": "A", "k": ""}
 
 
@@ -104,16 +106,17 @@ def test_our_tags_selection_and_name_win_at_fifty_tags():
     assert own.items() <= tags.items()
     assert tags["Name"] == "db"
     assert tags["AUTO-SNAPSHOT"] == "A"
-    assert left_out == ("k45", "k46", "k47")
+    assert left_out == ("k44", "k45", "k46", "k47")
 
 
 @pytest.mark.parametrize(
     ("volume", "possible"),
     [
-        ({f"k{n}": "v" for n in range(47)}, True),
-        ({f"k{n}": "v" for n in range(48)}, False),
-        ({**{f"k{n}": "v" for n in range(47)}, "aws:cloudformation:stack-name": "s"}, True),
+        ({f"k{n}": "v" for n in range(46)}, True),
+        ({f"k{n}": "v" for n in range(47)}, False),
+        ({**{f"k{n}": "v" for n in range(46)}, "aws:cloudformation:stack-name": "s"}, True),
         ({"AUTO-SNAPSHOT-PERIOD": "hour"}, False),
+        ({"AUTO-SNAPSHOT-SET": "old"}, False),
     ],
 )
 def test_ec2_copies_tags_only_without_collision_within_fifty(volume, possible):

@@ -13,7 +13,9 @@ KEYS = TagKeys("AUTO-SNAPSHOT")
 
 
 def due(number, *instances, policy="P", **tags):
-    volume = Volume(f"vol-{number}", "in-use", {"AUTO-SNAPSHOT": policy, **tags}, instances)
+    volume = Volume(
+        f"vol-{number}", "in-use" if instances else "available", {"AUTO-SNAPSHOT": policy, **tags}, instances
+    )
     return VolumePlan(volume, policy, None, Outcome.WOULD_CREATE, "due")
 
 
@@ -34,6 +36,7 @@ def test_the_due_volumes_of_an_instance_are_one_call():
         "AUTO-SNAPSHOT-PERIOD": "day",
         "AUTO-SNAPSHOT-CONSISTENCY": "crash",
         "AUTO-SNAPSHOT-INSTANCE": "i-1",
+        "AUTO-SNAPSHOT-SET": "",
     }
     assert unit.description == "Daily snapshot of instance i-1, policy P"
 
@@ -69,7 +72,7 @@ def test_several_policies_of_one_instance_share_one_call():
         ),
         pytest.param([due(1, "i-1"), due(2, "i-1")], instance("i-1", *range(1, 44)), id="41 exclusions are too many"),
         pytest.param(
-            [due(1, "i-1"), due(2, "i-1", **{f"k{n}": "v" for n in range(47)})],
+            [due(1, "i-1"), due(2, "i-1", **{f"k{n}": "v" for n in range(46)})],
             instance("i-1", 1, 2),
             id="one set of tags would not fit",
         ),
@@ -129,6 +132,7 @@ def test_a_single_volume_s_tags_and_description_are_complete():
     assert unit.tags == {
         "AUTO-SNAPSHOT-PERIOD": "day",
         "AUTO-SNAPSHOT-CONSISTENCY": "offline",
+        "AUTO-SNAPSHOT-SET": "",
         "AUTO-SNAPSHOT": "P",
         "Name": "db",
     }

@@ -35,7 +35,8 @@ POLICIES = {
 PARSED = parse_policies([Parameter(f"/p/{name}", value) for name, value in POLICIES.items()])
 
 
-def volume(policy="HOURLY", *, number=1, attached=True, state="in-use", created=LONG_AGO, key="AUTO-SNAPSHOT"):
+def volume(policy="HOURLY", *, number=1, attached=True, state=None, created=LONG_AGO, key="AUTO-SNAPSHOT"):
+    state = state or ("in-use" if attached else "available")
     return Volume(f"vol-{number}", state, {key: policy}, ("i-1",) if attached else (), created)
 
 

@@ -28,7 +28,10 @@ def just_before_the_set(cloud, *volumes):
 
     def appear(operation, target):
         if operation == "CreateSnapshots" and not made:
-            made.extend(cloud.snapshot(volume, "hour", policy=volume.tags[KEYS.selection]) for volume in volumes)
+            made.extend(
+                cloud.snapshot(volume, "hour", policy=volume.tags[KEYS.selection], consistency="application")
+                for volume in volumes
+            )
             raise NO_SET
 
     cloud.before = appear

@@ -117,6 +117,29 @@ def joined_of_yesterday(small):
     return joined(small, HOUR)
 
 
+def joined_under_a_hook(small, consistency="application"):
+    small.cloud.policies["P"] = '{"hour": 2, "day": 2, "hook_document": "DOC"}'
+    write = joined(small)
+    write.stored.tags.update({KEYS.consistency: consistency, KEYS.set: "one"})
+    return write
+
+
+def joined_without_proof(small):
+    return joined_under_a_hook(small, "crash")
+
+
+def not_shared_without_proof(small):
+    small.cloud.policies["P"] = '{"hour": 2, "day": 2, "hook_document": "DOC"}'
+    return something_to_share(small)
+
+
+def not_shared_in_spite_of_proof(small):
+    write = not_shared_without_proof(small)
+    for stored in small.cloud.snapshots.values():
+        stored.tags[KEYS.consistency] = "application"
+    return write
+
+
 def oldest_goes(small):
     small.made()
     return small.deleted(small.old[2])
@@ -144,6 +167,66 @@ def proved(small):
 def frozen_and_not_proved(small):
     small.freeze(until=small.run.began + 2 * MINUTE, ended_by="automatic thaw")
     return raised(small)
+
+
+def at_rest(small):
+    small.cloud.put_into("i-1", "stopped")
+    write = small.made()
+    write.stored.tags[KEYS.consistency] = "offline"
+    return write
+
+
+def not_at_rest(small):
+    write = at_rest(small)
+    small.cloud.put_into("i-1", "hibernated")
+    return write
+
+
+def made_of(small, set_id, age=timedelta(), number=1, consistency="crash"):
+    volume = small.cloud.volume(number, instance="i-1")
+    stored = small.cloud.snapshot(volume, "hour", age)
+    stored.tags.update({KEYS.set: set_id, KEYS.consistency: consistency})
+    write = Write(stored, (), stored.words, is_create=True)
+    small.run.writes.append(write)
+    return write
+
+
+def of_a_set(small):
+    return made_of(small, "one")
+
+
+def of_no_set(small):
+    return small.made()
+
+
+def of_one_freeze(small):
+    small.cloud.clock.now += MINUTE / 2
+    small.freeze()
+    made_of(small, "one", MINUTE / 4)
+    return made_of(small, "one", number=2)
+
+
+def of_two_instants(small):
+    made_of(small, "one", MINUTE / 4)
+    return made_of(small, "one", number=2)
+
+
+def of_one_volume(small):
+    made_of(small, "one")
+    return made_of(small, "one")
+
+
+def both_proved(small, executions=("e", "e")):
+    for number, execution in enumerate(executions, start=1):
+        freeze = Freeze("i-1", execution, frozenset({f"vol-{number:08x}"}), small.run.began, small.run.began + MINUTE)
+        freeze.until, freeze.ended_by = freeze.deadline, "post"
+        small.cloud.ssm.instances.freezes.append(freeze)
+    made_of(small, "one", consistency="application")
+    return made_of(small, "one", number=2)._replace(raised=True)
+
+
+def proved_by_two(small):
+    return both_proved(small, ("e", "another"))
 
 
 def served(small):
@@ -265,10 +348,17 @@ ROWS = [
     ("a_snapshot_is_made_only_where_one_is_due", due, not_due),
     ("a_slot_gets_one_snapshot", first_of_slot, second_of_slot),
     ("a_fresh_snapshot_of_a_shorter_period_is_shared", nothing_to_share, something_to_share),
+    ("a_fresh_snapshot_of_a_shorter_period_is_shared", not_shared_without_proof, not_shared_in_spite_of_proof),
+    ("a_hooked_policy_joins_only_what_is_proved", joined_under_a_hook, joined_without_proof),
     ("a_snapshot_is_shared_only_where_it_serves", joined, joined_of_yesterday),
     ("nothing_is_let_go_that_is_kept", oldest_goes, newest_goes),
     ("what_is_not_ours_is_left_alone", ours, of_another_tool),
     ("application_is_said_only_on_proof", proved, frozen_and_not_proved),
+    ("offline_is_said_only_at_rest", at_rest, not_at_rest),
+    ("every_snapshot_made_is_of_a_set", of_a_set, of_no_set),
+    ("a_set_is_of_one_instant_or_one_freeze", of_one_freeze, of_two_instants),
+    ("a_set_is_of_one_instant_or_one_freeze", of_one_freeze, of_one_volume),
+    ("a_proved_set_comes_from_one_freeze", both_proved, proved_by_two),
     ("every_due_volume_is_served_or_named", served, says_nothing),
     ("what_is_said_to_serve_a_slot_serves_it", served, says_too_much),
     ("what_is_said_to_be_changed_is_changed", deletion_told, deletion_told_and_not_done),
