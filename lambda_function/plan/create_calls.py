@@ -74,6 +74,11 @@ class FreezeGroup:
     def plans(self) -> tuple[VolumePlan, ...]:
         return tuple(plan for call in self.calls for plan in call.plans)
 
+    @property
+    def calls_under_freeze(self) -> tuple[CreateCall, ...]:
+        """The calls without their notes: one freeze holds around all, so that a split costs nothing."""
+        return tuple(replace(call, notes=()) for call in self.calls)
+
 
 def plan_freezes(
     due: Sequence[VolumePlan], instances: Mapping[str, Instance], keys: TagKeys, period: Period
@@ -122,8 +127,7 @@ class _Freeze:
             }
             for instance_id in self.instance_ids & instances.keys()
         }
-        # Why they are taken singly does not matter here: one freeze holds around all of them.
-        calls = tuple(replace(call, notes=()) for call in plan_creates(self.members, instances, keys, period))
+        calls = tuple(plan_creates(self.members, instances, keys, period))
         return FreezeGroup(self.policy, tuple(sorted(self.instance_ids)), calls, devices)
 
 

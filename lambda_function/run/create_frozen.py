@@ -84,7 +84,7 @@ class FrozenCreator:
         """A dry run's results; OutOfTimeError if no run ever has the time for this freeze."""
         if seconds_needed(plan) > self._time_left_at_start:
             self._context.deadline.require(seconds_needed(plan))
-        return [result for call in group.calls for result in self._creator.create(call)]
+        return [result for call in group.calls_under_freeze for result in self._creator.create(call)]
 
     def _freeze(self, group: FreezeGroup, plan: FreezePlan) -> FreezeResult[list[Created]]:
         """One freeze; a second or third only if the pending quota refused every create, or SSM did not answer."""
@@ -129,7 +129,7 @@ class FrozenCreator:
 
     def _create_frozen(self, group: FreezeGroup) -> list[Created]:
         frozen = Frozen(self._context.deadline.elapsed() + BEGIN_WITHIN_SECONDS, new_set_id())
-        results_per_call = in_parallel(lambda call: self._creator.create(call, frozen), group.calls)
+        results_per_call = in_parallel(lambda call: self._creator.create(call, frozen), group.calls_under_freeze)
         return [result for results in results_per_call for result in results]
 
     def _conclude(

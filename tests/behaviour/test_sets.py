@@ -153,6 +153,17 @@ def test_what_is_made_after_a_failed_hook_has_ids_of_its_own(cloud):
     assert sets(cloud) == [1, 2]
 
 
+def test_a_split_after_a_failed_hook_is_warned_about(cloud):
+    """Nothing holds around the singles then. A dry run, which believes in the freeze, does not warn."""
+    for number in range(41):
+        cloud.volume(number, "C", instance="i-1")
+    assert cloud.run("hour", dry_run=True).warnings == ()
+    cloud.ssm.script = lambda instance_id, parameters: Reply(exit_code=201 if parameters["command"] == [PRE] else 0)
+    report = cloud.run("hour")
+    assert sets(cloud) == [1] * 41
+    assert sum("not as a set: 41 volumes" in warning for warning in report.warnings) == 41
+
+
 def test_a_restored_volume_does_not_pass_on_the_set_it_came_from(cloud):
     restored = cloud.volume(1, instance="i-1", **{KEYS.set: "old"})
     cloud.volume(2, instance="i-1")
