@@ -46,6 +46,8 @@ _REJECTED = ("Invalid", "Incorrect", "Unsupported", "Missing", "OperationNotPerm
 _LOCK = re.compile(r"(?<!b)(?<!B)lock", re.IGNORECASE)  # not `Blocked`, which is about the account
 
 _MAX_MESSAGE = 500
+_FORBIDDEN = 403
+"""Whatever the code: credentials that have expired, a policy of the organization, a proxy's refusal."""
 _SERVER_FAULT = 500
 _NOT_BEGUN = ("Unavailable", "ServiceUnavailable")
 
@@ -86,6 +88,8 @@ def _brief(text: str) -> str:
 def _type_for(code: str, operation: str, status: int) -> type[AwsError]:
     if code in _BY_CODE:
         return _BY_CODE[code]
+    if status == _FORBIDDEN:
+        return AccessRefusedError
     if status >= _SERVER_FAULT and code not in _NOT_BEGUN:
         return NoAnswerError
     # The code for deleting a locked snapshot is undocumented; every spelling seen names the lock.

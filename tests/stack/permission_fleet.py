@@ -12,7 +12,6 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from botocore.client import BaseClient
 from moto.awslambda.responses import LambdaResponse
 from moto.backends import get_backend
 from moto.core.authorization import enable_iam_authentication
@@ -22,6 +21,7 @@ from lambda_function.aws.clients import Clients
 from lambda_function.errors import AutoSnapshotsError
 from tests.stack.role import ACCOUNT, REGION, STACK
 from tests.support.endpoint import Account, Rules, ec2_backend
+from tests.support.faults import every_client
 from tests.support.run_command_endpoint import Reply, Sent
 from tools.demo.runs import Clock
 
@@ -59,8 +59,7 @@ class Record:
     @contextmanager
     def listening(self, clients: Clients, lambda_client: Any) -> Iterator[None]:
         """Take down what these clients ask for meanwhile."""
-        emitters = [each.meta.events for each in vars(clients).values() if isinstance(each, BaseClient)]
-        emitters.append(lambda_client.meta.events)
+        emitters = [each.meta.events for each in (*every_client(clients), lambda_client)]
         for emitter in emitters:
             emitter.register("before-parameter-build", self._before)
             emitter.register("after-call", self._after)

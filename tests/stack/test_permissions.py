@@ -47,6 +47,8 @@ def statically_called():
         tree = ast.parse(path.read_text(encoding="utf-8"))
         typed = [n.module or "" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
         services = {m.split("_")[2].split(".")[0] for m in typed if m.startswith("mypy_boto3_")}
+        if "lambda_function.aws.clients" in typed:
+            services |= {"ec2", "ssm"}
         if path.name == "clients.py":
             continue  # it builds them
         for service in services:
