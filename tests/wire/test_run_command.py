@@ -16,6 +16,7 @@ from lambda_function.accounts.targets import Targets
 from lambda_function.app import App
 from lambda_function.aws.command_poller import POLL_SECONDS
 from lambda_function.aws.run_command import LAST_SEND_SECONDS, RunCommand
+from lambda_function.aws.send_pace import SendPace
 from lambda_function.deadline import Deadline
 from lambda_function.errors import AwsError, HookError, RequestRejectedError, RunFailedError, ThrottledError
 from lambda_function.hooks.command import FreezePlan, check_parameters
@@ -73,6 +74,7 @@ def rules(whole, time):
         setattr(rules.agents, each.name, getattr(fresh, each.name))
     get_backend("ssm")[ACCOUNT][REGION]._documents.clear()
     ec2_backend().tags.clear()  # so that nothing of the tests before is selected
+    object.__setattr__(whole[2], "send_pace", SendPace(time.monotonic, time.sleep))
     return rules
 
 
