@@ -17,7 +17,7 @@
         ├── TooManyPendingError          the account's pending snapshots are at their quota
         ├── VolumePendingError           this volume's pending snapshots are at their quota
         ├── NoAnswerError                the call may or may not have taken effect
-        ├── ThrottledError               refused for its rate: nothing was done, and a later call may succeed
+        ├── ThrottledError               too many calls: nothing was done, and a later call may succeed
         ├── AccessRefusedError           not allowed
         └── RequestRejectedError         EC2 will never accept this request
 """
@@ -122,7 +122,7 @@ class NoAnswerError(AwsError):
 
 
 class ThrottledError(AwsError):
-    """`ThrottlingException`, `RequestLimitExceeded`: too many calls in too short a time; nothing was done."""
+    """`ThrottlingException`, `RequestLimitExceeded`, `ServiceUnavailable`: too many calls; nothing was done."""
 
 
 class AccessRefusedError(AwsError):

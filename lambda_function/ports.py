@@ -95,11 +95,18 @@ class Commands(Protocol):
         """
 
     def send(
-        self, document: HookDocument, instance_id: str, parameters: Mapping[str, list[str]], *, admitted: bool = False
+        self,
+        document: HookDocument,
+        instance_id: str,
+        parameters: Mapping[str, list[str]],
+        *,
+        admitted: bool = False,
+        until: float | None = None,
     ) -> str:
         """Send one command and return its id. NoAnswerError: it may still have been sent.
 
-        A command refused for its rate is sent again while time lasts; one that is `admitted` is not: ThrottledError.
+        A command refused for its rate is sent again until `until` (on the deadline's elapsed clock), or while time
+        lasts; one that is `admitted` is not: ThrottledError.
         """
 
     def wait(self, command_id: str, instance_id: str, until: float) -> CommandOutcome | None:

@@ -33,6 +33,15 @@ POLL_SECONDS = 0.3
 SLOWER_POLLS = ((60.0, 3.0), (10.0, 1.0))
 """Seconds waited for a command, and from then on between two polls: a long stage is not worth many calls."""
 
+LEAST_SECONDS = 1.0
+"""Time for a poll of this thread's or of another's, however late the wait begins."""
+
+PAGES = 4
+OVERDUE_SECONDS = 3.0
+BY_ID_AT_ONCE = 5
+"""A command that the first pages of its document's do not show after this time is asked for by its id, so many at a
+time: others may run the same document, and AWS does not say by which of its names a shared one is found."""
+
 MOST_THROTTLED = 4.0
 """Each throttled poll doubles the time between polls, up to this multiple; each answered one takes a tenth off."""
 
@@ -81,6 +90,8 @@ class CommandPoller:
     _polled_at: float = float("-inf")
     _failure: Exception | None = None
     """Why the last poll failed; None if it succeeded."""
+    _sent_at: dict[str, float] = field(default_factory=dict)
+    """By command, on the deadline's elapsed clock."""
     _slower: float = 1.0
     """Multiple of the time between polls, learnt from throttled ones."""
 
@@ -89,14 +100,17 @@ class CommandPoller:
         after = requested.astimezone(UTC) - COARSE if requested else before - CLOCK_SKEW
         with self._changed:
             self._listed_after[command_id] = after
+            self._sent_at[command_id] = self.deadline.elapsed()
 
     def wait(self, command_id: str, instance_id: str, until: float) -> ListedInvocation | None:
         """The finished command, or None if none was seen by `until`; raises the last poll's error if that failed.
 
-        Raises AccessRefusedError at once: no later poll would succeed. Only a call in this thread can exceed `until`.
+        There is a look at it even if `until` has passed, since it may have ended long ago. Raises AccessRefusedError at
+        once: no later poll would succeed. Only a call in this thread can exceed `until`.
         """
         key = (command_id, instance_id)
         began = self.deadline.elapsed()
+        until = max(until, began + LEAST_SECONDS)
         with self._changed:
             self._waiting.append(key)
         try:
@@ -152,17 +166,26 @@ class CommandPoller:
         """One walk, newest commands first: until all that are waited for were seen, or this thread's time is over."""
         with self._changed:
             unseen = set(self._waiting)
+        self._walk(self._selection({command_id for command_id, _ in unseen}), unseen, until)
+        overdue = {command_id for command_id, _ in unseen if self._is_overdue(command_id)}
+        for command_id in sorted(overdue)[:BY_ID_AT_ONCE]:
+            if self.deadline.elapsed() < until:
+                self._walk({"CommandId": command_id}, unseen, until)
+
+    def _walk(self, selection: dict[str, Any], unseen: set[tuple[str, str]], until: float) -> None:
         with translated("ListCommandInvocations"):
             pages = self.client.get_paginator("list_command_invocations").paginate(
-                **self._selection({command_id for command_id, _ in unseen}),
-                Details=True,
-                PaginationConfig={"PageSize": PAGE},
+                **selection, Details=True, PaginationConfig={"PageSize": PAGE}
             )
-            for page in pages:
+            for _, page in zip(range(PAGES), pages, strict=False):
                 self._record(page["CommandInvocations"])
                 unseen -= {(raw["CommandId"], raw["InstanceId"]) for raw in page["CommandInvocations"]}
                 if not unseen or self.deadline.elapsed() >= until:
                     break
+
+    def _is_overdue(self, command_id: str) -> bool:
+        now = self.deadline.elapsed()
+        return now - self._sent_at.get(command_id, now) >= OVERDUE_SECONDS
 
     def _selection(self, command_ids: Collection[str]) -> dict[str, Any]:
         """One command by its id; several by their document and when the oldest of them was sent."""

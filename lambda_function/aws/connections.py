@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from botocore.awsrequest import AWSRequest
-from botocore.exceptions import BotoCoreError
 
 from lambda_function.parallel import in_parallel
 
@@ -31,11 +30,12 @@ def open_connections(client: BaseClient, count: int) -> None:
     # No connection is free for another request before its response is read, so each request gets its own.
     request.stream_output = True
 
-    def send(_: int) -> object:
-        with suppress(BotoCoreError):  # the call that needs the connection will report it
+    def send(_: int) -> Any:
+        with suppress(Exception):  # the call that needs the connection will report it
             return session.send(request)
         return None
 
-    for response in list(in_parallel(send, range(count), count)):
-        with suppress(BotoCoreError):
-            _ = getattr(response, "content", None)
+    responses = [response for response in in_parallel(send, range(count), count) if response is not None]
+    with suppress(Exception):  # of any library; one that stalls is not worth waiting for the next
+        for response in responses:
+            _ = response.content

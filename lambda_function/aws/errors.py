@@ -32,6 +32,8 @@ _BY_CODE: dict[str, type[AwsError]] = {
     "RequestLimitExceeded": ThrottledError,
     "Throttling": ThrottledError,
     "ThrottlingException": ThrottledError,
+    "Unavailable": ThrottledError,
+    "ServiceUnavailable": ThrottledError,
     "InvalidVolume.NotFound": VolumeNotFoundError,
     "InvalidSnapshot.NotFound": SnapshotNotFoundError,
     "InvalidSnapshot.InUse": SnapshotProtectedError,
@@ -46,10 +48,7 @@ _REJECTED = ("Invalid", "Incorrect", "Unsupported", "Missing", "OperationNotPerm
 _LOCK = re.compile(r"(?<!b)(?<!B)lock", re.IGNORECASE)  # not `Blocked`, which is about the account
 
 _MAX_MESSAGE = 500
-_FORBIDDEN = 403
-"""Whatever the code: credentials that have expired, a policy of the organization, a proxy's refusal."""
 _SERVER_FAULT = 500
-_NOT_BEGUN = ("Unavailable", "ServiceUnavailable")
 
 
 @contextmanager
@@ -88,9 +87,7 @@ def _brief(text: str) -> str:
 def _type_for(code: str, operation: str, status: int) -> type[AwsError]:
     if code in _BY_CODE:
         return _BY_CODE[code]
-    if status == _FORBIDDEN:
-        return AccessRefusedError
-    if status >= _SERVER_FAULT and code not in _NOT_BEGUN:
+    if status >= _SERVER_FAULT:
         return NoAnswerError
     # The code for deleting a locked snapshot is undocumented; every spelling seen names the lock.
     if operation == "DeleteSnapshot" and (_LOCK.search(code) or code == "OperationNotPermitted"):

@@ -20,6 +20,9 @@ PAGE = 50
 DELIVERY_SECONDS = 30
 """Minimum `TimeoutSeconds` of `SendCommand`, which covers delivery only."""
 
+LATE_SECONDS = 20.0
+"""With less time left, commands do not wait for their turn."""
+
 LAST_SEND_SECONDS = 5.0
 """A refused command is not sent again with less time left."""
 
@@ -108,17 +111,24 @@ class RunCommand:
         return self.clients.send_pace.admitted(instances, wait)
 
     def send(
-        self, document: HookDocument, instance_id: str, parameters: Mapping[str, list[str]], *, admitted: bool = False
+        self,
+        document: HookDocument,
+        instance_id: str,
+        parameters: Mapping[str, list[str]],
+        *,
+        admitted: bool = False,
+        until: float | None = None,
     ) -> str:
         pace = self.clients.send_pace
         while True:
             if not admitted:
-                pace.take()
+                pace.take(lambda: self.deadline.time_left() < LATE_SECONDS)
             try:
                 return self._send(document, instance_id, parameters)
             except ThrottledError:
                 pace.refused()
-                if admitted or self.deadline.time_left() < LAST_SEND_SECONDS:
+                is_over = until is not None and self.deadline.elapsed() >= until
+                if admitted or is_over or self.deadline.time_left() < LAST_SEND_SECONDS:
                     raise
 
     def _send(self, document: HookDocument, instance_id: str, parameters: Mapping[str, list[str]]) -> str:

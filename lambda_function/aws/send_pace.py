@@ -27,6 +27,8 @@ RECOVERY_SECONDS = 60.0
 REFUSALS_COUNT_ONCE_SECONDS = 1.0
 """Commands sent together are refused together; those refusals count as one."""
 
+LATE_SECONDS = 0.2
+
 THAWED_WITHIN_SECONDS = 1.0
 """How long the last of all frozen instances may wait for its thaw to be sent, if all need it at once."""
 
@@ -58,12 +60,18 @@ class SendPace:
             with self._lock:
                 self._to_thaw -= instances
 
-    def take(self) -> None:
-        """Return when a thaw, or another command that freezes nothing, may be sent."""
+    def take(self, is_late: Callable[[], bool] = lambda: False) -> None:
+        """Return when a thaw, or another command that freezes nothing, may be sent.
+
+        Where `is_late`, it is sent without a token, after a moment: to be refused costs nothing then.
+        """
         with self._lock:
             self._waiting += 1
         try:
             while not self._takes_one():
+                if is_late():
+                    self._sleep(LATE_SECONDS)
+                    return
                 self._sleep(self._pause())
         finally:
             with self._lock:

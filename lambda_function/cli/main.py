@@ -165,6 +165,7 @@ def _event(options: argparse.Namespace) -> dict[str, object]:
 
 def main_for_people() -> int:
     """`main`, with interrupts and output errors reported in one line."""
+    _open_missing_streams()
     try:
         return main()
     except KeyboardInterrupt:
@@ -173,3 +174,11 @@ def main_for_people() -> int:
     except OSError as error:
         sys.stderr.write(f"error: the output could not be written: {error}\n")
         return 1
+
+
+def _open_missing_streams() -> None:
+    """Streams that the shell closed (`2>&-`) lead nowhere, so that no connection gets their number."""
+    for number, name in ((0, "stdin"), (1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w"))

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from lambda_function.deadline import Deadline
-from lambda_function.errors import AccessRefusedError, AwsError, RequestRejectedError, ThrottledError
+from lambda_function.errors import AwsError, NoAnswerError, ThrottledError
 from lambda_function.hooks.command import FreezePlan, Stage
 from lambda_function.hooks.stages import CANCEL_SECONDS, Stages, Step
 from lambda_function.hooks.thaw import Thaw
@@ -123,14 +123,14 @@ class Freeze(Generic[T]):
         not_after = int(self._deadline.now().timestamp()) + self._plan.timeout_seconds
         errors = []
         for instance_id in self._plan.instance_ids:
-            error = self._send_pre(instance_id, not_after)
+            error = self._send_pre(instance_id, not_after, until)
             if error is not None:
                 errors.append(error)
                 break
         for instance_id, command_id in self._sent.items():
             if command_id is None:
                 continue
-            outcome = self._stages.wait(Stage.PRE, instance_id, command_id, until)
+            outcome = self._stages.wait_for_pre(instance_id, command_id, until)
             if outcome.succeeded:
                 self._frozen_at[instance_id] = self._deadline.elapsed()
                 self._claim(instance_id, outcome)
@@ -138,20 +138,20 @@ class Freeze(Generic[T]):
                 errors.append(f"pre on {instance_id}: {self._plan.redact_outcome(outcome)}")
         return "; ".join(errors) or None
 
-    def _send_pre(self, instance_id: str, not_after: int) -> str | None:
+    def _send_pre(self, instance_id: str, not_after: int, until: float) -> str | None:
+        is_first = not self._sent
         try:
-            self._sent[instance_id] = self._stages.send_pre(instance_id, not_after)
+            self._sent[instance_id] = self._stages.send_pre(instance_id, not_after, until, is_first=is_first)
         except Exception as error:
-            if isinstance(error, ThrottledError) and not self._sent:
+            if isinstance(error, ThrottledError) and is_first:
                 raise
-            # Unless SSM rejected it, the command may have been delivered, although its response was lost. Then post
-            # must follow; a needless post is harmless (205).
-            if isinstance(error, RequestRejectedError | AccessRefusedError | ThrottledError):
-                self._is_unanswered = isinstance(error, ThrottledError)
+            self._is_unanswered = isinstance(error, NoAnswerError | ThrottledError)
+            # If SSM refused it, whatever its reason, nothing was delivered. Otherwise the command may have been,
+            # although its response was lost. Then post must follow; a needless post is harmless (205).
+            if isinstance(error, AwsError) and not isinstance(error, NoAnswerError):
                 self._stages.note(Stage.PRE, instance_id, "not sent", str(error))
             else:
                 self._sent[instance_id] = None
-                self._is_unanswered = isinstance(error, AwsError)
                 self._stages.note(Stage.PRE, instance_id, "unknown", repr(error) if not str(error) else str(error))
             return f"pre on {instance_id}: {self._plan.redact(str(error))}"
         self._stages.note(Stage.PRE, instance_id, "sent")
@@ -173,7 +173,10 @@ class Freeze(Generic[T]):
             elif instance_id in self._frozen_at:
                 frozen_ms.append(round((result.ended - self._frozen_at[instance_id]) * 1000))
             redacted = self._plan.redact_outcome(outcome)
-            if outcome.exit_code in (AUTO_THAWED, NOT_FROZEN):
+            if outcome.succeeded and self._stages.may_freeze_later(instance_id):
+                thawed = False
+                errors.append(f"post on {instance_id}: pre was not seen to end and may freeze later: look at it")
+            elif outcome.exit_code in (AUTO_THAWED, NOT_FROZEN):
                 what = "thawed by itself before post" if outcome.exit_code == AUTO_THAWED else "was not frozen"
                 errors.append(f"post on {instance_id}: it {what} (exit {outcome.exit_code})")
             elif not outcome.succeeded:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count
 
-from lambda_function.errors import AccessRefusedError, RequestRejectedError
+from lambda_function.errors import AccessRefusedError, NoAnswerError, ThrottledError
 from lambda_function.hooks.command import Stage
 from lambda_function.hooks.stages import Stages
 from lambda_function.ports import CommandOutcome
@@ -14,11 +13,14 @@ from lambda_function.ports import CommandOutcome
 ATTEMPTS = 3
 """How often at least a document that does not come to an end is run."""
 
+FOREIGN_SECONDS = 900.0
+"""How long at least a document that may not thaw by itself is tried: a Lambda's whole life."""
+
 PAUSES = (0.5, 1.0, 2.0, 5.0)
 """Seconds between attempts; the last one again and again."""
 
 CONCLUDE_SECONDS = 10.0
-"""Nothing is sent or waited for with less time left, so that the run can report."""
+"""Nothing is waited for with less time left, so that the run can report."""
 
 
 @dataclass(frozen=True)
@@ -29,74 +31,92 @@ class Thawed:
     ended: float
 
 
+@dataclass
+class _Post:
+    """One instance's post: to be sent at `again_at` while it has no command, else waited for until `until`."""
+
+    command_id: str | None = None
+    until: float = 0.0
+    again_at: float = 0.0
+    failures: int = 0
+    """Attempts to send it that failed, and times that it did not come to an end."""
+    ends: int = 0
+
+
 class Thaw:
-    """The thaw of one freeze."""
+    """The thaw of one freeze. No instance's waits for another one's."""
 
     def __init__(self, stages: Stages, snapshot_ids: Sequence[str]) -> None:
         self._stages = stages
         self._deadline = stages.deadline
         self._snapshot_ids = snapshot_ids
         self._results: dict[str, Thawed] = {}
-        # A document thaws by itself at most twice the stages' time-out after it froze.
-        self._thaws_itself_at = stages.began + 2 * stages.plan.timeout_seconds
+        # Our documents take `notAfter`, and thaw by themselves at most twice the stages' time-out after they froze.
+        twice = 2.0 * stages.plan.timeout_seconds
+        is_ours = "notAfter" in stages.plan.document.parameters
+        self._gives_up_at = stages.began + (twice if is_ours else max(twice, FOREIGN_SECONDS))
 
     def run(self, instance_ids: Sequence[str]) -> dict[str, Thawed]:
         """The last result of each instance."""
-        waiting = list(instance_ids)
-        for attempt in count(1):
-            sent = self._send(waiting)
-            for instance_id, (command_id, until) in sent.items():
-                self._conclude(instance_id, self._stages.wait(Stage.POST, instance_id, command_id, until))
-            waiting = [each for each in sent if self._is_worth_repeating(each, attempt)]
-            if not waiting or not self._has_time():
-                return self._results
-            self._pause(attempt)
-        raise AssertionError("counting does not end")
+        posts = {instance_id: _Post() for instance_id in instance_ids}
+        while posts:
+            for instance_id, post in tuple(posts.items()):
+                if post.command_id is None and not self._send(instance_id, post):
+                    del posts[instance_id]
+            unsent = [post.again_at for post in posts.values() if post.command_id is None]
+            if len(unsent) == len(posts) and unsent:
+                self._deadline.sleep(max(min(unsent) - self._deadline.elapsed(), 0.0))
+            for instance_id, post in tuple(posts.items()):
+                if post.command_id is not None and not self._await(instance_id, post, post.command_id, unsent):
+                    del posts[instance_id]
+        return self._results
 
-    def _send(self, instance_ids: Sequence[str]) -> dict[str, tuple[str, float]]:
-        """Send post until SSM takes it, never will, or time is over: commands, and until when to wait for them.
-
-        No instance waits for another one's post to end.
-        """
-        sent: dict[str, tuple[str, float]] = {}
-        unsent = list(instance_ids)
-        for attempt in count(1):
-            for instance_id in tuple(unsent):
-                try:
-                    command_id = self._stages.send_post(instance_id, self._snapshot_ids)
-                except Exception as error:
-                    self._stages.note(Stage.POST, instance_id, "not sent", str(error))
-                    self._conclude(instance_id, CommandOutcome("not sent", None, error=str(error)))
-                    if self._is_final(error):
-                        unsent.remove(instance_id)
-                else:
-                    self._stages.note(Stage.POST, instance_id, "sent")
-                    sent[instance_id] = command_id, self._until()
-                    unsent.remove(instance_id)
-            if not unsent or not self._has_time():
-                return sent
-            self._pause(attempt)
-        raise AssertionError("counting does not end")
-
-    def _conclude(self, instance_id: str, outcome: CommandOutcome) -> None:
-        self._results[instance_id] = Thawed(outcome, self._deadline.elapsed())
-
-    def _is_worth_repeating(self, instance_id: str, attempt: int) -> bool:
-        has_ended = self._results[instance_id].outcome.is_verdict or not self._stages.can_be_seen(instance_id)
-        return not has_ended and (attempt < ATTEMPTS or self._deadline.elapsed() < self._thaws_itself_at)
-
-    def _is_final(self, error: Exception) -> bool:
-        """Whether sending can never succeed; an instance that SSM does not know may come back, so it is waited for."""
-        if isinstance(error, RequestRejectedError):
-            return self._deadline.elapsed() >= self._thaws_itself_at
-        return isinstance(error, AccessRefusedError)
-
-    def _until(self) -> float:
+    def _send(self, instance_id: str, post: _Post) -> bool:
+        """Send it if it is time; False if SSM will never take it, or time is over."""
+        if self._deadline.elapsed() < post.again_at:
+            return True
+        try:
+            post.command_id = self._stages.send_post(instance_id, self._snapshot_ids)
+        except Exception as error:
+            self._stages.note(Stage.POST, instance_id, "not sent", str(error))
+            self._record(instance_id, CommandOutcome("not sent", None, error=str(error)))
+            return not self._is_final(error) and self._is_put_off(post)
+        self._stages.note(Stage.POST, instance_id, "sent")
         seconds = min(self._stages.plan.timeout_seconds, self._deadline.time_left() - CONCLUDE_SECONDS)
-        return self._deadline.elapsed() + max(seconds, 0.0)
+        post.until = self._deadline.elapsed() + seconds
+        return True
 
-    def _has_time(self) -> bool:
+    def _await(self, instance_id: str, post: _Post, command_id: str, unsent: Sequence[float]) -> bool:
+        """Wait for its end, but not while another one's is to be sent; False if that was all."""
+        outcome = self._stages.wait_for_post(instance_id, command_id, min((post.until, *unsent)))
+        if outcome is None and self._deadline.elapsed() < post.until:
+            return True
+        outcome = outcome or CommandOutcome("timed out", None, error="not seen to end; it may run later")
+        self._stages.conclude(Stage.POST, instance_id, outcome)
+        self._record(instance_id, outcome)
+        post.command_id = None
+        post.ends += 1
+        is_over = post.ends >= ATTEMPTS and self._deadline.elapsed() >= self._gives_up_at
+        if outcome.is_verdict or is_over or not self._stages.can_be_seen(instance_id):
+            return False
+        return self._is_put_off(post)
+
+    def _is_put_off(self, post: _Post) -> bool:
+        """Whether there is time for another attempt, which is then due after a pause."""
+        post.again_at = self._deadline.elapsed() + PAUSES[min(post.failures, len(PAUSES) - 1)]
+        post.failures += 1
         return self._deadline.time_left() > CONCLUDE_SECONDS + PAUSES[-1]
 
-    def _pause(self, attempt: int) -> None:
-        self._deadline.sleep(PAUSES[min(attempt, len(PAUSES)) - 1])
+    def _record(self, instance_id: str, outcome: CommandOutcome) -> None:
+        self._results[instance_id] = Thawed(outcome, self._deadline.elapsed())
+
+    def _is_final(self, error: Exception) -> bool:
+        """Whether to give up sending.
+
+        At once if it is denied. What SSM refuses otherwise, such as an instance that it does not know, may pass for a
+        while; that it is busy or does not answer, at any time.
+        """
+        if isinstance(error, AccessRefusedError):
+            return True
+        is_passing = isinstance(error, NoAnswerError | ThrottledError)
+        return not is_passing and self._deadline.elapsed() >= self._gives_up_at

@@ -66,19 +66,21 @@ class FrozenCreator:
             return [CreateResult(plan, error=error) for plan in group.plans]
         except HookError as error:
             return self._without_freeze(group, error)
+        freezes: list[FreezeResult[list[Created]]] = []
         try:
             if self._request.dry_run:
                 return self._preview(group, plan)
-            freeze = self._freeze(group, plan)
+            self._freeze(group, plan, freezes)
         except (AwsError, OutOfTimeError) as error:
-            # Nothing was frozen: interrupted, no quota, or no time for freeze and thaw. Defer to the next run if its
+            # Nothing is frozen: interrupted, no quota, or no time for freeze and thaw. Defer to the next run if its
             # full time is enough, unless the policy accepts `crash` snapshots and this run may still create some.
             fits_next_run = isinstance(error, OutOfTimeError) and seconds_needed(plan) <= self._time_left_at_start
             is_interrupted = isinstance(error, InterruptedRunError)
             if is_interrupted or (fits_next_run and group.policy.hook_on_failure == "skip"):
-                return [CreateResult(plan, error=error) for plan in group.plans]
-            return self._without_freeze(group, error)
-        return self._conclude(group, plan, freeze)
+                made = [_hook_result(plan, freezes, None)] if freezes else []
+                return [*(CreateResult(plan, error=error) for plan in group.plans), *made]
+            return self._without_freeze(group, error, _hook_result(plan, freezes, str(error)))
+        return self._conclude(group, plan, freezes)
 
     def _preview(self, group: FreezeGroup, plan: FreezePlan) -> list[Created | HookResult]:
         """A dry run's results; OutOfTimeError if no run ever has the time for this freeze."""
@@ -86,21 +88,23 @@ class FrozenCreator:
             self._context.deadline.require(seconds_needed(plan))
         return [result for call in group.calls_under_freeze for result in self._creator.create(call)]
 
-    def _freeze(self, group: FreezeGroup, plan: FreezePlan) -> FreezeResult[list[Created]]:
-        """One freeze; a second or third only if the pending quota refused every create, or SSM did not answer."""
+    def _freeze(self, group: FreezeGroup, plan: FreezePlan, freezes: list[FreezeResult[list[Created]]]) -> None:
+        """One freeze; a second or third only if the pending quota refused every create, or SSM did not answer.
+
+        Their results are added to `freezes`, so that they are known even if another one cannot begin.
+        """
         with contextlib.ExitStack() as stack:
             # Always in the same order, so that no two groups deadlock.
             for instance_id in group.instance_ids:
                 stack.enter_context(self._lock_of(instance_id))
             stack.enter_context(self._semaphore)
             for attempt in range(1, FREEZE_ATTEMPTS + 1):
-                freeze = self._freeze_once(group, plan)
+                freezes.append(freeze := self._freeze_once(group, plan))
                 is_over_quota = _is_over_quota(freeze.result)
                 if not freeze.thawed or not (is_over_quota or freeze.is_unanswered) or attempt == FREEZE_ATTEMPTS:
                     break
                 if is_over_quota:
                     self._creator.quota.refused(RESERVE_SECONDS)
-        return freeze
 
     def _freeze_once(self, group: FreezeGroup, plan: FreezePlan) -> FreezeResult[list[Created]]:
         """Freeze once all that it needs is there, since nothing is waited for while frozen."""
@@ -133,17 +137,12 @@ class FrozenCreator:
         return [result for results in results_per_call for result in results]
 
     def _conclude(
-        self, group: FreezeGroup, plan: FreezePlan, freeze: FreezeResult[list[Created]]
+        self, group: FreezeGroup, plan: FreezePlan, freezes: Sequence[FreezeResult[list[Created]]]
     ) -> list[Created | HookResult]:
+        freeze = freezes[-1]
         problem = "; ".join(error for error in (freeze.pre_error, freeze.post_error) if error) or None
         error = HookError(problem) if problem else None
-        hook = HookResult(
-            plan.instance_ids,
-            plan.policy,
-            problem,
-            freeze_ms=freeze.freeze_ms,
-            steps=tuple(str(step) for step in freeze.steps),
-        )
+        hook = _hook_result(plan, freezes, problem)
         if freeze.result is None:
             # Where post failed as well, someone must look at the instance, snapshot or not: the run fails.
             if error is not None and (freeze.thawed or group.policy.hook_on_failure == "continue"):
@@ -204,6 +203,17 @@ class FrozenCreator:
             return [*(_after_freeze(result, failure, is_thawed) for result in created), hook]
         results = self._creator.adopter.adopt([CreateResult(plan, error=failure) for plan in group.plans])
         return [*(_after_freeze(result, failure, True) if result.is_adopted else result for result in results), hook]
+
+
+def _hook_result(plan: FreezePlan, freezes: Sequence[FreezeResult[list[Created]]], problem: str | None) -> HookResult:
+    """The journal of all attempts, and the longest freeze among them."""
+    return HookResult(
+        plan.instance_ids,
+        plan.policy,
+        problem,
+        freeze_ms=max((freeze.freeze_ms for freeze in freezes if freeze.freeze_ms is not None), default=None),
+        steps=tuple(str(step) for freeze in freezes for step in freeze.steps),
+    )
 
 
 def _after_freeze(

@@ -83,7 +83,8 @@ class _Checker:
     def _dry_run(self, plan: FreezePlan, instance_id: str, steps: list[str]) -> str | None:
         self.deadline.require(plan.timeout_seconds + CANCEL_SECONDS)
         parameters = parameters_for(plan, Stage.DRY_RUN, instance_id, NO_EXECUTION)
-        command_id = self.commands.send(plan.document, instance_id, parameters)
+        until = self.deadline.elapsed() + plan.timeout_seconds
+        command_id = self.commands.send(plan.document, instance_id, parameters, until=until)
         outcome = self.commands.wait(command_id, instance_id, self.deadline.elapsed() + plan.timeout_seconds)
         if outcome is None:
             self.commands.cancel(command_id, instance_id)

@@ -18,7 +18,7 @@ from lambda_function.run.context import RunContext
 
 MAX_AGE_SECONDS = 16.0
 """Age of what is known when a create goes to its client. There it waits for a token at most as long as sixteen threads
-need at five a second: what is known of a volume is at most some 20 seconds old when EC2 is asked."""
+need at five a second, with freezes beside them or at a lower rate up to a minute."""
 
 MOST_AT_ONCE = 150
 """Volumes looked at in one call: its filters take 200 values, of which the tag keys are some."""

@@ -205,7 +205,8 @@ def test_a_freeze_without_quota_is_not_made_again(cloud, policy):
     report = cloud.run("hour")
     assert cloud.ssm.stages() == [(PRE, "i-1"), (POST, "i-1")]
     assert outcomes(report)[volume.id] == (Outcome.DEFERRED, NOT_BEGUN)
-    assert report.hooks == report.warnings == ()
+    assert [hook.problem for hook in report.hooks] == [None]
+    assert report.warnings == ()
 
 
 def test_nothing_is_adopted_any_more(cloud):

@@ -121,7 +121,13 @@ class FakeSsm:
         return self._pace().admitted(instances, wait)
 
     def send(
-        self, document: HookDocument, instance_id: str, parameters: Mapping[str, list[str]], *, admitted: bool = False
+        self,
+        document: HookDocument,
+        instance_id: str,
+        parameters: Mapping[str, list[str]],
+        *,
+        admitted: bool = False,
+        until: float | None = None,
     ) -> str:
         """As the real one paces and repeats."""
         while True:
@@ -131,7 +137,7 @@ class FakeSsm:
                 return self._send(document, instance_id, parameters)
             except ThrottledError:
                 self._pace().refused()
-                if admitted:
+                if admitted or (until is not None and self.clock.elapsed() >= until):
                     raise
 
     def _pace(self) -> SendPace:

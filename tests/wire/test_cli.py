@@ -162,6 +162,15 @@ def test_the_module_can_be_run_as_documented(account):
     assert json.loads(done.stdout)["summary"]["created"] == 1
 
 
+@pytest.mark.parametrize("closed", ["2>&-", ">&-", ">&- 2>&- <&-"])
+def test_a_run_with_closed_streams_does_its_work(account, closed):
+    """As of a supervisor that starts it so."""
+    volume = account.volume({"AUTO-SNAPSHOT": "P"})
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-m", "lambda_function", "hour"]
+    assert subprocess.run(command, check=False).returncode == 0
+    assert len(account.snapshots(volume)) == 1
+
+
 def test_missing_credentials_exit_like_a_wrong_configuration(account, monkeypatch, tmp_path, capsys):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)

@@ -88,6 +88,20 @@ def test_calls_made_at_once_use_the_connections_opened_before(server, is_warm):
     assert len(server.accepted) == CONNECTIONS
 
 
+def test_an_answer_that_breaks_off_is_no_error(server, monkeypatch):
+    """Whatever library's error it is."""
+
+    def break_off(handler):
+        handler.send_response(404)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        handler.wfile.write(b"1d\r\n<Unkn")
+        handler.close_connection = True
+
+    monkeypatch.setattr(Handler, "do_GET", break_off)
+    open_connections(build_clients("eu-west-1").for_hooks.commands, 2)
+
+
 def test_connections_that_cannot_be_opened_are_no_error(monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "https://127.0.0.1:9")
     open_connections(build_clients("eu-west-1").for_hooks.commands, 2)

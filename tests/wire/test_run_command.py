@@ -14,7 +14,7 @@ from moto.backends import get_backend
 from lambda_function import handler
 from lambda_function.accounts.targets import Targets
 from lambda_function.app import App
-from lambda_function.aws.command_poller import POLL_SECONDS
+from lambda_function.aws.command_poller import PAGES, POLL_SECONDS
 from lambda_function.aws.run_command import LAST_SEND_SECONDS, RunCommand
 from lambda_function.aws.send_pace import SendPace
 from lambda_function.deadline import Deadline
@@ -372,19 +372,31 @@ def test_others_commands_cost_no_page(account, edge, document, agents, soon, doc
     assert agents.calls["list_command_invocations"] == (3 if document_name == NAME else 1)
 
 
-def test_a_walk_ends_with_the_time_of_whoever_walks(account, edge, document, agents, time):
+@pytest.mark.parametrize(("page_seconds", "is_found"), [(1.0, True), (2.0, False)])
+def test_a_walk_ends_soon_however_many_run_our_document(account, edge, document, agents, time, page_seconds, is_found):
+    """After some pages ours are asked for by id, unless the time of whoever walks is over."""
     made = [account.instance() for _ in range(2)]
     commands = [edge.send(document, instance, parameters()) for instance in made]
     edge._pollers[NAME]._waiting.append((commands[1], made[1]))
     agents.busy(3_000, datetime.now(UTC), NAME)
-    edge.clients.for_hooks.commands.meta.events.register(
-        "before-call.ssm.ListCommandInvocations", a_second := lambda **_: time.sleep(1.0)
-    )
+    emitter = edge.clients.for_hooks.commands.meta.events
+    emitter.register("before-call.ssm.ListCommandInvocations", passing := lambda **_: time.sleep(page_seconds))
     try:
-        assert edge.wait(commands[0], made[0], time.monotonic() + 5) is None
+        outcome = edge.wait(commands[0], made[0], time.monotonic() + 7)
     finally:
-        edge.clients.for_hooks.commands.meta.events.unregister("before-call.ssm.ListCommandInvocations", a_second)
-    assert agents.calls["list_command_invocations"] == 5
+        emitter.unregister("before-call.ssm.ListCommandInvocations", passing)
+    assert (outcome is not None) is is_found
+    assert agents.calls["list_command_invocations"] <= PAGES + 2
+
+
+def test_a_command_not_listed_by_its_document_is_asked_for_by_id(account, edge, document, agents, time, soon):
+    """As if SSM knew the document by another name there."""
+    agents.round_trip = 4.0
+    made = [account.instance() for _ in range(2)]
+    commands = [edge.send(document, instance, parameters()) for instance in made]
+    edge._pollers[NAME].document = "arn:aws:ssm:eu-west-1:111122223333:document/shared"
+    edge._pollers[NAME]._waiting.append((commands[1], made[1]))
+    assert edge.wait(commands[0], made[0], soon(30)).succeeded
 
 
 # The handler, end to end

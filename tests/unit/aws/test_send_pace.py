@@ -123,3 +123,13 @@ def test_no_freeze_is_admitted_while_a_thaw_waits(pace, clock):
     pace._sleep = sleep
     pace.take()
     assert set(seen) == {0}
+
+
+def test_a_late_command_does_not_wait_for_its_turn(pace, clock):
+    """It gets a refusal at worst."""
+    for _ in range(20):
+        clock.sleep(1)
+        pace.refused()
+    before = clock.slept
+    pace.take(lambda: True)
+    assert clock.slept - before < 1

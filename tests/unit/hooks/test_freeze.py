@@ -194,10 +194,19 @@ def test_a_throttled_pre_leaves_nothing_to_thaw(two):
     assert two.ssm.sent == []
 
 
-def test_a_second_pre_that_is_throttled_undoes_the_first(two):
+def test_a_second_pre_that_is_throttled_is_sent_later(two):
+    """The first instance may be frozen already."""
+    two.ssm.limit_sends(1, 0.2)
+    held = two.around()
+    assert two.ssm.stages() == [(PRE, "i-1"), (PRE, "i-2"), (POST, "i-2"), (POST, "i-1")]
+    assert held.proved == {BOTH, SECOND}
+
+
+def test_a_second_pre_that_stays_throttled_undoes_the_first(two):
     two.fail(f"SendCommand {PRE}", "i-2", ThrottledError("SendCommand", "ThrottlingException", "slow down"))
     held = two.around()
     assert two.ssm.stages() == [(PRE, "i-1"), (POST, "i-1")]
+    assert 60 <= held.steps[1].at_seconds < 65
     assert (held.result, held.thawed, held.is_unanswered) == (None, True, True)
     assert held.pre_error == "pre on i-2: SendCommand: ThrottlingException: slow down"
 
