@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import json
 import logging
 import os
@@ -166,6 +167,7 @@ def _event(options: argparse.Namespace) -> dict[str, object]:
 def main_for_people() -> int:
     """`main`, with interrupts and output errors reported in one line."""
     _open_missing_streams()
+    _buffer_output()
     try:
         return main()
     except KeyboardInterrupt:
@@ -182,3 +184,10 @@ def _open_missing_streams() -> None:
         if getattr(sys, name) is None:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
             setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w"))
+
+
+def _buffer_output() -> None:
+    """An unbuffered stream (PYTHONUNBUFFERED) drops what is left of a write that a signal cuts short."""
+    stream = sys.stdout
+    if isinstance(stream, io.TextIOWrapper) and isinstance(raw := stream.buffer, io.RawIOBase):
+        sys.stdout = io.TextIOWrapper(io.BufferedWriter(raw), stream.encoding, stream.errors)

@@ -6,11 +6,13 @@ machine is; `GIVE_UP` is for what never comes.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import termios
 import threading
 import time
 from dataclasses import replace
@@ -336,3 +338,28 @@ def test_a_create_under_a_freeze_is_sent_all_the_same(account, rules):
     interruption.set()
     clients.for_hooks.urgent.create_snapshot(VolumeId=account.volume())
     assert "create_snapshot" in rules.calls
+
+
+def test_a_signal_does_not_cut_the_report(account):
+    """Even if Python does not buffer it, and the reader is late."""
+    for _ in range(60):
+        account.volume({"AUTO-SNAPSHOT": "P"})
+    reading, writing = os.pipe()
+    size = fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lambda_function", "hour", "--json"],
+        stdout=writing,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    os.close(writing)
+    try:
+        until(lambda: int.from_bytes(fcntl.ioctl(reading, termios.FIONREAD, bytes(4)), sys.byteorder) == size)
+        process.send_signal(signal.SIGTERM)
+        with os.fdopen(reading, encoding="utf-8") as pipe:
+            report = json.load(pipe)
+        assert process.wait(GIVE_UP) == 128 + signal.SIGTERM
+    finally:
+        process.kill()
+        process.wait()
+    assert len(report["volumes"]) == 60

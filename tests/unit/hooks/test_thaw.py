@@ -194,6 +194,13 @@ def test_a_foreign_document_is_tried_as_long_as_a_lambda_lives(one):
     assert one.around().steps[-1].at_seconds >= FOREIGN_SECONDS
 
 
+def test_a_foreign_pre_that_was_cancelled_freezes_nothing_later(one):
+    one.is_foreign()
+    one.told(PRE, "i-1", Reply(seconds=math.inf))
+    held = one.around()
+    assert (held.thawed, held.post_error) == (True, None)
+
+
 @pytest.mark.parametrize("is_foreign", [True, False])
 def test_a_foreign_pre_that_was_not_seen_to_end_may_freeze_later(one, is_foreign):
     """Ours refuses once its post has run."""

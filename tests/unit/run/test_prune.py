@@ -235,6 +235,18 @@ def test_a_join_adds_the_words_that_are_missing_at_the_recheck(world, now, writt
     assert stored.tags["AUTO-SNAPSHOT-PERIOD"] == (written or now)
 
 
+@pytest.mark.parametrize(("word", "told"), [("crash", "crash"), (None, "without a word")])
+def test_a_join_of_one_that_lost_its_word_is_left_and_says_so(world, word, told):
+    stored, _ = world.stored(1, "hour", 0)
+    stored.tags["AUTO-SNAPSHOT-CONSISTENCY"] = "application"
+    seen = world.cloud._seen(stored)
+    del stored.tags["AUTO-SNAPSHOT-CONSISTENCY"]
+    stored.tags |= {"AUTO-SNAPSHOT-CONSISTENCY": word} if word else {}
+    assert world.apply(plan_join(seen, (Period.DAY,), "why")) == [
+        ChangeResult(stored.id, "vol-1", Change.JOIN, ChangeOutcome.CHANGED_SINCE, f"why; it is now {told}")
+    ]
+
+
 def test_a_join_of_one_that_failed_meanwhile_is_left_and_says_so(world):
     stored, seen = world.stored(1, "hour", 0)
     stored.state = SnapshotState.ERROR
