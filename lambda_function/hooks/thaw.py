@@ -78,8 +78,11 @@ class Thaw:
         try:
             post.command_id = self._stages.send_post(instance_id, self._snapshot_ids)
         except Exception as error:
-            self._stages.note(Stage.POST, instance_id, "not sent", str(error))
-            self._record(instance_id, CommandOutcome("not sent", None, error=str(error)))
+            outcome = CommandOutcome("not sent", None, error=str(error))
+            before = self._results.get(instance_id)
+            if before is None or before.outcome != outcome:  # once, though it may be tried for minutes
+                self._stages.note(Stage.POST, instance_id, "not sent", str(error))
+            self._record(instance_id, outcome)
             return not self._is_final(error) and self._is_put_off(post)
         self._stages.note(Stage.POST, instance_id, "sent")
         seconds = min(self._stages.plan.timeout_seconds, self._deadline.time_left() - CONCLUDE_SECONDS)
