@@ -12,9 +12,9 @@ from lambda_function.errors import (
     AwsError,
     CreationTooSoonError,
     FrozenTooLongError,
-    RequestRejectedError,
+    NoAnswerError,
+    ThrottledError,
     TooManyPendingError,
-    VolumeNotFoundError,
     VolumePendingError,
 )
 from lambda_function.model.ec2 import Instance, Snapshot, SnapshotState, UnrequestedSnapshot
@@ -35,8 +35,13 @@ RESERVE_SECONDS = 45.0
 VOLUME_PENDING_SECONDS = 30.0
 ATTEMPTS = 4
 
-_NOT_AS_A_SET = (RequestRejectedError, VolumeNotFoundError, VolumePendingError)
-"""A set's errors that one volume may cause: each volume then gets its own call."""
+_SAME_FOR_SINGLES = (NoAnswerError, ThrottledError, TooManyPendingError, CreationTooSoonError)
+"""A set's errors that are no reason to create its volumes singly.
+
+The set may have been created after all, EC2 takes no calls or no snapshots for now, or one of the volumes has just been
+served. Any other error may be due to one volume, to its key, or to the call itself, which a policy may deny where it
+allows single creates. EC2's codes for these are not all documented, so the list is of what is known.
+"""
 
 
 def new_set_id() -> str:
@@ -88,7 +93,7 @@ class Creator:
             try:
                 return self._attempt(call, frozen)
             except AwsError as error:
-                if call.is_set and isinstance(error, _NOT_AS_A_SET):
+                if _refuses_set(error):
                     return self._singly(call.plans, f"not as a set: {error}", frozen)
                 if frozen is not None:
                     raise
@@ -177,3 +182,8 @@ class Creator:
             case _:
                 raise error
         return []
+
+
+def _refuses_set(error: AwsError) -> bool:
+    """Whether EC2 refused a set whose volumes may be created singly; counting the pending ones may fail, too."""
+    return error.operation == "CreateSnapshots" and not isinstance(error, _SAME_FOR_SINGLES)

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from lambda_function.errors import RequestRejectedError, TooManyPendingError
+from lambda_function.errors import AccessRefusedError, RequestRejectedError, TooManyPendingError
 from tests.support.cloud import KEYS, FakeCloud, refused
 from tests.support.ssm import Reply
 
@@ -60,6 +60,21 @@ def test_a_plain_set_that_is_split_has_an_id_for_each(cloud):
     assert sets(cloud) == [1, 1, 1]
     assert all("not as a set" in warning for warning in report.warnings)
     assert len(report.warnings) == 3
+
+
+@pytest.mark.parametrize("policy", ["P", "H"])
+def test_a_role_without_sets_serves_and_prunes_every_hour(cloud, policy):
+    """No run fails, and each volume's warning names the call."""
+    volumes = [cloud.volume(number, policy, instance="i-1") for number in (1, 2)]
+    denied = AccessRefusedError("CreateSnapshots", "UnauthorizedOperation", "no")
+    for hour in range(4):
+        cloud.before = raising("CreateSnapshots", denied)
+        report = cloud.run("hour")
+        assert report.failures == ()
+        assert report.warnings == tuple(f"{volume.id}: not as a set: {denied}" for volume in volumes)
+        assert [len(cloud.of(volume)) for volume in volumes] == [min(hour + 1, 2)] * 2
+        cloud.clock.now += timedelta(hours=1)
+    assert sets(cloud) == ([2, 2] if policy == "H" else [1, 1, 1, 1])
 
 
 @pytest.mark.parametrize("policy", ["P", "H"])

@@ -69,7 +69,9 @@ class Gate:
             self.is_dead = True
             raise Died
         if way is Way.ERROR:
-            raise AwsError(operation, "InternalFailure", "as the harness has it")
+            # By EC2's name: a set that it refuses is created singly.
+            api = {"create_snapshots": "CreateSnapshots"}.get(operation, operation)
+            raise AwsError(api, "Refused", "as the harness has it")
         if way is Way.UNEXPECTED:
             raise RuntimeError("as the harness has it")
         if way is Way.TIMEOUT:

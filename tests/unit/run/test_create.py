@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import itertools
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
-from lambda_function.errors import (
-    AccessRefusedError,
-    AwsError,
-    RequestRejectedError,
-    TooManyPendingError,
-    VolumeNotFoundError,
-)
+from lambda_function.aws.errors import translated
+from lambda_function.errors import AccessRefusedError, AwsError, TooManyPendingError, VolumeNotFoundError
 from lambda_function.model.result import Outcome
-from tests.support.cloud import KEYS, FakeCloud, refused
+from lambda_function.run.create_frozen import BEGIN_WITHIN_SECONDS
+from tests.support.cloud import KEYS, FakeCloud
 
 SECOND = timedelta(seconds=1)
 
@@ -205,29 +203,165 @@ def test_a_volume_gone_before_its_create_is_no_failure(cloud):
     assert len(cloud.of(volume)) == 1
 
 
+POLICIES = pytest.mark.parametrize("policy", ["P", "H"], ids=["plain", "frozen"])
+FREEZE = {"P": [], "H": [["pre-script"], ["post-script"]]}
+"""The commands of one run, by policy."""
+
+REFUSALS = (
+    "AccessDeniedException",
+    "UnauthorizedOperation",
+    "KMSInvalidStateException",
+    "KMS.DisabledException",
+    "InvalidKmsKey.InvalidState",
+    "InvalidParameterValue",
+    "InvalidVolume.NotFound",
+    "OperationNotPermitted",
+    "ConcurrentSnapshotLimitExceeded",
+    "SnapshotLimitExceeded",
+    "Client.ACodeOfNextYear",
+)
+
+
+def answered(code, status=400, operation="CreateSnapshots"):
+    """The error that EC2's answer becomes."""
+    answer: Any = {"Error": {"Code": code, "Message": "no"}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    with pytest.raises(AwsError) as raised, translated(operation):
+        raise ClientError(answer, operation)
+    return raised.value
+
+
+def pair(cloud, policy):
+    """Two volumes of one instance."""
+    cloud.policies["H"] = '{"hour": 2, "hook_document": "DOC"}'
+    return [cloud.volume(n, policy, instance="i-1") for n in (1, 2)]
+
+
+def answers(cloud, *errors):
+    """The creates that are tried; each takes the first of these errors that is of its operation."""
+    tried, left = [], list(errors)
+
+    def answer(called, target):
+        if called.startswith("CreateSnapshot"):
+            tried.append(called)
+        error = next((each for each in left if each.operation == called), None)
+        if error is not None:
+            left.remove(error)
+            raise error
+
+    cloud.before = answer
+    return tried
+
+
+@POLICIES
+@pytest.mark.parametrize("code", REFUSALS)
+def test_a_refused_set_is_created_singly_with_a_warning(cloud, policy, code):
+    """By whatever code; under a freeze within that freeze, as one set."""
+    volumes = pair(cloud, policy)
+    error = answered(code)
+    tried = answers(cloud, error)
+    report = cloud.run("hour")
+    assert tried == ["CreateSnapshots", "CreateSnapshot", "CreateSnapshot"]
+    assert [result.outcome for result in report.volumes] == [Outcome.CREATED] * 2
+    assert report.warnings == tuple(f"{volume.id}: not as a set: {error}" for volume in volumes)
+    assert report.failures == ()
+    tags = [stored.tags for volume in volumes for stored in cloud.of(volume)]
+    assert len({each[KEYS.set] for each in tags}) == (1 if policy == "H" else 2)
+    assert {each[KEYS.consistency] for each in tags} == {"application" if policy == "H" else "crash"}
+    assert [sent.parameters["command"] for sent in cloud.ssm.sent] == FREEZE[policy]
+
+
+@POLICIES
 @pytest.mark.parametrize(
-    "error",
+    ("code", "status"),
     [
-        RequestRejectedError("CreateSnapshots", "InvalidParameterValue", "too many volumes"),
-        VolumeNotFoundError("CreateSnapshots", "InvalidVolume.NotFound", "one is gone"),
+        pytest.param("InternalError", 500, id="no answer, so that it may have taken effect"),
+        pytest.param("ACodeOfNextYear", 500, id="the same, by a code of its own"),
+        pytest.param("RequestLimitExceeded", 503, id="throttled"),
+        pytest.param("ThrottlingException", 400, id="throttled, as other services say it"),
     ],
 )
-def test_a_set_that_ec2_rejects_is_taken_singly_with_a_warning(cloud, error):
-    for n in (1, 2):
-        cloud.volume(n, instance="i-1")
-    cloud.before = once("CreateSnapshots", error)
+def test_a_set_that_was_not_refused_fails_by_name(cloud, policy, code, status):
+    """Every volume of it does, and none is tried singly."""
+    volumes = pair(cloud, policy)
+    error = answered(code, status)
+    tried = answers(cloud, error)
     report = cloud.run("hour")
-    assert [r.outcome for r in report.volumes] == [Outcome.CREATED] * 2
-    assert all(error.code in warning for warning in report.warnings)
-    assert report.failures == ()
+    assert tried == ["CreateSnapshots"]
+    assert report.failures == tuple(f"{volume.id}: {error}" for volume in volumes)
+    assert report.warnings == ()
 
 
-def test_a_refused_set_fails_every_volume_of_it_by_name(cloud):
-    for n in (1, 2):
-        cloud.volume(n, instance="i-1")
-    cloud.before = once("CreateSnapshots", refused("CreateSnapshots"))
+@POLICIES
+def test_a_set_over_the_pending_quota_waits_and_stays_one(cloud, policy):
+    """A frozen one is thawed meanwhile."""
+    pair(cloud, policy)
+    tried = answers(cloud, answered("PendingSnapshotLimitExceeded"))
     report = cloud.run("hour")
-    assert [failure[:12] for failure in report.failures] == ["vol-00000001", "vol-00000002"]
+    assert tried == ["CreateSnapshots"] * 2
+    assert (report.failures, report.warnings) == ((), ())
+    assert [sent.parameters["command"] for sent in cloud.ssm.sent] == FREEZE[policy] * 2
+
+
+def test_a_set_within_fifteen_seconds_waits_and_stays_one(cloud):
+    pair(cloud, "P")
+    tried = answers(cloud, answered("SnapshotCreationPerVolumeRateExceeded"))
+    report = cloud.run("hour")
+    assert tried == ["CreateSnapshots"] * 2
+    assert (report.failures, report.warnings) == ((), ())
+    assert cloud.clock.slept == 15
+
+
+@POLICIES
+def test_a_single_of_a_refused_set_fails_by_its_own_error(cloud, policy):
+    """The other volume is served."""
+    first, second = pair(cloud, policy)
+    no_set = answered("UnauthorizedOperation")
+    own = answered("KMS.DisabledException", operation="CreateSnapshot")
+    answers(cloud, no_set, own)
+    report = cloud.run("hour")
+    assert report.failures == (f"{first.id}: {own}",)
+    assert len(cloud.of(first)) == 0
+    assert len(cloud.of(second)) == 1
+
+
+def test_no_single_of_a_refused_set_begins_too_late(cloud):
+    """The thaw waits for none."""
+    volumes = pair(cloud, "H")
+    tried = answers(cloud, answered("UnauthorizedOperation"))
+    refuse = cloud.before
+
+    def slowly(called, target):
+        if called == "CreateSnapshots":
+            cloud.clock.sleep(BEGIN_WITHIN_SECONDS + 1)
+        refuse(called, target)
+
+    cloud.before = slowly
+    report = cloud.run("hour")
+    assert tried == ["CreateSnapshots"]
+    assert report.failures == tuple(
+        f"{volume.id}: not begun: the instance had been frozen for too long" for volume in volumes
+    )
+    assert cloud.ssm.frozen == set()
+
+
+def test_a_denied_count_of_pending_ones_is_no_refusal_of_a_set(cloud):
+    """Singles would be counted as well."""
+    pair(cloud, "P")
+    counts = itertools.count()
+    tried = answers(cloud, answered("PendingSnapshotLimitExceeded"))
+    refuse = cloud.before
+
+    def deny_all_counts_but_the_first(called, target):
+        refuse(called, target)
+        if target == "pending" and next(counts):
+            raise answered("UnauthorizedOperation", 403, called)
+
+    cloud.before = deny_all_counts_but_the_first
+    report = cloud.run("hour")
+    assert tried == ["CreateSnapshots"]
+    assert all("DescribeSnapshots: UnauthorizedOperation" in failure for failure in report.failures)
+    assert len(report.failures) == 2
+    assert report.warnings == ()
 
 
 def test_an_unrequested_snapshot_is_deleted_and_reported(cloud):
