@@ -19,6 +19,7 @@ from lambda_function.errors import (
 )
 from lambda_function.model.ec2 import Instance, Snapshot, SnapshotState, UnrequestedSnapshot
 from lambda_function.model.request import RunRequest
+from lambda_function.parallel import in_parallel
 from lambda_function.plan.create_calls import CreateCall, single
 from lambda_function.plan.due import VolumePlan
 from lambda_function.run.adopt import Adopter
@@ -162,8 +163,14 @@ class Creator:
     def _singly(
         self, plans: Sequence[VolumePlan], note: str, frozen: Frozen | None
     ) -> list[CreateResult | UnrequestedSnapshot]:
-        calls = (single(plan, self._instances, self._context.keys, self._request.period, note) for plan in plans)
-        return [result for call in calls for result in self.create(call, frozen)]
+        calls = [single(plan, self._instances, self._context.keys, self._request.period, note) for plan in plans]
+
+        def create(call: CreateCall) -> list[CreateResult | UnrequestedSnapshot]:
+            return self.create(call, frozen)
+
+        # All at once while an instance is frozen, since none may begin late.
+        results = in_parallel(create, calls) if frozen is not None else map(create, calls)
+        return [result for results_of_call in results for result in results_of_call]
 
     def _recover(self, call: CreateCall, error: AwsError) -> list[CreateResult | UnrequestedSnapshot]:
         """Wait until the call can be retried (empty), or its results if it need not be. Else raises the error."""

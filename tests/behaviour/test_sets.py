@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from datetime import timedelta
 
 import pytest
 
 from lambda_function.errors import AccessRefusedError, RequestRejectedError, TooManyPendingError
+from lambda_function.model.result import Outcome
 from tests.support.cloud import KEYS, FakeCloud, refused
 from tests.support.ssm import Reply
 
@@ -87,6 +89,23 @@ def test_more_than_forty_volumes_are_of_one_set_if_frozen(cloud, policy):
     assert sets(cloud) == ([41] if policy == "H" else [1] * 41)
     expected = [] if policy == "H" else ["not as a set: 41 volumes, and EC2 takes 40 in one call"] * 41
     assert [warning.split(": ", 1)[1] for warning in report.warnings] == expected
+
+
+def test_singles_of_a_refused_set_are_made_at_once_while_frozen(cloud):
+    """One after another, the last ones would begin too late."""
+    for number in range(6):
+        cloud.volume(number, "H", instance="i-1")
+    together = threading.Barrier(6, timeout=60)
+
+    def before(operation, _):
+        if operation == "CreateSnapshots":
+            raise NO_SET
+        if operation == "CreateSnapshot":
+            together.wait()
+
+    cloud.before = before
+    report = cloud.run("hour")
+    assert [result.outcome for result in report.volumes] == [Outcome.CREATED] * 6
 
 
 @pytest.mark.parametrize("policy", ["P", "H"])

@@ -63,7 +63,7 @@ SCHEDULES = {"changes last": _Last, "changes first": _First}
 def in_one_thread(schedule: str) -> Iterator[None]:
     """Runs are made so while this lasts."""
     with ExitStack() as stack:
-        for module in ("runner", "prune", "create_frozen"):
+        for module in ("runner", "prune", "create", "create_frozen"):
             stack.enter_context(mock.patch(f"lambda_function.run.{module}.in_parallel", _one_by_one))
         stack.enter_context(
             mock.patch("lambda_function.run.runner.PruneQueue", {**SCHEDULES, "in turn": _InTurn}[schedule])
