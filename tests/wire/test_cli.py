@@ -74,6 +74,16 @@ def test_only_the_named_policies_and_volumes_are_served(account):
     assert [len(account.snapshots(volume)) for volume in (first, second, third)] == [1, 0, 0]
 
 
+@pytest.mark.parametrize("options", [[], ["--force"], ["--dry-run"]])
+def test_a_named_volume_that_gets_nothing_exits_one(account, capsys, options):
+    account.policy("DAILY", '{"day": 2}')
+    volume = account.volume({"AUTO-SNAPSHOT": "DAILY"})
+    assert shell.main(["hour", "--volume", volume, *options]) == 1
+    why = "policy DAILY does not manage hourly snapshots"
+    assert f"FAILED: {volume}: asked for, but {why}" in capsys.readouterr().out
+    assert shell.main(["hour", *options]) == 0
+
+
 def test_force_adds_a_snapshot_to_a_slot_that_is_done(account, now):
     volume = account.volume({"AUTO-SNAPSHOT": "P"})
     assert shell.main(["hour"]) == 0
