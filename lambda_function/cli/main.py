@@ -29,7 +29,7 @@ from lambda_function.cli.signals import SignalHandlers, exit_code
 from lambda_function.cli.status import print_status, read_status, status_json
 from lambda_function.errors import AutoSnapshotsError, ConfigurationError
 from lambda_function.inputs.event import parse_event
-from lambda_function.inputs.settings import Settings
+from lambda_function.inputs.settings import Settings, near_misses
 from lambda_function.interruption import Interruption
 from lambda_function.model.request import HookCheckRequest
 from lambda_function.model.result import HookCheckReport, RunReport
@@ -45,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_arguments(arguments)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     errors = Console(stderr=True, soft_wrap=True)
+    for line in near_misses(os.environ):  # no errors: a shell's variables may be another program's
+        _warn(line, errors)
     try:
         if options.command == STATUS:
             return _status(options, errors)
@@ -54,6 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except AutoSnapshotsError as error:
         errors.print(f"error: {error}", style="bold red", markup=False, highlight=False)
         return 2 if isinstance(error, ConfigurationError) else 1
+
+
+def _warn(text: str, errors: Console) -> None:
+    with contextlib.suppress(OSError, SystemExit):  # rich exits at a closed pipe; no warning is worth the run
+        errors.print(f"warning: {text}", style="yellow", markup=False, highlight=False)
 
 
 def _run(options: argparse.Namespace, errors: Console) -> int:
@@ -97,7 +104,7 @@ def _report(options: argparse.Namespace, errors: Console, interruption: Interrup
         if isinstance(request, HookCheckRequest):
             return app.check_hooks(request)
         if app.is_for_targets(request):
-            errors.print(f"warning: {HOME_ONLY}", style="yellow", markup=False, highlight=False)
+            _warn(HOME_ONLY, errors)
         return continue_or_conclude(app.run(request), {}, datetime.now(UTC), None)
 
 

@@ -143,6 +143,22 @@ def test_wrong_configuration_exits_two_and_names_what_to_change(account, monkeyp
     assert expected in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["hour"], ["hour", "--dry-run"], ["hooks", "check"], ["status"], ["policies", "check", "policies.yaml"]],
+    ids=" ".join,
+)
+def test_a_variable_like_ours_is_only_warned_about(account, monkeypatch, tmp_path, capsys, arguments):
+    """It may be another program's, as in a cron job's environment."""
+    (tmp_path / "policies.yaml").write_text("P: {hour: 2}\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TARGET_PATH", "/srv/build")
+    assert shell.main(arguments) == 0
+    assert capsys.readouterr().err == (
+        "warning: environment variable TARGET_PATH: is not read; did you mean TARGETS_PATH?\n"
+    )
+
+
 def test_a_hook_check_without_any_hook_is_ready_and_exits_zero(account, capsys):
     account.volume({"AUTO-SNAPSHOT": "P"})
     assert shell.main(["hooks", "check"]) == 0
@@ -178,6 +194,27 @@ def test_a_run_with_closed_streams_does_its_work(account, closed):
     volume = account.volume({"AUTO-SNAPSHOT": "P"})
     command = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-m", "lambda_function", "hour"]
     assert subprocess.run(command, check=False).returncode == 0
+    assert len(account.snapshots(volume)) == 1
+
+
+def _pipe_without_reader():
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    return write_end
+
+
+def _full_device():
+    return os.open("/dev/full", os.O_WRONLY)
+
+
+@pytest.mark.parametrize("broken", [_pipe_without_reader, _full_device])
+def test_a_warning_that_cannot_be_written_stops_no_run(account, monkeypatch, broken):
+    monkeypatch.setenv("TARGET_PATH", "/srv/build")
+    volume = account.volume({"AUTO-SNAPSHOT": "P"})
+    stream = broken()
+    done = subprocess.run([sys.executable, "-m", "lambda_function", "hour"], stderr=stream, check=False)
+    os.close(stream)
+    assert done.returncode == 0
     assert len(account.snapshots(volume)) == 1
 
 
