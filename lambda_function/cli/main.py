@@ -174,6 +174,7 @@ def _event(options: argparse.Namespace) -> dict[str, object]:
 def main_for_people() -> int:
     """`main`, with interrupts and output errors reported in one line."""
     _open_missing_streams()
+    _escape_what_cannot_be_encoded()
     _buffer_output()
     try:
         return main()
@@ -191,6 +192,16 @@ def _open_missing_streams() -> None:
         if getattr(sys, name) is None:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
             setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w"))
+
+
+def _escape_what_cannot_be_encoded() -> None:
+    """A tag may hold any character; one that the output's encoding lacks must not hide what a run did.
+
+    Another way that the user chose (`PYTHONIOENCODING=ascii:replace`) stays.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _buffer_output() -> None:

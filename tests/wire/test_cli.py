@@ -197,6 +197,39 @@ def test_a_run_with_closed_streams_does_its_work(account, closed):
     assert len(account.snapshots(volume)) == 1
 
 
+LATIN = {"PYTHONIOENCODING": "latin-1"}
+ASCII = {"PYTHONIOENCODING": "ascii"}
+ASCII_LOCALE = {"PYTHONIOENCODING": "", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+IN_LATIN = r"Büro-\u041f\u043b\u0430\u0442\u044c\u0435-\U0001f98a"
+IN_ASCII = r"B\xfcro-\u041f\u043b\u0430\u0442\u044c\u0435-\U0001f98a"
+
+
+@pytest.mark.parametrize(
+    ("command", "variables", "shown"),
+    [
+        pytest.param("hour", {"PYTHONIOENCODING": "utf-8"}, "Büro-Платье-🦊", id="UTF-8 has all"),
+        pytest.param("hour", LATIN, IN_LATIN, id="Latin-1"),
+        pytest.param("hour", {**LATIN, "PYTHONUNBUFFERED": "1"}, IN_LATIN, id="Latin-1, unbuffered"),
+        pytest.param("hour", ASCII, IN_ASCII, id="ASCII"),
+        pytest.param("hour", ASCII_LOCALE, IN_ASCII, id="ASCII by the locale"),
+        pytest.param("status", ASCII, IN_ASCII, id="status in ASCII"),
+        pytest.param("hour", {"PYTHONIOENCODING": "ascii:replace"}, "B?ro-??????-?", id="what the user chose instead"),
+    ],
+)
+def test_what_an_encoding_lacks_is_written_as_escapes(account, command, variables, shown):
+    account.volume({"AUTO-SNAPSHOT": "Büro-Платье-🦊"})
+    done = subprocess.run(
+        [sys.executable, "-m", "lambda_function", command],
+        capture_output=True,
+        env={**os.environ, **variables},
+        check=False,
+    )
+    assert done.stderr == b""
+    assert done.returncode == (0 if command == "hour" else 1)  # a tag that names no policy is a warning to a run
+    encoding = variables["PYTHONIOENCODING"].partition(":")[0] or "ascii"
+    assert f'its tag names "{shown}", which is no policy' in done.stdout.decode(encoding)
+
+
 def _pipe_without_reader():
     read_end, write_end = os.pipe()
     os.close(read_end)
