@@ -19,9 +19,9 @@ from lambda_function.aws.clients import (
     build_starting_client,
 )
 from lambda_function.aws.lambda_invoke import invoke_self
-from lambda_function.errors import RunFailedError
+from lambda_function.errors import ConfigurationError, RunFailedError
 from lambda_function.inputs.event import parse_event
-from lambda_function.inputs.settings import Settings
+from lambda_function.inputs.settings import Settings, near_misses
 from lambda_function.model.request import HookCheckRequest, RunRequest, place_name
 from lambda_function.model.result import HookCheckReport, RunReport
 from lambda_function.output.answer import console_answer
@@ -62,7 +62,7 @@ def lambda_handler(event: object, context: LambdaContext) -> dict[str, Any]:
     """
     target = event.get("target") if isinstance(event, dict) else None
     logger.append_keys(request_id=context.aws_request_id, target=target)
-    settings = Settings.from_env(os.environ)
+    settings = _settings()
     request = parse_event(event, utc_now())
     given = cast("dict[str, Any]", event)  # as every event is that could be parsed
     app = App.build(
@@ -84,6 +84,13 @@ def lambda_handler(event: object, context: LambdaContext) -> dict[str, Any]:
             report = continue_or_conclude(app.run(request), given, utc_now(), _invoker(context))
             home = _home(context) if settings.targets_path else None
             return _answer_to_run(report, settings.metrics_namespace, home)
+
+
+def _settings() -> Settings:
+    """The settings of the stack. All of the environment is its own, so a name that is nearly right is a mistake."""
+    if misspelt := near_misses(os.environ):
+        raise ConfigurationError("\n".join(misspelt))
+    return Settings.from_env(os.environ)
 
 
 def _answer_to_run(report: RunReport, metrics_namespace: str, home: str | None) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from lambda_function.cli.signals import SignalHandlers, exit_code
 from lambda_function.cli.status import print_status, read_status, status_json
 from lambda_function.errors import AutoSnapshotsError, ConfigurationError
 from lambda_function.inputs.event import parse_event
-from lambda_function.inputs.settings import Settings
+from lambda_function.inputs.settings import Settings, near_misses
 from lambda_function.interruption import Interruption
 from lambda_function.model.request import HookCheckRequest
 from lambda_function.model.result import HookCheckReport, RunReport
@@ -45,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_arguments(arguments)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     errors = Console(stderr=True, soft_wrap=True)
+    for line in near_misses(os.environ):  # no errors: a shell's variables may be another program's
+        _warn(line, errors)
     try:
         if options.command == STATUS:
             return _status(options, errors)
@@ -54,6 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except AutoSnapshotsError as error:
         errors.print(f"error: {error}", style="bold red", markup=False, highlight=False)
         return 2 if isinstance(error, ConfigurationError) else 1
+
+
+def _warn(text: str, errors: Console) -> None:
+    with contextlib.suppress(OSError, SystemExit):  # rich exits at a closed pipe; no warning is worth the run
+        errors.print(f"warning: {text}", style="yellow", markup=False, highlight=False)
 
 
 def _run(options: argparse.Namespace, errors: Console) -> int:
@@ -97,7 +104,7 @@ def _report(options: argparse.Namespace, errors: Console, interruption: Interrup
         if isinstance(request, HookCheckRequest):
             return app.check_hooks(request)
         if app.is_for_targets(request):
-            errors.print(f"warning: {HOME_ONLY}", style="yellow", markup=False, highlight=False)
+            _warn(HOME_ONLY, errors)
         return continue_or_conclude(app.run(request), {}, datetime.now(UTC), None)
 
 
@@ -167,6 +174,7 @@ def _event(options: argparse.Namespace) -> dict[str, object]:
 def main_for_people() -> int:
     """`main`, with interrupts and output errors reported in one line."""
     _open_missing_streams()
+    _escape_what_cannot_be_encoded()
     _buffer_output()
     try:
         return main()
@@ -184,6 +192,16 @@ def _open_missing_streams() -> None:
         if getattr(sys, name) is None:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
             setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w"))
+
+
+def _escape_what_cannot_be_encoded() -> None:
+    """A tag may hold any character; one that the output's encoding lacks must not hide what a run did.
+
+    Another way that the user chose (`PYTHONIOENCODING=ascii:replace`) stays.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _buffer_output() -> None:

@@ -66,7 +66,11 @@ Policies = Annotated[
 Volumes = Annotated[
     tuple[Annotated[str, Field(pattern=r"^vol-[0-9a-f]{8,17}$")], ...],
     LIST,
-    Field(min_length=1, description="Only these volumes; absent: all. One that is not found is a failure of the run."),
+    Field(
+        min_length=1,
+        description="Only these volumes; absent: all. One that is not found or cannot be served is a failure of the "
+        "run.",
+    ),
     AfterValidator(_unique),
     Allowed('a list of volume ids such as "vol-0123456789abcdef0", at least one, or leave it out'),
 ]

@@ -116,15 +116,21 @@ class PolicySet:
 
     valid: Mapping[str, Policy]
     faulty: Mapping[str, tuple[Fault, ...]]
+    _suggestions: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def names(self) -> frozenset[str]:
         return frozenset(self.valid) | frozenset(self.faulty)
 
     def suggestion(self, name: str) -> str:
-        """`; did you mean "X"?` when a known name is close, otherwise nothing."""
-        close = closest(name, self.names)
-        return f'; did you mean "{close}"?' if close else ""
+        """`; did you mean "X"?` when a known name is close, otherwise nothing.
+
+        Worked out once for each name: with many policies the search is slow, and a whole fleet may have one wrong tag.
+        """
+        if name not in self._suggestions:
+            close = closest(name, self.names)
+            self._suggestions[name] = f'; did you mean "{close}"?' if close else ""
+        return self._suggestions[name]
 
 
 def parse_policies(parameters: Iterable[Parameter]) -> PolicySet:

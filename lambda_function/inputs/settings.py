@@ -34,9 +34,7 @@ class Settings:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
-        """Raises ConfigurationError naming the variable, its value and what is allowed; near misses too."""
-        for name in environ:
-            _refuse_near_miss(name)
+        """Raises ConfigurationError naming the variable, its value and what is allowed; see also `near_misses`."""
         key = environ.get("TAG_KEY", DEFAULT_TAG_KEY)
         if not _TAG_KEY.fullmatch(key) or key.lower().startswith("aws:"):
             raise ConfigurationError(
@@ -68,12 +66,19 @@ def _path(name: str, path: str) -> str:
     return path.rstrip("/") + "/"
 
 
-def _refuse_near_miss(name: str) -> None:
+def near_misses(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """A line for each variable whose name only resembles one of ours.
+
+    In the stack's own environment that is a mistake. A shell's may belong to another program.
+    """
+    return tuple(line for name in environ if (line := _near_miss(name)) is not None)
+
+
+def _near_miss(name: str) -> str | None:
     if name in _NAMES:
-        return
+        return None
     # 0.9 catches one letter or underscore too many or too few; other programs' names differ more.
     close = difflib.get_close_matches(name.upper(), _NAMES, n=1, cutoff=0.9)
     close = close or (["POLICIES_PATH"] if name.upper() in ("POLICY_PATH", "POLICYPATH") else [])
-    if close:
-        text = quoted(name).strip('"')
-        raise ConfigurationError(f"environment variable {text}: is not read; did you mean {close[0]}?")
+    text = quoted(name).strip('"')
+    return f"environment variable {text}: is not read; did you mean {close[0]}?" if close else None

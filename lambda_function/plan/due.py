@@ -59,7 +59,7 @@ class RunPlan:
     """The plans of all volumes in order of id, and what else to report.
 
     `failed_snapshots` are those in state `error`; `orphaned` counts snapshots whose volume is gone or
-    no longer selected. `missing` are requested volumes without a plan, with the reason.
+    no longer selected. `missing` are requested volumes for which nothing can be made, with the reason.
     """
 
     volumes: tuple[VolumePlan, ...]
@@ -139,12 +139,21 @@ def _is_asked_for(volume: Volume, policy_name: str, request: RunRequest, policie
 
 
 def _missing(request: RunRequest, selected: set[str], plans: list[VolumePlan]) -> tuple[str, ...]:
-    planned = {plan.volume.id for plan in plans}
-    return tuple(
-        f"{volume_id}: asked for, but " + ("its policy was not" if volume_id in selected else "no such tagged volume")
-        for volume_id in request.volumes
-        if volume_id not in planned
-    )
+    """Whoever names a volume waits for its snapshot, so what a run for all passes over is a failure here."""
+    planned = {plan.volume.id: plan for plan in plans}
+    reasons: dict[str, str] = {}
+    for volume_id in request.volumes:
+        plan = planned.get(volume_id)
+        if plan is None:
+            reasons[volume_id] = "its policy was not" if volume_id in selected else "no such tagged volume"
+        elif plan.outcome in (Outcome.OUTSIDE, Outcome.UNKNOWN_POLICY) or _is_unmanaged(plan):
+            reasons[volume_id] = plan.reason
+    return tuple(f"{volume_id}: asked for, but {reason}" for volume_id, reason in reasons.items())
+
+
+def _is_unmanaged(plan: VolumePlan) -> bool:
+    """Whether the policy does not manage the period; one that keeps 0 of it does."""
+    return plan.outcome is Outcome.NOT_DUE and plan.rule is None
 
 
 def _failed(period: Period, by_volume: Mapping[str, list[Snapshot]]) -> tuple[str, ...]:

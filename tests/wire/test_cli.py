@@ -74,6 +74,16 @@ def test_only_the_named_policies_and_volumes_are_served(account):
     assert [len(account.snapshots(volume)) for volume in (first, second, third)] == [1, 0, 0]
 
 
+@pytest.mark.parametrize("options", [[], ["--force"], ["--dry-run"]])
+def test_a_named_volume_that_gets_nothing_exits_one(account, capsys, options):
+    account.policy("DAILY", '{"day": 2}')
+    volume = account.volume({"AUTO-SNAPSHOT": "DAILY"})
+    assert shell.main(["hour", "--volume", volume, *options]) == 1
+    why = "policy DAILY does not manage hourly snapshots"
+    assert f"FAILED: {volume}: asked for, but {why}" in capsys.readouterr().out
+    assert shell.main(["hour", *options]) == 0
+
+
 def test_force_adds_a_snapshot_to_a_slot_that_is_done(account, now):
     volume = account.volume({"AUTO-SNAPSHOT": "P"})
     assert shell.main(["hour"]) == 0
@@ -133,6 +143,22 @@ def test_wrong_configuration_exits_two_and_names_what_to_change(account, monkeyp
     assert expected in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["hour"], ["hour", "--dry-run"], ["hooks", "check"], ["status"], ["policies", "check", "policies.yaml"]],
+    ids=" ".join,
+)
+def test_a_variable_like_ours_is_only_warned_about(account, monkeypatch, tmp_path, capsys, arguments):
+    """It may be another program's, as in a cron job's environment."""
+    (tmp_path / "policies.yaml").write_text("P: {hour: 2}\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TARGET_PATH", "/srv/build")
+    assert shell.main(arguments) == 0
+    assert capsys.readouterr().err == (
+        "warning: environment variable TARGET_PATH: is not read; did you mean TARGETS_PATH?\n"
+    )
+
+
 def test_a_hook_check_without_any_hook_is_ready_and_exits_zero(account, capsys):
     account.volume({"AUTO-SNAPSHOT": "P"})
     assert shell.main(["hooks", "check"]) == 0
@@ -168,6 +194,60 @@ def test_a_run_with_closed_streams_does_its_work(account, closed):
     volume = account.volume({"AUTO-SNAPSHOT": "P"})
     command = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-m", "lambda_function", "hour"]
     assert subprocess.run(command, check=False).returncode == 0
+    assert len(account.snapshots(volume)) == 1
+
+
+LATIN = {"PYTHONIOENCODING": "latin-1"}
+ASCII = {"PYTHONIOENCODING": "ascii"}
+ASCII_LOCALE = {"PYTHONIOENCODING": "", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+IN_LATIN = r"Büro-\u041f\u043b\u0430\u0442\u044c\u0435-\U0001f98a"
+IN_ASCII = r"B\xfcro-\u041f\u043b\u0430\u0442\u044c\u0435-\U0001f98a"
+
+
+@pytest.mark.parametrize(
+    ("command", "variables", "shown"),
+    [
+        pytest.param("hour", {"PYTHONIOENCODING": "utf-8"}, "Büro-Платье-🦊", id="UTF-8 has all"),
+        pytest.param("hour", LATIN, IN_LATIN, id="Latin-1"),
+        pytest.param("hour", {**LATIN, "PYTHONUNBUFFERED": "1"}, IN_LATIN, id="Latin-1, unbuffered"),
+        pytest.param("hour", ASCII, IN_ASCII, id="ASCII"),
+        pytest.param("hour", ASCII_LOCALE, IN_ASCII, id="ASCII by the locale"),
+        pytest.param("status", ASCII, IN_ASCII, id="status in ASCII"),
+        pytest.param("hour", {"PYTHONIOENCODING": "ascii:replace"}, "B?ro-??????-?", id="what the user chose instead"),
+    ],
+)
+def test_what_an_encoding_lacks_is_written_as_escapes(account, command, variables, shown):
+    account.volume({"AUTO-SNAPSHOT": "Büro-Платье-🦊"})
+    done = subprocess.run(
+        [sys.executable, "-m", "lambda_function", command],
+        capture_output=True,
+        env={**os.environ, **variables},
+        check=False,
+    )
+    assert done.stderr == b""
+    assert done.returncode == (0 if command == "hour" else 1)  # a tag that names no policy is a warning to a run
+    encoding = variables["PYTHONIOENCODING"].partition(":")[0] or "ascii"
+    assert f'its tag names "{shown}", which is no policy' in done.stdout.decode(encoding)
+
+
+def _pipe_without_reader():
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    return write_end
+
+
+def _full_device():
+    return os.open("/dev/full", os.O_WRONLY)
+
+
+@pytest.mark.parametrize("broken", [_pipe_without_reader, _full_device])
+def test_a_warning_that_cannot_be_written_stops_no_run(account, monkeypatch, broken):
+    monkeypatch.setenv("TARGET_PATH", "/srv/build")
+    volume = account.volume({"AUTO-SNAPSHOT": "P"})
+    stream = broken()
+    done = subprocess.run([sys.executable, "-m", "lambda_function", "hour"], stderr=stream, check=False)
+    os.close(stream)
+    assert done.returncode == 0
     assert len(account.snapshots(volume)) == 1
 
 

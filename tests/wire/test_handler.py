@@ -344,8 +344,9 @@ def test_a_wrong_event_ends_before_any_volume_is_listed(account, rules, event):
 
 
 def test_wrong_environment_ends_before_any_call(account, rules, monkeypatch):
-    monkeypatch.setenv("TAG_KEYS", "typo")
-    with pytest.raises(ConfigurationError, match="did you mean TAG_KEY"):
+    """All of the function's environment is the stack's own."""
+    monkeypatch.setenv("TARGET_PATH", "/srv/build")
+    with pytest.raises(ConfigurationError, match="TARGET_PATH: is not read; did you mean TARGETS_PATH"):
         invoke({"period": "hour"})
     assert rules.calls == []
 

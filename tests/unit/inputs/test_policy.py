@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lambda_function.inputs.policy import FIELDS, Parameter, Policy, parse_policies, parse_policy
-from lambda_function.inputs.validation import Fault
+from lambda_function.inputs.validation import Fault, closest
 from lambda_function.model.period import Period
 from tests.support.campaign import examples
 
@@ -119,6 +119,21 @@ def test_a_name_that_is_nearly_right_gets_a_suggestion():
     policies = parse_policies([Parameter("/p/CRITICAL", '{"day": 1}')])
     assert policies.suggestion("critical ") == '; did you mean "CRITICAL"?'
     assert policies.suggestion("nothing like it") == ""
+
+
+def test_a_suggestion_is_worked_out_once_for_each_name(monkeypatch):
+    """A fleet of 10,000 volumes may have one wrong tag; the search among 1,000 policies takes 25 ms."""
+    searched = []
+
+    def counting(name, known):
+        searched.append(name)
+        return closest(name, known)
+
+    monkeypatch.setattr("lambda_function.inputs.policy.closest", counting)
+    policies = parse_policies([Parameter("/p/CRITICAL", '{"day": 1}')])
+    names = ["CRITICLA", "nothing like it", "CRITICLA", "nothing like it"]
+    assert [policies.suggestion(name) for name in names] == ['; did you mean "CRITICAL"?', ""] * 2
+    assert searched == names[:2]
 
 
 json_values = st.recursive(

@@ -192,6 +192,46 @@ def test_a_volume_asked_for_that_cannot_be_served_is_named():
     )
 
 
+@pytest.mark.parametrize("fields", [{}, {"force": True}, {"dry_run": True}], ids=["plain", "forced", "dry run"])
+@pytest.mark.parametrize(
+    ("volume", "period", "why"),
+    [
+        pytest.param(
+            volume("WEEKLY"), "hour", "policy WEEKLY does not manage hourly snapshots", id="an unmanaged period"
+        ),
+        pytest.param(
+            volume("ATTACHED"), "day", "the policy wants attached volumes only; this one is detached", id="detached"
+        ),
+        pytest.param(
+            volume("ALL", "creating"), "hour", "the volume is creating, not in-use or available", id="not ready"
+        ),
+        pytest.param(
+            volume("ALLL"), "hour", 'its tag names "ALLL", which is no policy; did you mean "ALL"?', id="no policy"
+        ),
+    ],
+)
+def test_a_volume_asked_for_that_can_get_nothing_is_missing(volume, period, why, fields):
+    """A run that does not name it passes over it."""
+    asked = RunRequest(Period(period), NOW, volumes=(volume.id,), **fields)
+    assert plan_run(asked, POLICIES, [volume], [], KEYS).missing == (f"{volume.id}: asked for, but {why}",)
+    assert plan_run(RunRequest(Period(period), NOW, **fields), POLICIES, [volume], [], KEYS).missing == ()
+
+
+@pytest.mark.parametrize(
+    ("policy", "period", "snapshots"),
+    [
+        pytest.param("ALL", "day", [], id="due"),
+        pytest.param("ALL", "day", [snapshot("day", 5)], id="already done"),
+        pytest.param("ALL", "day", [snapshot("hour", 5)], id="shared"),
+        pytest.param("ALL", "month", [], id="its policy keeps 0"),
+        pytest.param("BROKEN", "day", [], id="its policy is faulty, which fails the run by itself"),
+    ],
+)
+def test_a_volume_asked_for_and_served_is_not_missing(policy, period, snapshots):
+    asked = RunRequest(Period(period), NOW, volumes=("vol-00000001",))
+    assert plan_run(asked, POLICIES, [volume(policy)], snapshots, KEYS).missing == ()
+
+
 @pytest.mark.parametrize(
     ("of_volumes", "minutes"),
     [
