@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import io
 import json
 import logging
 import os
@@ -27,6 +26,7 @@ from lambda_function.cli.policies.command import Desk, run_policies
 from lambda_function.cli.run import ProgressObserver, print_check, print_report
 from lambda_function.cli.signals import SignalHandlers, exit_code
 from lambda_function.cli.status import print_status, read_status, status_json
+from lambda_function.cli.streams import forget_lost_streams, prepare_streams
 from lambda_function.errors import AutoSnapshotsError, ConfigurationError
 from lambda_function.inputs.event import parse_event
 from lambda_function.inputs.settings import Settings, near_misses
@@ -173,9 +173,7 @@ def _event(options: argparse.Namespace) -> dict[str, object]:
 
 def main_for_people() -> int:
     """`main`, with interrupts and output errors reported in one line."""
-    _open_missing_streams()
-    _escape_what_cannot_be_encoded()
-    _buffer_output()
+    prepare_streams()
     try:
         return main()
     except KeyboardInterrupt:
@@ -184,28 +182,5 @@ def main_for_people() -> int:
     except OSError as error:
         sys.stderr.write(f"error: the output could not be written: {error}\n")
         return 1
-
-
-def _open_missing_streams() -> None:
-    """Streams that the shell closed (`2>&-`) lead nowhere, so that no connection gets their number."""
-    for number, name in ((0, "stdin"), (1, "stdout"), (2, "stderr")):
-        if getattr(sys, name) is None:
-            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
-            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w"))
-
-
-def _escape_what_cannot_be_encoded() -> None:
-    """A tag may hold any character; one that the output's encoding lacks must not hide what a run did.
-
-    Another way that the user chose (`PYTHONIOENCODING=ascii:replace`) stays.
-    """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def _buffer_output() -> None:
-    """An unbuffered stream (PYTHONUNBUFFERED) drops what is left of a write that a signal cuts short."""
-    stream = sys.stdout
-    if isinstance(stream, io.TextIOWrapper) and isinstance(raw := stream.buffer, io.RawIOBase):
-        sys.stdout = io.TextIOWrapper(io.BufferedWriter(raw), stream.encoding, stream.errors)
+    finally:
+        forget_lost_streams()
