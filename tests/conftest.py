@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 from types import SimpleNamespace
 
 import pytest
@@ -25,6 +26,18 @@ def one_thread():
     """Calls of a run one after another, so that a seed or a schedule decides and nothing else."""
     with in_one_thread("in turn"):
         yield
+
+
+@pytest.fixture
+def nothing_is_ignored():
+    """What this process ignores its children do too, and these tests may run under nohup or in the background."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    ignored = [number for number in numbers if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @pytest.fixture

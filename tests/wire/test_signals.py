@@ -29,6 +29,8 @@ from lambda_function.parallel import WORKERS
 from tests.support.endpoint import Account
 from tests.support.instance import HANGS
 
+pytestmark = pytest.mark.usefixtures("nothing_is_ignored")
+
 GIVE_UP = 120.0
 NAME = "auto-snapshots-filesystem"
 HOOKED = f'{{"hour": 2, "hook_document": "{NAME}", "hook_timeout_seconds": 600}}'

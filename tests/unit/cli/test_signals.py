@@ -19,6 +19,9 @@ class EndedError(BaseException):
     """In place of the end of this process."""
 
 
+pytestmark = pytest.mark.usefixtures("nothing_is_ignored")
+
+
 @pytest.fixture
 def ended(monkeypatch):
     def end(code):
