@@ -24,7 +24,11 @@ PROBES: list[subprocess.Popen[bytes]] = []
 
 
 def sh(*arguments, check=True, **options):
-    return subprocess.run(arguments, check=check, capture_output=True, text=True, timeout=120, **options)
+    """Runs a command; when it fails, the test's error says what it printed."""
+    done = subprocess.run(arguments, check=False, capture_output=True, text=True, timeout=120, **options)
+    if check and done.returncode:
+        raise AssertionError(f"{arguments} exited with {done.returncode}: {done.stdout}{done.stderr}")
+    return done
 
 
 @dataclass

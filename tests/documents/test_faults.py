@@ -8,6 +8,7 @@ import queue
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -114,8 +115,8 @@ class Slots:
 
 @pytest.fixture(scope="module")
 def slots(request):
-    base = Path("/mnt/faults")
-    base.mkdir()
+    base = Path(tempfile.mkdtemp(dir="/mnt"))
+    base.chmod(0o755)
     with contextlib.ExitStack() as undo:
         undo.callback(base.rmdir)
         sh("mount", "-t", "tmpfs", "tmpfs", str(base))
@@ -179,11 +180,17 @@ def postgresql(started):
 def with_servers(slots, start):
     chosen = slots.remotes[:SERVERS]
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        servers = list(pool.map(start, chosen))
-    yield Slots(chosen)
-    for server, remote in zip(servers, chosen, strict=True):
-        server.stop()
-        remote.more = {}
+        starts = [pool.submit(start, remote) for remote in chosen]
+    try:
+        for started in starts:
+            started.result()
+        yield Slots(chosen)
+    finally:
+        for started in starts:
+            if not started.exception():
+                started.result().stop()
+        for remote in chosen:
+            remote.more = {}
 
 
 def test_each_call_of_the_mysql_document_fails_in_pre(mariadb):
