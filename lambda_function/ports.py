@@ -128,6 +128,9 @@ class Ebs(Protocol):
     def list_snapshots(self, periods: Collection[Period], volume_ids: Sequence[str] = ()) -> list[Snapshot]:
         """All snapshots of this account kept for one of `periods`; only of the named volumes, if any are named."""
 
+    def list_failed(self, volume_ids: Sequence[str] = ()) -> list[Snapshot]:
+        """Those of our snapshots in state `error`, for whatever period; only of the named volumes, if any are named."""
+
     def list_instances(self, instance_ids: Collection[str]) -> list[Instance]:
         """Those of the named instances that exist."""
 

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from lambda_function.aws.clients import Clients
 from lambda_function.aws.connections import open_connections
 from lambda_function.aws.errors import translated
+from lambda_function.model.description import is_our_description
 from lambda_function.model.ec2 import HIBERNATED, STOPPED, Consistency, Instance, Snapshot, SnapshotState, Volume
 from lambda_function.model.period import Period
-from lambda_function.model.tags import TagKeys, format_periods, parse_periods, policy_named_by
+from lambda_function.model.tags import TagKeys, format_periods, is_ours, parse_periods, policy_named_by
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import FilterTypeDef, TagTypeDef
@@ -62,6 +63,14 @@ class Ec2Ebs:
         for chunk in _chunks(volume_ids, FILTER_VALUES - len(periods)) if volume_ids else [()]:
             filters = [kept_for, _filter("volume-id", chunk)] if chunk else [kept_for]
             found.update((snapshot.id, snapshot) for snapshot in self._snapshots(filters))
+        return list(found.values())
+
+    def list_failed(self, volume_ids: Sequence[str] = ()) -> list[Snapshot]:
+        filters = [_filter("status", ["error"]), _filter("tag-key", [self.keys.period])]
+        found: dict[str, Snapshot] = {}
+        for chunk in _chunks(volume_ids, FILTER_VALUES - len(filters)) if volume_ids else [()]:
+            narrowed = [*filters, _filter("volume-id", chunk)] if chunk else filters
+            found.update((snapshot.id, snapshot) for snapshot in self._snapshots(narrowed))
         return list(found.values())
 
     def list_proved_sets(self, set_ids: Collection[str]) -> set[str]:
@@ -158,7 +167,7 @@ class Ec2Ebs:
             for page in pages:
                 for raw in page["Snapshots"]:
                     tags = _tags(raw)
-                    if self.keys.period in tags:
+                    if is_ours(tags, self.keys):
                         yield _snapshot(raw, tags, self.keys)
 
 
@@ -231,4 +240,5 @@ def _snapshot(raw: Mapping[str, Any], tags: Mapping[str, str], keys: TagKeys) ->
         policy=policy_named_by(tags, keys),
         consistency=_CONSISTENCIES.get(tags.get(keys.consistency, "")),
         set_id=tags.get(keys.set) or None,
+        has_our_description=is_our_description(raw.get("Description", ""), raw["VolumeId"]),
     )

@@ -80,7 +80,7 @@ class PolicyFields(InputModel):
     def rule(self, period: Period) -> RetentionRule | None:
         """The rule for this period; None where the policy does not manage it."""
         value: int | None = getattr(self, period.value)
-        return None if value is None else RetentionRule(period, value)
+        return None if value is None else RetentionRule(period, value, self.hook_document is not None)
 
 
 FIELDS = tuple(PolicyFields.model_fields)

@@ -81,7 +81,7 @@ class Snapshot:
 
     `periods` are the words of its period tag in canonical order, including other tools' words;
     `policy` is the value of its copied selection tag, `consistency` and `set_id` those of its own tags; all are None
-    on snapshots of the old cron script.
+    on snapshots of the old cron script. `has_our_description` tells it from one of another tool that copied our tags.
     """
 
     id: str
@@ -92,6 +92,7 @@ class Snapshot:
     policy: str | None = None
     consistency: Consistency | None = None
     set_id: str | None = None
+    has_our_description: bool = False
 
 
 @dataclass(frozen=True)

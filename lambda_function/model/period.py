@@ -37,10 +37,14 @@ class Period(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RetentionRule:
-    """Keep the newest `retain_count` snapshots of a period; 0: create none, and delete those that exist."""
+    """Keep the newest `retain_count` slots of a period; 0: create none, and delete the snapshots that exist.
+
+    `is_hooked`: the policy has a hook, which may fail in every slot that is kept.
+    """
 
     period: Period
     retain_count: int
+    is_hooked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +69,16 @@ _SLOTS = {
 }
 
 
+def slot_start(period: Period, moment: datetime) -> datetime:
+    """Start of the calendar hour, day, ISO week, month or year around `moment`, in UTC."""
+    return _SLOTS[period].start(moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0))
+
+
 @lru_cache(maxsize=64)
 def slot(period: Period, moment: datetime) -> tuple[datetime, datetime]:
-    """Start (inclusive) and end (exclusive) of the calendar hour, day, ISO week, month or year around `moment`."""
-    row = _SLOTS[period]
-    start = row.start(moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0))
-    return start, start + row.length
+    """Start (inclusive) and end (exclusive) of the slot around `moment`."""
+    start = slot_start(period, moment)
+    return start, start + _SLOTS[period].length
 
 
 def in_slot(period: Period, moment: datetime, start_time: datetime) -> bool:

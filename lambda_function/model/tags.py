@@ -85,6 +85,18 @@ def near_miss(tags: Mapping[str, str], keys: TagKeys) -> str | None:
     return next((key for key in keys.near_misses() if key in tags), None)
 
 
+_RESERVED = ("aws:dlm:", "aws:backup:")
+
+
+def is_ours(tags: Mapping[str, str], keys: TagKeys) -> bool:
+    """Whether a snapshot with these tags may be ours: it has our key, and no tag that AWS reserves to its own tools.
+
+    Those copy a volume's tags, ours included, onto their snapshots, and nobody else can set a key that begins with
+    `aws:` (EC2 user guide, "Tag restrictions").
+    """
+    return keys.period in tags and not any(key.startswith(_RESERVED) for key in tags)
+
+
 def parse_periods(value: str) -> tuple[str, ...]:
     """The words of a period tag, in canonical order and once each.
 

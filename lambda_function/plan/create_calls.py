@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from lambda_function.inputs.policy import Policy
+from lambda_function.model.description import describe_instance, describe_volume
 from lambda_function.model.ec2 import HIBERNATED, STOPPED, Consistency, Instance, Volume
 from lambda_function.model.period import Period
 from lambda_function.model.tags import TagKeys, own_tags, set_can_copy, snapshot_tags
@@ -22,8 +23,6 @@ MAX_EXCLUSIONS = 40
 
 MAX_SET = 40
 """Volumes per set (EBS user guide, 2021; no larger figure is confirmed)."""
-
-MAX_DESCRIPTION = 255
 
 
 @dataclass(frozen=True)
@@ -137,14 +136,15 @@ def plan_creates(
     """The create calls for the due volumes, ordered by their first volume's id.
 
     `instances` are those that could be described; a volume whose instance is not among them is created
-    singly. Every volume is in exactly one call. Volumes of one instance that cannot be one call have a note that says
-    why, since then they are not of one instant.
+    singly, and so is one whose last snapshot failed, since it would turn the whole set to `error`. Every volume is in
+    exactly one call. Volumes of one instance that cannot be one call have a note that says why, since then they are
+    not of one instant.
     """
     by_instance: dict[str, list[VolumePlan]] = defaultdict(list)
     calls: list[CreateCall] = []
     for plan in due:
         attached_to = plan.volume.instance_ids
-        if len(attached_to) == 1 and attached_to[0] in instances:
+        if len(attached_to) == 1 and attached_to[0] in instances and plan.last_failed is None:
             by_instance[attached_to[0]].append(plan)
         else:
             calls.append(single(plan, instances, keys, period))
@@ -170,8 +170,8 @@ def single(
     own = own_tags(keys, period, consistency, plan.volume.instance_ids)
     notes = (note,) if note else ()
     tags, left_out = snapshot_tags(plan.volume.tags, own, keys)
-    description = f"{period.adjective.capitalize()} snapshot of volume {plan.volume.id}, policy {plan.policy_name}"
-    return CreateCall((plan,), consistency, description[:MAX_DESCRIPTION], tags, left_out=left_out, notes=notes)
+    description = describe_volume(period, plan.volume.id, plan.policy_name or "")
+    return CreateCall((plan,), consistency, description, tags, left_out=left_out, notes=notes)
 
 
 def _why_no_set(members: Sequence[VolumePlan], instance: Instance) -> str | None:
@@ -196,13 +196,10 @@ def _set(members: list[VolumePlan], instance: Instance, keys: TagKeys, period: P
     own = own_tags(keys, period, consistency, (instance.id,))
     wanted = {plan.volume.id for plan in members}
     exclude_boot = instance.root_volume_id is not None and instance.root_volume_id not in wanted
-    names = sorted({plan.policy_name or "" for plan in members})
-    label = "policy" if len(names) == 1 else "policies"
-    description = f"{period.adjective.capitalize()} snapshot of instance {instance.id}, {label} {', '.join(names)}"
     return CreateCall(
         plans=tuple(members),
         consistency=consistency,
-        description=description[:MAX_DESCRIPTION],
+        description=describe_instance(period, instance.id, (plan.policy_name or "" for plan in members)),
         tags=own,
         instance_id=instance.id,
         exclude_boot=exclude_boot,

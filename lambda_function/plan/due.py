@@ -7,16 +7,18 @@ that tables can test them.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from lambda_function.inputs.policy import Policy, PolicySet
 from lambda_function.model.ec2 import Consistency, Snapshot, SnapshotState, Volume
-from lambda_function.model.period import Period, RetentionRule, in_slot
+from lambda_function.model.period import Period, RetentionRule
 from lambda_function.model.request import RunRequest
 from lambda_function.model.result import Outcome
 from lambda_function.model.tags import TagKeys
+from lambda_function.plan.failed import is_failed_and_ours, last_failed
+from lambda_function.plan.ownership import own_snapshots, stale_tags
 from lambda_function.plan.selection import Obstacle, Selection, select
 from lambda_function.plan.sharing import (
     find_slot_snapshot,
@@ -40,7 +42,8 @@ class VolumePlan:
     `outcome` is WOULD_CREATE, WOULD_SHARE or a final one. `slot_snapshot` is the snapshot to share, or
     the one that the slot already has; `joining` are the periods to add to a shared one. Without a
     `rule`, no policy manages the period and nothing is pruned. `snapshots` are those of this volume
-    tagged with the period.
+    tagged with the period, without `failed`, which are its snapshots in `error` for whatever period. `last_failed` is
+    the newest of those, if it is newer than every good snapshot.
     """
 
     volume: Volume
@@ -52,21 +55,25 @@ class VolumePlan:
     joining: tuple[Period, ...] = ()
     rule: RetentionRule | None = None
     snapshots: tuple[Snapshot, ...] = ()
+    failed: tuple[Snapshot, ...] = ()
+    last_failed: Snapshot | None = None
 
 
 @dataclass(frozen=True)
 class RunPlan:
     """The plans of all volumes in order of id, and what else to report.
 
-    `failed_snapshots` are those in state `error`; `orphaned` counts snapshots whose volume is gone or
-    no longer selected. `missing` are requested volumes for which nothing can be made, with the reason.
+    `misspelt` are the volumes whose tag only resembles the key, `stale` those that bear our snapshots' tags, each with
+    the reason. `failed_snapshots` are all of ours in state `error`; `orphaned` counts snapshots whose volume is gone
+    or no longer selected. `missing` are requested volumes for which nothing can be made, with the reason.
     """
 
     volumes: tuple[VolumePlan, ...]
-    warnings: tuple[str, ...]
+    misspelt: tuple[str, ...]
     missing: tuple[str, ...]
-    failed_snapshots: tuple[str, ...]
+    failed_snapshots: tuple[Snapshot, ...]
     orphaned: int
+    stale: tuple[str, ...] = ()
 
 
 def plan_run(
@@ -76,39 +83,52 @@ def plan_run(
     snapshots: Iterable[Snapshot],
     keys: TagKeys,
     proved_elsewhere: Collection[str] = (),
+    failed: Iterable[Snapshot] = (),
 ) -> RunPlan:
     """Plan every selected volume; `snapshots` are those tagged with this period or a shorter one.
 
-    `proved_elsewhere` are sets with an `application` snapshot that is not among them.
+    `proved_elsewhere` are sets with an `application` snapshot that is not among them; `failed` are all in state
+    `error`, whatever their period.
     """
+    known = {snapshot.id: snapshot for snapshot in (*snapshots, *failed)}
     by_volume: dict[str, list[Snapshot]] = defaultdict(list)
-    for snapshot in snapshots:
+    for snapshot in known.values():
         by_volume[snapshot.volume_id].append(snapshot)
-    proved = proved_sets(each for of_volume in by_volume.values() for each in of_volume).union(proved_elsewhere)
+    proved = proved_sets(known.values()).union(proved_elsewhere)
     plans: list[VolumePlan] = []
-    warnings: list[str] = []
+    misspelt: list[str] = []
+    stale: list[str] = []
     selected: set[str] = set()
     for volume in sorted(volumes, key=lambda volume: volume.id):
         selection = select(volume, policies, keys)
         if selection is None:
             continue
         if selection.policy_name is None:
-            warnings.append(f"{volume.id}: {selection.reason}")
+            misspelt.append(f"{volume.id}: {selection.reason}")
             continue
         selected.add(volume.id)
+        if tags := stale_tags(volume, keys):
+            stale.append(f"{volume.id}: {tags}")
         if _is_asked_for(volume, selection.policy_name, request, policies):
-            plans.append(_plan_volume(volume, selection, request, by_volume.get(volume.id, []), proved))
+            owned = own_snapshots(volume, by_volume.get(volume.id, ()), keys)
+            plans.append(_plan_volume(volume, selection, request, owned, proved))
     return RunPlan(
         volumes=tuple(plans),
-        warnings=tuple(warnings),
+        misspelt=tuple(misspelt),
         missing=_missing(request, selected, plans),
-        failed_snapshots=_failed(request.period, by_volume),
+        failed_snapshots=tuple(
+            sorted(
+                (snapshot for snapshot in known.values() if snapshot.state is SnapshotState.ERROR),
+                key=lambda snapshot: snapshot.id,
+            )
+        ),
         orphaned=sum(
             request.period.value in snapshot.periods
             for volume_id, volume_snapshots in by_volume.items()
             if volume_id not in selected
             for snapshot in volume_snapshots
         ),
+        stale=tuple(stale),
     )
 
 
@@ -156,19 +176,8 @@ def _is_unmanaged(plan: VolumePlan) -> bool:
     return plan.outcome is Outcome.NOT_DUE and plan.rule is None
 
 
-def _failed(period: Period, by_volume: Mapping[str, list[Snapshot]]) -> tuple[str, ...]:
-    return tuple(
-        sorted(
-            snapshot.id
-            for volume_snapshots in by_volume.values()
-            for snapshot in volume_snapshots
-            if snapshot.state is SnapshotState.ERROR and period.value in snapshot.periods
-        )
-    )
-
-
 def _plan_volume(
-    volume: Volume, selection: Selection, request: RunRequest, snapshots: list[Snapshot], proved: Collection[str]
+    volume: Volume, selection: Selection, request: RunRequest, known: Sequence[Snapshot], proved: Collection[str]
 ) -> VolumePlan:
     name, policy = selection.policy_name, selection.policy
     if selection.obstacle is not None:
@@ -178,14 +187,16 @@ def _plan_volume(
     if rule is None:
         reason = f"policy {policy.name} does not manage {request.period.adjective} snapshots"
         return VolumePlan(volume, name, policy, Outcome.NOT_DUE, reason)
-    word = request.period.value
-    ours = tuple(snapshot for snapshot in snapshots if word in snapshot.periods)
-    outcome, reason, slot_snapshot = _decide(policy, rule, request, snapshots, ours, proved)
+    failed = tuple(snapshot for snapshot in known if is_failed_and_ours(snapshot))
+    snapshots = [snapshot for snapshot in known if snapshot.state is not SnapshotState.ERROR]
+    ours = tuple(snapshot for snapshot in snapshots if request.period in snapshot.periods)
+    last = last_failed(failed, snapshots)
+    outcome, reason, slot_snapshot = _decide(policy, rule, request, snapshots, ours, proved, last)
     joining: tuple[Period, ...] = ()
     if outcome is Outcome.WOULD_SHARE and slot_snapshot is not None:
         joining = joined_periods(request, policy, snapshots, slot_snapshot)
         reason += "".join(f"; the {period} was due as well" for period in joining[:-1])
-    return VolumePlan(volume, name, policy, outcome, reason, slot_snapshot, joining, rule, ours)
+    return VolumePlan(volume, name, policy, outcome, reason, slot_snapshot, joining, rule, ours, failed, last)
 
 
 def _decide(
@@ -195,6 +206,7 @@ def _decide(
     snapshots: list[Snapshot],
     ours: tuple[Snapshot, ...],
     proved: Collection[str],
+    last_failed: Snapshot | None,
 ) -> tuple[Outcome, str, Snapshot | None]:
     period = request.period
     if rule.retain_count == 0:
@@ -215,11 +227,9 @@ def _decide(
         return Outcome.WOULD_SHARE, reason, candidate
     if request.force:
         return Outcome.WOULD_CREATE, "forced", None
-    has_failed = any(
-        snapshot.state is SnapshotState.ERROR and in_slot(period, request.time, snapshot.start_time)
-        for snapshot in ours
-    )
-    reason = f"the one started in this {period} failed" if has_failed else f"none started in this {period} yet"
+    reason = f"none started in this {period} yet"
+    if last_failed is not None:
+        reason += f"; by itself, not in a set, since {last_failed.id} of {_clock(last_failed.start_time)} failed"
     passed_over = unproved_candidate(request, policy, snapshots, proved)
     if passed_over is not None:
         reason += f"; {passed_over.id} of the {passed_over.periods[0]} is only crash-consistent, so not shared"

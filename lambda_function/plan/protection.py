@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -16,6 +16,7 @@ from lambda_function.inputs.policy import Policy, PolicySet
 from lambda_function.model.ec2 import Consistency, Snapshot, SnapshotState, Volume
 from lambda_function.model.period import Period, slot
 from lambda_function.model.tags import TagKeys
+from lambda_function.plan.ownership import own_snapshots, stale_tags
 from lambda_function.plan.selection import Selection, select
 
 GRACE = {period: timedelta(hours=3) if period is Period.HOUR else timedelta(days=2) for period in Period}
@@ -121,14 +122,17 @@ def judge_volumes(
         if only_policies and name in policies.names and name not in only_policies:
             continue
         if not only_volumes or volume.id in only_volumes:
-            statuses.append(_volume_status(now, volume, selection, by_volume.get(volume.id, [])))
+            owned = own_snapshots(volume, by_volume.get(volume.id, ()), keys)
+            status = _volume_status(now, volume, selection, owned)
+            stale = stale_tags(volume, keys)
+            statuses.append(replace(status, warnings=(stale, *status.warnings)) if stale else status)
     found = {status.volume_id for status in statuses}
     missing = tuple(f"{volume_id}: asked for, but not found" for volume_id in only_volumes if volume_id not in found)
     orphaned = sum(len(listed) for volume_id, listed in by_volume.items() if volume_id not in selected)
     return StatusReport(now, tuple(statuses), (*faults, *missing), orphaned)
 
 
-def _volume_status(now: datetime, volume: Volume, selection: Selection, snapshots: list[Snapshot]) -> VolumeStatus:
+def _volume_status(now: datetime, volume: Volume, selection: Selection, snapshots: Sequence[Snapshot]) -> VolumeStatus:
     name, policy = selection.policy_name, selection.policy
     if name is None or policy is None:
         return VolumeStatus(volume.id, name, Status.UNPROTECTED, selection.reason)

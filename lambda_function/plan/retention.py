@@ -1,21 +1,25 @@
 """Which of a volume's snapshots a period keeps or releases, and why: pure functions.
 
-A period keeps the newest N of its snapshots by start time:
+A period keeps the newest N of its slots that have a snapshot, each with all of its snapshots. A forced run, or a
+create whose answer was lost, so adds a snapshot to a slot and pushes no other slot out. Beyond N stay:
 
-* a failed one never counts, and is released once a newer completed one exists (at once if N is 0);
-* a pending one counts, is never deleted, and never displaces the newest completed one;
-* one in the Recycle Bin, or in a state unknown to this release, is left alone.
+* a pending one, which counts for its slot, is never deleted, and never displaces the newest completed one;
+* where the policy has a hook, what it last proved;
+* one in the Recycle Bin, or in a state unknown to this release, neither of which counts.
+
+With failed ones deals `failed.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from functools import cache
 from typing import NamedTuple
 
-from lambda_function.model.ec2 import Snapshot, SnapshotState
-from lambda_function.model.period import Period, RetentionRule
+from lambda_function.model.ec2 import Consistency, Snapshot, SnapshotState
+from lambda_function.model.period import Period, RetentionRule, slot_start
 from lambda_function.model.result import Change, ChangeOutcome, ChangeResult
 from lambda_function.model.tags import ordered_periods
 
@@ -42,52 +46,58 @@ def apply_retention(
         key=lambda snapshot: (snapshot.id == slot_snapshot_id, snapshot.start_time, snapshot.id),
         reverse=True,
     )
-    completed = [snapshot for snapshot in ordered if snapshot.state is SnapshotState.COMPLETED]
-    newest = max(completed, key=lambda snapshot: snapshot.start_time, default=None)
+    floors = _floors(rule, ordered)
     retentions: list[Retention] = []
-    position = 0
+    positions: dict[datetime, int] = {}
     for snapshot in ordered:
         if snapshot.state.is_good:
-            position += 1
-            retentions.append(_retain_good(snapshot, rule, position, snapshot is newest))
-        elif snapshot.state is SnapshotState.ERROR:
-            replaced = newest is not None and newest.start_time > snapshot.start_time
-            retentions.append(_retain_failed(snapshot, rule, replaced))
+            position = positions.setdefault(slot_start(rule.period, snapshot.start_time), len(positions) + 1)
+            retentions.append(_retain_good(snapshot, rule, position, floors.get(snapshot.id)))
         else:
             retentions.append(Retention(snapshot, True, f"in state {snapshot.state}: not counted, not touched"))
     return retentions
 
 
-def _retain_good(snapshot: Snapshot, rule: RetentionRule, position: int, newest_completed: bool) -> Retention:
+def _floors(rule: RetentionRule, snapshots: Iterable[Snapshot]) -> dict[str, str]:
+    """By id, why a snapshot stays whatever its slot; none where the policy keeps none."""
+    if rule.retain_count == 0:
+        return {}
+    completed = [snapshot for snapshot in snapshots if snapshot.state is SnapshotState.COMPLETED]
+    completed.sort(key=lambda snapshot: snapshot.start_time, reverse=True)
+    floors = {newest.id: "the newest completed one: those before it are not completed yet" for newest in completed[:1]}
+    for words in _PROOFS if rule.is_hooked else ():
+        proved = next((snapshot for snapshot in completed if snapshot.consistency in words), None)
+        if proved is not None:
+            floors.setdefault(proved.id, f"the newest {proved.consistency} one, of what the hook or rest made good")
+    return floors
+
+
+_PROOFS = ((Consistency.APPLICATION,), (Consistency.APPLICATION, Consistency.OFFLINE))
+"""The newest of each stays: what is `offline` restores as well, but shows nothing of the hook."""
+
+
+def _retain_good(snapshot: Snapshot, rule: RetentionRule, position: int, floor: str | None) -> Retention:
     if position <= rule.retain_count:
         return Retention(snapshot, True, _rank(position, rule))
     if snapshot.state is not SnapshotState.COMPLETED:
         return Retention(snapshot, True, f"{snapshot.state}: untouched until it is completed")
     if rule.retain_count == 0:
         return Retention(snapshot, False, f"the policy keeps no {rule.period.adjective} snapshots")
-    if newest_completed:
-        return Retention(snapshot, True, "the newest completed one: those before it are not completed yet")
+    if floor is not None:
+        return Retention(snapshot, True, floor)
     return Retention(snapshot, False, _rank(position, rule))
 
 
 # Ten thousand volumes share a few sentences.
 @cache
 def _rank(position: int, rule: RetentionRule) -> str:
-    return f"{ordinal(position)} newest {rule.period.adjective} snapshot; the policy keeps {rule.retain_count}"
+    return f"of the {ordinal(position)} newest {rule.period}; the policy keeps {rule.retain_count}"
 
 
 def ordinal(position: int) -> str:
     """As in "the 3rd newest"."""
     suffix = "th" if position % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(position % 10, "th")
     return f"{position}{suffix}"
-
-
-def _retain_failed(snapshot: Snapshot, rule: RetentionRule, newer_completed: bool) -> Retention:
-    if rule.retain_count == 0:
-        return Retention(snapshot, False, "failed, and the policy keeps none")
-    if newer_completed:
-        return Retention(snapshot, False, "failed, and a newer completed one exists")
-    return Retention(snapshot, True, "failed: goes once a newer completed one exists")
 
 
 def change_for(snapshot: Snapshot, period: Period) -> tuple[Change, tuple[str, ...]]:

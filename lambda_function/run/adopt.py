@@ -15,6 +15,7 @@ from lambda_function.model.request import RunRequest
 from lambda_function.model.tags import ordered_periods
 from lambda_function.plan.create_calls import CreateCall
 from lambda_function.plan.due import VolumePlan
+from lambda_function.plan.ownership import own_snapshots
 from lambda_function.plan.sharing import (
     find_slot_snapshot,
     joined_periods,
@@ -90,7 +91,8 @@ class Adopter:
     def _find(self, plan: VolumePlan, listed: _Listing) -> Snapshot | None:
         """The snapshot that serves the volume's slot, or one that now does since it was joined."""
         period = self._request.period.value
-        snapshots = [snapshot for snapshot in listed.snapshots if snapshot.volume_id == plan.volume.id]
+        of_volume = [snapshot for snapshot in listed.snapshots if snapshot.volume_id == plan.volume.id]
+        snapshots = own_snapshots(plan.volume, of_volume, self._context.keys)
         existing = find_slot_snapshot(self._request, [snapshot for snapshot in snapshots if period in snapshot.periods])
         if existing is not None:
             return existing

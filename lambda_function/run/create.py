@@ -19,14 +19,17 @@ from lambda_function.errors import (
 )
 from lambda_function.model.ec2 import Instance, Snapshot, SnapshotState, UnrequestedSnapshot
 from lambda_function.model.request import RunRequest
+from lambda_function.model.result import ChangeResult
 from lambda_function.parallel import in_parallel
 from lambda_function.plan.create_calls import CreateCall, single
 from lambda_function.plan.due import VolumePlan
+from lambda_function.plan.failed import plan_before_create
 from lambda_function.run.adopt import Adopter
 from lambda_function.run.context import RunContext
 from lambda_function.run.create_result import CreateResult
 from lambda_function.run.offline import OfflineCheck
 from lambda_function.run.pending_quota import PendingQuota
+from lambda_function.run.prune import Changer
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +65,10 @@ class Frozen:
     set_id: str
 
 
+Created = CreateResult | UnrequestedSnapshot | ChangeResult
+"""What comes of a create call: each volume's result, what EC2 made besides, and the failed ones deleted for it."""
+
+
 class Creator:
     """Makes the create calls of one run; safe to use from several threads."""
 
@@ -72,27 +79,39 @@ class Creator:
         self._context = context
         self._instances = instances
         self._offline = offline
+        self._changer = Changer(request, context)
+        self._deleted: set[str] = set()
         self.adopter = Adopter(request, context)
         self.quota = PendingQuota(context.ebs.count_pending, context.deadline)
 
-    def create(self, call: CreateCall, frozen: Frozen | None = None) -> list[CreateResult | UnrequestedSnapshot]:
-        """Create the call's snapshots: one result per volume, and any unrequested snapshots.
+    def create(self, call: CreateCall, frozen: Frozen | None = None) -> list[Created]:
+        """Create the call's snapshots: one result per volume, any unrequested snapshots, and what was deleted for it.
 
         With `frozen`, an instance is: nothing waits, and nothing starts late. Failures are results, never exceptions,
         so that other creates continue.
         """
+        deleted: list[ChangeResult] = []
         try:
-            return self._create(call, frozen)
+            return [*self._create(call, frozen, deleted), *deleted]
         except Exception as error:
             if not isinstance(error, AutoSnapshotsError):
                 logger.exception("unexpected while creating snapshots of %s", ", ".join(call.volume_ids))
-            return [CreateResult(plan, error=error, warnings=call.notes) for plan in call.plans]
+            return [*(CreateResult(plan, error=error, warnings=call.notes) for plan in call.plans), *deleted]
 
-    def _create(self, call: CreateCall, frozen: Frozen | None) -> list[CreateResult | UnrequestedSnapshot]:
+    def delete_failed(self, plans: Sequence[VolumePlan]) -> list[ChangeResult]:
+        """Delete the volumes' failed snapshots, once in a run, as EC2 counts them towards its limit for the next one.
+
+        Just before that is made, and not earlier: where it never comes to that, they have to be known to the next run.
+        """
+        failed = [snapshot for plan in plans for snapshot in plan.failed if snapshot.id not in self._deleted]
+        self._deleted.update(snapshot.id for snapshot in failed)
+        return list(self._changer.apply(plan_before_create(failed)))
+
+    def _create(self, call: CreateCall, frozen: Frozen | None, deleted: list[ChangeResult]) -> list[Created]:
         attempts = 0
         while True:
             try:
-                return self._attempt(call, frozen)
+                return self._attempt(call, frozen, deleted)
             except AwsError as error:
                 if _refuses_set(error):
                     return self._singly(call.plans, f"not as a set: {error}", frozen)
@@ -106,14 +125,16 @@ class Creator:
                 if attempts == ATTEMPTS:
                     raise
 
-    def _attempt(self, call: CreateCall, frozen: Frozen | None) -> list[CreateResult | UnrequestedSnapshot]:
+    def _attempt(self, call: CreateCall, frozen: Frozen | None, deleted: list[ChangeResult]) -> list[Created]:
         deadline = self._context.deadline
         if self._request.dry_run:
+            deleted += self.delete_failed(call.plans)
             snapshots = [self._assumed(plan) for plan in call.plans]
         elif frozen is None:
             deadline.require(RESERVE_SECONDS)
             with self.quota.taken(len(call.plans), RESERVE_SECONDS):
                 call = self._offline.checked(call)
+                deleted += self.delete_failed(call.plans)
                 deadline.require(RESERVE_SECONDS)
                 snapshots = self._send(call, new_set_id(), urgent=False)
         elif deadline.elapsed() <= frozen.begin_by:
@@ -135,9 +156,7 @@ class Creator:
         request = self._request
         return Snapshot("(new)", plan.volume.id, request.time, SnapshotState.PENDING, (request.period.value,))
 
-    def _compare(
-        self, call: CreateCall, snapshots: Sequence[Snapshot], frozen: Frozen | None
-    ) -> list[CreateResult | UnrequestedSnapshot]:
+    def _compare(self, call: CreateCall, snapshots: Sequence[Snapshot], frozen: Frozen | None) -> list[Created]:
         """Match EC2's response to the request; volumes missing from a set are created singly."""
         by_volume = {snapshot.volume_id: snapshot for snapshot in snapshots}
         created = [
@@ -160,19 +179,17 @@ class Creator:
         singles = self._singly(missing, f"not in the set of {call.instance_id}: detached meanwhile", frozen)
         return [*created, *singles, *unrequested]
 
-    def _singly(
-        self, plans: Sequence[VolumePlan], note: str, frozen: Frozen | None
-    ) -> list[CreateResult | UnrequestedSnapshot]:
+    def _singly(self, plans: Sequence[VolumePlan], note: str, frozen: Frozen | None) -> list[Created]:
         calls = [single(plan, self._instances, self._context.keys, self._request.period, note) for plan in plans]
 
-        def create(call: CreateCall) -> list[CreateResult | UnrequestedSnapshot]:
+        def create(call: CreateCall) -> list[Created]:
             return self.create(call, frozen)
 
         # All at once while an instance is frozen, since none may begin late.
         results = in_parallel(create, calls) if frozen is not None else map(create, calls)
         return [result for results_of_call in results for result in results_of_call]
 
-    def _recover(self, call: CreateCall, error: AwsError) -> list[CreateResult | UnrequestedSnapshot]:
+    def _recover(self, call: CreateCall, error: AwsError) -> list[Created]:
         """Wait until the call can be retried (empty), or its results if it need not be. Else raises the error."""
         match error:
             case TooManyPendingError():

@@ -21,13 +21,13 @@ from lambda_function.errors import (
 from lambda_function.hooks.command import FreezePlan
 from lambda_function.hooks.freeze import Freeze, FreezeResult, seconds_needed
 from lambda_function.hooks.preflight import HookReadiness
-from lambda_function.model.ec2 import Consistency, UnrequestedSnapshot
+from lambda_function.model.ec2 import Consistency
 from lambda_function.model.request import RunRequest
-from lambda_function.model.result import HookResult
+from lambda_function.model.result import ChangeResult, HookResult
 from lambda_function.parallel import MAX_FREEZES, in_parallel
 from lambda_function.plan.create_calls import FreezeGroup
 from lambda_function.run.context import RunContext
-from lambda_function.run.create import RESERVE_SECONDS, Creator, Frozen, new_set_id
+from lambda_function.run.create import RESERVE_SECONDS, Created, Creator, Frozen, new_set_id
 from lambda_function.run.create_result import CreateResult
 
 logger = logging.getLogger(__name__)
@@ -36,9 +36,6 @@ BEGIN_WITHIN_SECONDS = 10.0
 """Creates start at most this long after the freeze; CREATE_SECONDS covers how long one may take."""
 
 FREEZE_ATTEMPTS = 3
-
-Created = CreateResult | UnrequestedSnapshot
-"""A result of a create call."""
 
 
 class FrozenCreator:
@@ -59,6 +56,10 @@ class FrozenCreator:
 
     def create(self, group: FreezeGroup) -> list[Created | HookResult]:
         """Freeze, create and thaw: the results of `Creator.create` and the hook's. Failures are results."""
+        deleted: list[ChangeResult] = []
+        return [*self._create(group, deleted), *deleted]
+
+    def _create(self, group: FreezeGroup, deleted: list[ChangeResult]) -> list[Created | HookResult]:
         try:
             self._context.deadline.interruption.check()
             plan = self._readiness.plan(group, self._request.period)
@@ -70,7 +71,7 @@ class FrozenCreator:
         try:
             if self._request.dry_run:
                 return self._preview(group, plan)
-            self._freeze(group, plan, freezes)
+            self._freeze(group, plan, freezes, deleted)
         except (AwsError, OutOfTimeError) as error:
             # Nothing is frozen: interrupted, no quota, or no time for freeze and thaw. Defer to the next run if its
             # full time is enough, unless the policy accepts `crash` snapshots and this run may still create some.
@@ -88,7 +89,13 @@ class FrozenCreator:
             self._context.deadline.require(seconds_needed(plan))
         return [result for call in group.calls_under_freeze for result in self._creator.create(call)]
 
-    def _freeze(self, group: FreezeGroup, plan: FreezePlan, freezes: list[FreezeResult[list[Created]]]) -> None:
+    def _freeze(
+        self,
+        group: FreezeGroup,
+        plan: FreezePlan,
+        freezes: list[FreezeResult[list[Created]]],
+        deleted: list[ChangeResult],
+    ) -> None:
         """One freeze; a second or third only if the pending quota refused every create, or SSM did not answer.
 
         Their results are added to `freezes`, so that they are known even if another one cannot begin.
@@ -99,14 +106,16 @@ class FrozenCreator:
                 stack.enter_context(self._lock_of(instance_id))
             stack.enter_context(self._semaphore)
             for attempt in range(1, FREEZE_ATTEMPTS + 1):
-                freezes.append(freeze := self._freeze_once(group, plan))
+                freezes.append(freeze := self._freeze_once(group, plan, deleted))
                 is_over_quota = _is_over_quota(freeze.result)
                 if not freeze.thawed or not (is_over_quota or freeze.is_unanswered) or attempt == FREEZE_ATTEMPTS:
                     break
                 if is_over_quota:
                     self._creator.quota.refused(RESERVE_SECONDS)
 
-    def _freeze_once(self, group: FreezeGroup, plan: FreezePlan) -> FreezeResult[list[Created]]:
+    def _freeze_once(
+        self, group: FreezeGroup, plan: FreezePlan, deleted: list[ChangeResult]
+    ) -> FreezeResult[list[Created]]:
         """Freeze once all that it needs is there, since nothing is waited for while frozen."""
         context = self._context
         sets = sum(call.is_set for call in group.calls)
@@ -121,6 +130,7 @@ class FrozenCreator:
                 self._creator.quota.taken(len(group.plans), RESERVE_SECONDS),
                 context.ebs.creates_held(len(group.calls) - sets, sets, wait),
             ):
+                deleted += self._creator.delete_failed(group.plans)
                 try:
                     freeze = Freeze[list[Created]](plan, context.commands, context.deadline)
                     return freeze.around(lambda: self._create_frozen(group), _snapshot_ids)
@@ -224,7 +234,7 @@ def _after_freeze(
     unmarked: str | None = None,
 ) -> Created:
     """The create's result, given the outcome of its freeze."""
-    if isinstance(created, UnrequestedSnapshot):
+    if not isinstance(created, CreateResult):
         return created
     is_proved = created.snapshot is not None and created.snapshot.id in proved
     warnings = [*created.warnings, *([unmarked] if is_proved and unmarked else [])]

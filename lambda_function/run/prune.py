@@ -38,8 +38,12 @@ class Changer:
         self._context = context
         self._volumes_without_snapshot: set[str] = set()
 
-    def apply(self, batch: Sequence[PlannedChange]) -> Iterator[ChangeResult]:
-        """Yield results as they complete, joins first. At most BATCH changes."""
+    def apply(self, changes: Sequence[PlannedChange]) -> Iterator[ChangeResult]:
+        """Yield results as they complete, BATCH changes after BATCH, of each the joins first."""
+        for start in range(0, len(changes), BATCH):
+            yield from self._apply(changes[start : start + BATCH])
+
+    def _apply(self, batch: Sequence[PlannedChange]) -> Iterator[ChangeResult]:
         try:
             self._require_time()
             seen = self._context.ebs.read_snapshots([change.snapshot.id for change in batch])
@@ -101,11 +105,10 @@ class Changer:
             return planned.result(ChangeOutcome.CHANGED_SINCE, f"it is now {now.state}")
         if self._request.dry_run:
             return planned.result(ChangeOutcome.PLANNED)
-        change, remaining = change_for(now, self._request.period)
-        if change is Change.DELETE:
+        if planned.change is Change.DELETE:
             self._context.ebs.delete_snapshot(now.id)
         else:
-            self._context.ebs.set_periods(now.id, remaining)
+            self._context.ebs.set_periods(now.id, change_for(now, self._request.period)[1])
         return planned.result(ChangeOutcome.DONE)
 
 

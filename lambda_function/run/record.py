@@ -40,8 +40,9 @@ class RunRecord:
         for text in (*faults, *plan.missing):
             self._fail(text)
         self._warnings = (
-            *plan.warnings,
-            *(f"{snapshot_id} is in state error" for snapshot_id in plan.failed_snapshots),
+            *plan.misspelt,
+            *plan.stale,
+            *(f"{snapshot.id} of {snapshot.volume_id} is in state error" for snapshot in plan.failed_snapshots),
         )
         for text in self._warnings:
             observer.warning(text)
@@ -124,9 +125,9 @@ class RunRecord:
             deferred=tuple(sorted(self._deferred)),
             warnings=(*self._warnings, *unknown, *own),
             hooks=tuple(sorted(self._hooks, key=lambda hook: hook.instance_ids)),
-            failed_snapshots=self._plan.failed_snapshots,
+            failed_snapshots=tuple(snapshot.id for snapshot in self._plan.failed_snapshots),
             orphaned_snapshots=self._plan.orphaned,
-            misspelt_tags=len(self._plan.warnings),
+            misspelt_tags=len(self._plan.misspelt),
             newest_age_seconds=greatest_newest_age(
                 self._plan.volumes, self._final_slot_snapshots(), self._request.time
             ),

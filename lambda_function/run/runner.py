@@ -15,11 +15,12 @@ from lambda_function.model.result import Change, ChangeOutcome, ChangeResult, Ho
 from lambda_function.parallel import MAX_FREEZES, WORKERS, in_parallel
 from lambda_function.plan.create_calls import CreateCall, FreezeGroup, plan_creates, plan_freezes
 from lambda_function.plan.due import RunPlan, VolumePlan, plan_run
+from lambda_function.plan.failed import plan_failed
 from lambda_function.plan.retention import PlannedChange, kept_for, plan_join, plan_prune
 from lambda_function.plan.sharing import proved_sets, sets_in_question
 from lambda_function.run.context import RunContext, policy_faults, read_policies
-from lambda_function.run.create import Creator
-from lambda_function.run.create_frozen import Created, FrozenCreator
+from lambda_function.run.create import Created, Creator
+from lambda_function.run.create_frozen import FrozenCreator
 from lambda_function.run.create_result import CreateResult
 from lambda_function.run.offline import OfflineCheck
 from lambda_function.run.prune import Changer
@@ -41,8 +42,9 @@ def run(request: RunRequest, context: RunContext) -> RunReport:
     read_at = context.deadline.elapsed()
     volumes = context.ebs.list_volumes(request.volumes)
     snapshots = context.ebs.list_snapshots(request.period.up_to(), request.volumes)
+    failed = context.ebs.list_failed(request.volumes)
     proved = _proved_elsewhere(request, context, policies, snapshots)
-    plan = plan_run(request, policies, volumes, snapshots, context.keys, proved)
+    plan = plan_run(request, policies, volumes, snapshots, context.keys, proved, failed)
     interruption = context.deadline.interruption
     if not request.dry_run:
         interruption.begin()
@@ -155,6 +157,8 @@ class _Run:
                     queue.add(self._prune(result.plan))
             case UnrequestedSnapshot():
                 self._unrequested.append(result)
+            case ChangeResult():
+                self._record.change(result)
             case HookResult():
                 self._record.hook(result)
 
@@ -198,7 +202,10 @@ class _Run:
         if slot_snapshot is not None:
             known[slot_snapshot.id] = kept_for(slot_snapshot, self._request.period)
         slot_snapshot_id = slot_snapshot.id if slot_snapshot else None
-        planned = plan_prune(plan.rule, list(known.values()), slot_snapshot_id, with_kept=self._request.dry_run)
+        with_kept = self._request.dry_run
+        planned = plan_prune(plan.rule, list(known.values()), slot_snapshot_id, with_kept=with_kept)
+        if plan.outcome is not Outcome.WOULD_CREATE:
+            planned += plan_failed(plan.rule, plan.failed, list(known.values()), with_kept=with_kept)
         for change in planned:
             if change.change is Change.KEEP:
                 self._record.change(change.result(ChangeOutcome.PLANNED))

@@ -222,7 +222,7 @@ def test_nothing_is_adopted_any_more(cloud):
     cloud.before = before
     report = cloud.run("hour")
     assert outcomes(report) == deferred(volume)
-    assert cloud.calls("DescribeSnapshots") == 1
+    assert cloud.calls("DescribeSnapshots") == 2
 
 
 @pytest.mark.parametrize(("policy", "outcome"), [("H", Outcome.FAILED), ("L", Outcome.DEFERRED)])
@@ -236,7 +236,7 @@ def test_nothing_is_made_or_adopted_after_a_failed_freeze(cloud, policy, outcome
     assert cloud.ssm.stages() == [(PRE, "i-1"), (POST, "i-1")]
     assert outcomes(report)[volume.id][0] is outcome
     assert cloud.calls("CreateSnapshot") == 0
-    assert cloud.calls("DescribeSnapshots") == 1
+    assert cloud.calls("DescribeSnapshots") == 2
     assert report.hooks[0].problem is not None
 
 
@@ -261,6 +261,7 @@ def test_a_dry_run_never_begins_and_a_run_does(cloud):
     assert begun == [
         ("GetParametersByPath", False),
         ("DescribeVolumes", False),
+        ("DescribeSnapshots", False),
         ("DescribeSnapshots", False),
         ("CreateSnapshot", True),
     ]

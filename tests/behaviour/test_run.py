@@ -102,12 +102,18 @@ def test_a_repeated_run_redoes_only_what_is_missing(cloud):
 
 
 def test_force_adds_a_snapshot_to_a_slot_that_is_done(cloud):
-    """Retention still applies."""
+    """It pushes no other slot out, and goes with its own."""
     volume = cloud.volume(1)
+    before = cloud.snapshot(volume, "hour", timedelta(hours=1))
     for _ in range(4):
         cloud.clock.now += timedelta(minutes=1)
         cloud.run("hour", force=True)
-    assert [s.start_time for s in cloud.of(volume)] == [cloud.clock.now - timedelta(minutes=1), cloud.clock.now]
+    assert len(cloud.of(volume)) == 5
+    assert before.id in cloud.snapshots
+    for kept in (5, 2):
+        cloud.clock.now += timedelta(hours=1)
+        cloud.run("hour")
+        assert len(cloud.of(volume)) == kept
 
 
 def test_the_first_night_of_a_month_needs_one_snapshot():
@@ -306,7 +312,7 @@ def test_a_failed_deletion_is_a_failure_and_stops_no_other(cloud):
 
 
 def test_a_failed_snapshot_makes_its_slot_due_again(cloud):
-    """It is deleted once a newer one is completed."""
+    """It is deleted before the next one is made."""
     volume = cloud.volume(1)
     failed = cloud.snapshot(volume, "hour", timedelta(minutes=2), failed=True)
     cloud.pending_for = timedelta(minutes=10)
@@ -315,9 +321,6 @@ def test_a_failed_snapshot_makes_its_slot_due_again(cloud):
     report = cloud.run("hour")
     assert outcomes(report) == {volume.id: "created"}
     assert report.failed_snapshots == (failed.id,)
-    assert failed.id in cloud.snapshots
-    cloud.clock.now += timedelta(hours=1)
-    cloud.run("hour")
     assert failed.id not in cloud.snapshots
 
 
@@ -386,8 +389,8 @@ def test_a_large_run_rechecks_200_snapshots_a_call(cloud):
     assert cloud.calls("DeleteSnapshot") == 900
     looks = [entry for entry in cloud.journal if entry == ("DescribeSnapshots", "recheck")]
     assert len(looks) == 5  # 900 deletions, 200 a call
-    assert cloud.calls("DescribeSnapshots") == 6
-    assert len(cloud.journal) == 3 + 450 + 900 + 5
+    assert cloud.calls("DescribeSnapshots") == 7
+    assert len(cloud.journal) == 4 + 450 + 900 + 5
 
 
 def test_a_snapshot_started_after_its_hour_is_reported(cloud):

@@ -147,8 +147,8 @@ class Skewed(FakeCloud):
         super().__post_init__()
         self.created = []
 
-    def _create(self, volume_id, description, tags):
-        made = super()._create(volume_id, description, tags)
+    def _create(self, volume_id, description, tags, **more):
+        made = super()._create(volume_id, description, tags, **more)
         self.snapshots[made.id].start_time += self.ahead
         self.created.append(made.id)
         return self._seen(self.snapshots[made.id])

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from lambda_function.inputs.policy import Parameter, parse_policies, parse_policy
-from lambda_function.model.ec2 import Snapshot, SnapshotState, Volume
+from lambda_function.model.ec2 import Consistency, Snapshot, SnapshotState, Volume
 from lambda_function.model.period import Period, RetentionRule
 from lambda_function.model.request import RunRequest
 from lambda_function.model.result import Change, Outcome
 from lambda_function.model.tags import TagKeys, parse_periods
 from lambda_function.plan.due import plan_run
+from lambda_function.plan.failed import plan_before_create, plan_failed
 from lambda_function.plan.retention import apply_retention, kept_for, plan_prune
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -48,6 +49,7 @@ def snapshot_of(row):
         SnapshotState(row["state"]),
         parse_periods(row["kept for"]),
         None if row["policy"] == "-" else row["policy"],
+        Consistency(row["consistency"]) if "consistency" in row else None,
     )
 
 
@@ -68,7 +70,12 @@ def decided(head, rows):
     if slot_snapshot is not None:
         known[slot_snapshot.id] = kept_for(slot_snapshot, period)
     slot_snapshot_id = slot_snapshot.id if slot_snapshot else None
-    for planned in plan_prune(plan.rule, list(known.values()), slot_snapshot_id, with_kept=True):
+    changes = plan_prune(plan.rule, list(known.values()), slot_snapshot_id, with_kept=True)
+    if plan.outcome is Outcome.WOULD_CREATE:
+        changes += plan_before_create(plan.failed)
+    else:
+        changes += plan_failed(plan.rule, plan.failed, list(known.values()), with_kept=True)
+    for planned in changes:
         result[planned.snapshot.id] = (planned.change.value, planned.reason)
     if plan.outcome is Outcome.WOULD_SHARE and slot_snapshot_id:
         result[slot_snapshot_id] = (Change.JOIN.value, result[slot_snapshot_id][1])
@@ -76,7 +83,7 @@ def decided(head, rows):
 
 
 def test_there_are_listings_to_check():
-    assert {"retention", "retention while pending", "retention of none"} <= set(LISTINGS)
+    assert len(LISTINGS) == 6
 
 
 @pytest.mark.parametrize("name", LISTINGS)

@@ -27,6 +27,7 @@ from lambda_function.errors import (
 )
 from lambda_function.inputs.policy import Parameter
 from lambda_function.interruption import Interruption
+from lambda_function.model.description import is_our_description
 from lambda_function.model.ec2 import Consistency, Instance, Snapshot, SnapshotState, Volume
 from lambda_function.model.period import Period
 from lambda_function.model.request import HookCheckRequest, RunRequest
@@ -92,7 +93,8 @@ class FakeCloud:
     """`before` and `after` are called with operation and id at every call; what they raise, the call raises.
 
     `on_write` hears of every write when it takes effect. `ends` is when Lambda stops the run, `interruption` what a
-    signal would.
+    signal would. A snapshot of one of `bad_volumes` ends in `error`, and so does the whole set that it is in;
+    `slow_volumes` are st1 or sc1, of which only one snapshot may be pending or in `error`.
     """
 
     clock: Clock = field(default_factory=Clock)
@@ -100,7 +102,9 @@ class FakeCloud:
     hidden_for: timedelta = timedelta()
     create_interval: timedelta = timedelta()
     pending_cap: int = 10_000
-    per_volume_cap: int = 1_000
+    per_volume_cap: int = 5
+    bad_volumes: set[str] = field(default_factory=set)
+    slow_volumes: set[str] = field(default_factory=set)
     before: Callable[[str, str], None] = _let_through
     after: Callable[[str, str], None] = _let_through
     on_write: Callable[[Write], None] = _unheard
@@ -244,7 +248,19 @@ class FakeCloud:
             return [
                 self._seen(stored)
                 for stored in self._bearing(periods)
-                if self._visible(stored) and (not volume_ids or stored.volume_id in volume_ids)
+                if _is_of_no_tool(stored.tags)
+                and self._visible(stored)
+                and (not volume_ids or stored.volume_id in volume_ids)
+            ]
+
+    def list_failed(self, volume_ids: Sequence[str] = ()) -> list[Snapshot]:
+        with self._call("DescribeSnapshots", "failed"):
+            return [
+                self._seen(stored)
+                for stored in self._failed()
+                if _is_of_no_tool(stored.tags)
+                and self._visible(stored)
+                and (not volume_ids or stored.volume_id in volume_ids)
             ]
 
     def list_proved_sets(self, set_ids: Collection[str]) -> set[str]:
@@ -258,7 +274,9 @@ class FakeCloud:
             return {
                 each: self._seen(self.snapshots[each])
                 for each in snapshot_ids
-                if each in self.snapshots and KEYS.period in self.snapshots[each].tags
+                if each in self.snapshots
+                and KEYS.period in self.snapshots[each].tags
+                and _is_of_no_tool(self.snapshots[each].tags)
             }
 
     def list_instances(self, instance_ids: Collection[str]) -> list[Instance]:
@@ -276,7 +294,7 @@ class FakeCloud:
             if volume_id not in self.volumes:
                 raise VolumeNotFoundError("CreateSnapshot", "InvalidVolume.NotFound", volume_id)
             self._check_limits("CreateSnapshot", [volume_id])
-            return self._create(volume_id, description, tags)
+            return self._create(volume_id, description, tags, fails=volume_id in self.bad_volumes)
 
     def create_snapshots(
         self,
@@ -296,7 +314,8 @@ class FakeCloud:
             made = []
             for volume_id in chosen:
                 copied = copied_tags(self.volumes[volume_id].tags, KEYS) if volume_id in self.volumes else {}
-                made.append(self._create(volume_id, description, {**copied, **tags}))
+                fails = not self.bad_volumes.isdisjoint(chosen)
+                made.append(self._create(volume_id, description, {**copied, **tags}, fails=fails))
             return made
 
     def warm_up(self, connections: int) -> None: ...
@@ -341,10 +360,10 @@ class FakeCloud:
     def _call(self, operation: str, target: str) -> _Call:
         return _Call(self, operation, target)
 
-    def _create(self, volume_id: str, description: str, tags: Mapping[str, str]) -> Snapshot:
+    def _create(self, volume_id: str, description: str, tags: Mapping[str, str], *, fails: bool = False) -> Snapshot:
         assert KEYS.period in tags, "a snapshot was created without our key"
         assert len(tags) <= 50
-        stored = Stored(self._next_id(), volume_id, self.clock.now, dict(tags), description)
+        stored = Stored(self._next_id(), volume_id, self.clock.now, dict(tags), description, fails)
         self._add(stored)
         self.on_write(Write(stored, (), stored.words, is_create=True))
         return self._seen(stored)
@@ -354,7 +373,8 @@ class FakeCloud:
             mine = list(self._of_volume(volume_id))
             if any(abs(self.clock.now - s.start_time) < self.create_interval for s in mine):
                 raise CreationTooSoonError(operation, "SnapshotCreationPerVolumeRateExceeded", "too soon")
-            if sum(self.state_of(s) is SnapshotState.PENDING for s in mine) >= self.per_volume_cap:
+            cap = 1 if volume_id in self.slow_volumes else self.per_volume_cap
+            if sum(self.state_of(s) in (SnapshotState.PENDING, SnapshotState.ERROR) for s in mine) >= cap:
                 raise VolumePendingError(operation, "ConcurrentSnapshotLimitExceeded", "too many for this volume")
         if self._pending() + len(volume_ids) > self.pending_cap:
             raise TooManyPendingError(operation, "PendingSnapshotLimitExceeded", "too many")
@@ -380,6 +400,10 @@ class FakeCloud:
             if any(word in value for word in words):
                 yield stored
 
+    def _failed(self) -> Iterable[Stored]:
+        everything = self.snapshots.values()
+        return [s for s in everything if KEYS.period in s.tags and self.state_of(s) is SnapshotState.ERROR]
+
     def _pending(self) -> int:
         return sum(self.state_of(stored) is SnapshotState.PENDING for stored in self.snapshots.values())
 
@@ -396,6 +420,7 @@ class FakeCloud:
             policy_named_by(stored.tags, KEYS),
             _CONSISTENCIES.get(stored.tags.get(KEYS.consistency, "")),
             stored.tags.get(KEYS.set),
+            is_our_description(stored.description, stored.volume_id),
         )
 
     def _next_id(self) -> str:
@@ -417,6 +442,11 @@ class _Call:
         self._cloud._lock.release()
         if kind is None:
             self._cloud.after(self._operation, self._target)
+
+
+def _is_of_no_tool(tags: Mapping[str, str]) -> bool:
+    """Not one of Data Lifecycle Manager or AWS Backup, which say so in tags that nobody else can set."""
+    return not any(key.startswith(("aws:dlm:", "aws:backup:")) for key in tags)
 
 
 def refused(operation: str, code: str = "UnauthorizedOperation") -> AwsError:

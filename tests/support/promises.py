@@ -335,8 +335,13 @@ def a_snapshot_is_shared_only_where_it_serves(run: Run, write: Write) -> Iterato
 
 
 def nothing_is_let_go_that_is_kept(run: Run, write: Write) -> Iterator[str]:
-    """What goes is the run's own word, of a served volume, not pending, with N newer ones and a completed one."""
+    """What goes is the run's own word, of a served volume, not pending, with N newer slots and a completed one.
+
+    Where the policy has a hook, never the newest that is completed and `application`, unless it keeps none.
+    """
     stored, account = write.stored, run.account
+    if write.is_delete and account.state_of(stored) is ERROR:
+        return
     for word in set(write.before) - set(write.after):
         what = f"{stored.id} of {stored.volume_id}"
         if account.accepts_loss(run, stored, word):
@@ -353,12 +358,37 @@ def nothing_is_let_go_that_is_kept(run: Run, write: Write) -> Iterator[str]:
         newer = [s for s in held if account.good(run, s) and age(s) > age(stored)]
         if not any(account.state_of(s) is COMPLETED for s in newer):
             yield f"{what}, the newest completed one of the {word}, was let go"
-        if account.state_of(stored) is not ERROR and len(newer) < count:
-            yield f"{what} was let go: number {len(newer) + 1} of {count} for the {word}"
+        slots = {SLOT[word](s.start_time) for s in newer} - {SLOT[word](stored.start_time)}
+        if account.state_of(stored) is not ERROR and len(slots) < count:
+            yield f"{what} was let go: of slot {len(slots) + 1} of {count} for the {word}"
+        is_floor = is_proof(stored) and account.is_hooked(account.policy_of(stored.volume_id))
+        if is_floor and not any(is_proof(s) and account.state_of(s) is COMPLETED for s in newer):
+            yield f"{what}, the newest that the hook proved for the {word}, was let go"
         if not account.serving(run, stored.volume_id, word):
             yield f"{what} was let go, though the {word} is not served"
     if not write.is_delete and not write.after:
         yield f"{stored.id} was left without a word"
+
+
+def is_proof(stored: Stored) -> bool:
+    return stored.tags.get(KEYS.consistency) == "application"
+
+
+def a_failed_snapshot_goes_for_a_reason(run: Run, write: Write) -> Iterator[str]:
+    """One in `error` is deleted before its volume's next one is made, or after one is completed, or where N is 0."""
+    stored, account = write.stored, run.account
+    if not write.is_delete or account.state_of(stored) is not ERROR:
+        return
+    what = f"{stored.id} of {stored.volume_id}, which failed, was deleted"
+    counts = account.counts(stored.volume_id, run.period)
+    others = account.bearing(stored.volume_id, run.period)
+    is_replaced = any(account.state_of(s) is COMPLETED and age(s) > age(stored) for s in others)
+    made = any(each.is_create and each.stored.volume_id == stored.volume_id for each in run.writes)
+    is_for_next = made or run.makes_anyway or not account.serving(run, stored.volume_id, run.period)
+    if not counts or not set(stored.words) <= set(PERIODS):
+        yield f"{what}, which was not this run's to do"
+    elif not (is_replaced or is_for_next or (0 in counts and stored.words == (run.period,))):
+        yield f"{what}, and neither is one made nor completed"
 
 
 def what_is_not_ours_is_left_alone(run: Run, write: Write) -> Iterator[str]:
@@ -527,7 +557,8 @@ def a_volume_that_failed_is_not_pruned(run: Run, report: RunReport) -> Iterator[
     unserved = {r.volume_id: r for r in report.volumes if r.outcome in (Outcome.FAILED, Outcome.DEFERRED)}
     for write in run.writes:
         result = unserved.get(write.stored.volume_id)
-        is_taken = run.period in set(write.before) - set(write.after)
+        is_failed = run.account.state_of(write.stored) is ERROR
+        is_taken = run.period in set(write.before) - set(write.after) and not is_failed
         if result is not None and is_taken and run.account.count(result.volume_id, run.period):
             yield f"{result.volume_id} was pruned in spite of: {result.reason}"
 
@@ -546,21 +577,32 @@ def no_more_than_n_remain(run: Run, report: RunReport) -> Iterator[str]:
         held = account.bearing(volume_id, run.period)
         if len(held) <= count or not all(account.knew(run, s) or s.id in made for s in held):
             continue
-        remaining = {s.id for s in _kept(held, count, lambda s: account.state_at_first(run, s))}
-        remaining |= {s.id for s in _kept(held, count, account.state_of)}
+        hooked = account.is_hooked(account.policy_of(volume_id))
+        remaining = {s.id for s in _kept(run.period, held, count, hooked, lambda s: account.state_at_first(run, s))}
+        remaining |= {s.id for s in _kept(run.period, held, count, hooked, account.state_of)}
         for stored in held:
             is_back = account.had_borne(stored, run.period)
             if stored.id not in remaining and not is_back and not _is_explained(run, stored, report):
                 yield f"{stored.id} of {volume_id} is still there: more than {count} for the {run.period}"
 
 
-def _kept(held: Collection[Stored], count: int, state: Callable[[Stored], SnapshotState]) -> Iterable[Stored]:
-    """The newest N, pending ones, the newest completed, failed ones that no newer one replaces."""
+def _kept(
+    period: str, held: Collection[Stored], count: int, hooked: bool, state: Callable[[Stored], SnapshotState]
+) -> Iterable[Stored]:
+    """Those of the newest N slots, pending ones, the newest completed, the newest proofs; failed ones are another's."""
     ordered = sorted(held, key=age, reverse=True)
     good = [s for s in ordered if state(s) in (PENDING, COMPLETED)]
-    newest = [s for s in good if state(s) is COMPLETED][:1] if count else []
-    failed = [s for s in ordered if state(s) is ERROR and count and not (newest and age(newest[0]) > age(s))]
-    return [*good[:count], *(s for s in good if state(s) is PENDING), *newest, *failed]
+    slots = list(dict.fromkeys(SLOT[period](s.start_time) for s in good))[:count]
+    completed = [s for s in good if state(s) is COMPLETED]
+    proofs = [s for s in completed if is_proof(s)][:1] if hooked else []
+    at_rest = [s for s in completed if s.tags.get(KEYS.consistency) in ("application", "offline")][:1] if hooked else []
+    floors = [*completed[:1], *proofs, *at_rest] if count else []
+    failed = [s for s in ordered if state(s) is ERROR]
+    return [
+        *(s for s in good if SLOT[period](s.start_time) in slots or state(s) is PENDING),
+        *floors,
+        *failed,
+    ]
 
 
 def _is_explained(run: Run, stored: Stored, report: RunReport) -> bool:
@@ -583,21 +625,23 @@ def every_misspelt_tag_is_named(run: Run, report: RunReport) -> Iterator[str]:
 
 
 def failed_snapshots_are_named_and_go(run: Run, report: RunReport) -> Iterator[str]:
-    """A snapshot in state error is named, and is gone after a run that claims success if one replaced it before."""
+    """A snapshot in state error is named, and gone after a run that claims success if one was made or completed."""
     account = run.account
     if report.failures or report.deferred:
         return
+    made = {write.stored.volume_id for write in run.writes if write.is_create}
     for stored in account.failed():
-        if run.period not in stored.words or account.turned_during(run, stored) or account.is_foreign(stored):
-            continue
         count = account.count(stored.volume_id, run.period)
-        if stored.id not in report.failed_snapshots and account.knew(run, stored) and count is not None:
+        is_ours = not account.is_foreign(stored) and set(stored.words) <= set(PERIODS)
+        if count is None or not is_ours or account.turned_during(run, stored) or not account.knew(run, stored):
+            continue
+        if stored.id not in report.failed_snapshots:
             yield f"{stored.id} is in state error, and not named"
-        is_replaced = count == 0 or any(
+        is_replaced = (count == 0 and run.period in stored.words) or any(
             account.state_at_first(run, other) is COMPLETED and other.start_time > stored.start_time
             for other in account.bearing(stored.volume_id, run.period)
         )
-        if count is not None and is_replaced and not _is_explained(run, stored, report):
+        if (is_replaced or stored.volume_id in made) and not _is_explained(run, stored, report):
             yield f"{stored.id} of {stored.volume_id} is in state error and replaced, but still there"
 
 
@@ -658,6 +702,7 @@ ON_WRITE = (
     a_hooked_policy_joins_only_what_is_proved,
     a_snapshot_is_shared_only_where_it_serves,
     nothing_is_let_go_that_is_kept,
+    a_failed_snapshot_goes_for_a_reason,
     what_is_not_ours_is_left_alone,
     application_is_said_only_on_proof,
     offline_is_said_only_at_rest,

@@ -19,6 +19,7 @@ from lambda_function.model.request import RunRequest
 from lambda_function.model.result import Change, Outcome
 from lambda_function.model.tags import TagKeys
 from lambda_function.plan.due import VolumePlan, plan_run
+from lambda_function.plan.failed import plan_failed
 from lambda_function.plan.retention import change_for, plan_prune
 
 
@@ -185,7 +186,9 @@ def _deletions(
             if volume_plan.rule is None:
                 continue
             done = volume_plan.slot_snapshot if volume_plan.outcome is Outcome.ALREADY_DONE else None
-            for planned in plan_prune(volume_plan.rule, volume_plan.snapshots, done.id if done else None):
+            rule, known = volume_plan.rule, volume_plan.snapshots
+            changes = plan_prune(rule, known, done.id if done else None)
+            for planned in (*changes, *plan_failed(rule, volume_plan.failed, known)):
                 snapshot = planned.snapshot
                 if planned.change is Change.DELETE:
                     gone[snapshot.id] = Deletion(held.pop(snapshot.id), period, planned.reason)

@@ -23,7 +23,7 @@ class World(Cloud, Protocol):
     def attempt(self, period: str, gate: Gate, judge: Callable[[Write], None]) -> RunReport | None: ...
 
 
-LISTINGS = ("read", "list_volumes", "list_snapshots")
+LISTINGS = ("read", "list_volumes", "list_snapshots", "list_failed")
 PREPARING = ("list_instances", "describe_document", "unreachable", "check_access")
 
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from lambda_function.model.ec2 import Snapshot, SnapshotState, Volume
 from lambda_function.model.period import Period
-from tests.support.cloud import FakeCloud, Stored
+from tests.support.cloud import KEYS, FakeCloud, Stored
 
 
 class LongCloud(FakeCloud):
@@ -128,6 +128,9 @@ class LongCloud(FakeCloud):
         for period in periods:
             found.update(self._words[period.value])
         return found.values()
+
+    def _failed(self) -> Iterable[Stored]:
+        return [stored for stored in self.failed.values() if KEYS.period in stored.tags]
 
     def _pending(self) -> int:
         return self._count_pending

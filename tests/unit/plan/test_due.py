@@ -160,19 +160,21 @@ def test_what_is_outside_unknown_or_faulty_is_never_pruned(name):
 def test_a_misspelt_key_selects_nothing_and_is_named():
     plan = plan_run(RunRequest(Period.DAY, NOW), POLICIES, [volume(key="auto-snapshot")], [], KEYS)
     assert plan.volumes == ()
-    assert plan.warnings == ("vol-00000001: its tag auto-snapshot selects nothing; the key is AUTO-SNAPSHOT",)
+    assert plan.misspelt == ("vol-00000001: its tag auto-snapshot selects nothing; the key is AUTO-SNAPSHOT",)
 
 
 def test_orphaned_snapshots_are_only_counted():
     """Their volumes are gone or no longer tagged."""
     snapshots = [snapshot("day", 5, volume_id="vol-gone", number=n) for n in range(3)]
-    plan = plan_run(RunRequest(Period.DAY, NOW), POLICIES, [volume()], [*snapshots, snapshot("hour", 5)], KEYS)
+    plan = plan_run(
+        RunRequest(Period.DAY, NOW), POLICIES, [volume()], [*snapshots, snapshot("hour", 5, number=9)], KEYS
+    )
     assert plan.orphaned == 3
 
 
 def test_failed_snapshots_are_named():
     failed = snapshot("day", 5, SnapshotState.ERROR)
-    assert plan_run(RunRequest(Period.DAY, NOW), POLICIES, [volume()], [failed], KEYS).failed_snapshots == (failed.id,)
+    assert plan_run(RunRequest(Period.DAY, NOW), POLICIES, [volume()], [failed], KEYS).failed_snapshots == (failed,)
 
 
 def test_only_the_requested_policies_and_volumes_are_planned():
@@ -279,8 +281,20 @@ def test_a_snapshot_of_this_run_counts_as_the_newest():
             "snap-00000000 was started in this day (2026-03-04 00:05)",
             id="already done",
         ),
-        pytest.param({}, "day", [("day", 5, "error")], "the one started in this day failed", id="failed in this slot"),
-        pytest.param({}, "day", [("day", 20, "error")], "none started in this day yet", id="failed in the slot before"),
+        pytest.param(
+            {},
+            "day",
+            [("day", 5, "error")],
+            "none started in this day yet; by itself, not in a set, since snap-00000000 of 2026-03-04 00:10 failed",
+            id="the last one failed",
+        ),
+        pytest.param(
+            {},
+            "day",
+            [("day", 2000, "error"), ("hour", 1990)],
+            "none started in this day yet",
+            id="one failed before the last one",
+        ),
         pytest.param(
             {},
             "day",
@@ -404,7 +418,7 @@ def test_unselected_volumes_hide_no_selected_one():
     ]
     plan = plan_run(RunRequest(Period.DAY, NOW), POLICIES, volumes, [], KEYS)
     assert [each.volume.id[-1] for each in plan.volumes] == ["3", "4"]
-    assert len(plan.warnings) == 1
+    assert len(plan.misspelt) == 1
 
 
 def test_snapshots_of_volumes_not_requested_are_no_orphans():
@@ -418,17 +432,21 @@ def test_snapshots_of_volumes_not_requested_are_no_orphans():
     assert plan.volumes[0].snapshots == (listed[1],)
 
 
-def test_only_failed_snapshots_of_this_period_are_named():
-    """They are in the order of their ids."""
-    failed = SnapshotState.ERROR
-    listed = [
-        snapshot("day", 5, failed, number=3),
-        snapshot("day", 6, failed, number=1, volume_id="vol-gone"),
-        snapshot("hour", 7, failed, number=2),
-        snapshot("day", 8, number=4),
-    ]
-    plan = plan_run(RunRequest(Period.DAY, NOW), POLICIES, [volume()], listed, KEYS)
-    assert plan.failed_snapshots == ("snap-00000001", "snap-00000003")
+def test_failed_snapshots_of_every_period_and_volume_are_named():
+    """They are in the order of their ids, and once each where both lists have them."""
+    error = SnapshotState.ERROR
+    first = snapshot("day", 6, error, number=1, volume_id="vol-gone")
+    second = snapshot("week", 7, error, number=2)
+    plan = plan_run(
+        RunRequest(Period.DAY, NOW),
+        POLICIES,
+        [volume()],
+        [first, snapshot("day", 8, number=4)],
+        KEYS,
+        (),
+        [second, first],
+    )
+    assert plan.failed_snapshots == (first, second)
 
 
 def test_a_volume_that_keeps_none_does_not_hide_the_next_age():

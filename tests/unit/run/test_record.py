@@ -58,7 +58,7 @@ def change(number, outcome, kind=Change.DELETE):
 
 
 def record(*plans, faults=(), **fields):
-    whole = {"warnings": (), "missing": (), "failed_snapshots": (), "orphaned": 0, **fields}
+    whole = {"misspelt": (), "missing": (), "failed_snapshots": (), "orphaned": 0, **fields}
     heard = Heard()
     return RunRecord(REQUEST, RunPlan(volumes=plans, **whole), heard, faults), heard
 
@@ -76,13 +76,14 @@ def test_what_is_known_at_the_start_is_logged_and_reported():
     """It is logged at once."""
     made, heard = record(
         faults=["a faulty policy"],
-        warnings=("a misspelt key", "another"),
+        misspelt=("a misspelt key", "another"),
+        stale=("a stale tag",),
         missing=("vol-9: asked for",),
-        failed_snapshots=("snap-1",),
+        failed_snapshots=(Snapshot("snap-1", "vol-1", NOW, SnapshotState.ERROR, ("hour",)),),
         orphaned=3,
     )
     failures = ("a faulty policy", "vol-9: asked for")
-    warnings = ("a misspelt key", "another", "snap-1 is in state error")
+    warnings = ("a misspelt key", "another", "a stale tag", "snap-1 of vol-1 is in state error")
     assert heard.entries == [*(("failure", each) for each in failures), *(("warning", each) for each in warnings)]
     assert made.report() == RunReport(
         REQUEST,
@@ -143,7 +144,7 @@ def test_a_volume_settled_without_a_create_names_its_snapshot():
 
 def test_volume_warnings_follow_those_of_the_plan():
     """A tag that names no policy is one."""
-    made, _ = record(warnings=("first",))
+    made, _ = record(misspelt=("first",))
     made.volume(result(2, Outcome.CREATED, warnings=("tags left out", "and more")))
     made.volume(result(1, Outcome.UNKNOWN_POLICY))
     assert made.report().warnings == ("first", "vol-1: reason 1", "vol-2: tags left out", "vol-2: and more")

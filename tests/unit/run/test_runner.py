@@ -182,9 +182,7 @@ def test_a_shared_snapshot_is_named_and_counts_as_the_newest(cloud):
     assert report.volumes == (VolumeResult(volume.id, "D", Outcome.SHARED, reason, shared.id),)
     assert report.changes == (
         ChangeResult(shared.id, volume.id, Change.JOIN, ChangeOutcome.DONE, reason),
-        ChangeResult(
-            old.id, volume.id, Change.DELETE, ChangeOutcome.DONE, "2nd newest daily snapshot; the policy keeps 1"
-        ),
+        ChangeResult(old.id, volume.id, Change.DELETE, ChangeOutcome.DONE, "of the 2nd newest day; the policy keeps 1"),
     )
     assert report.newest_age_seconds == 600
 
@@ -303,9 +301,9 @@ def test_the_new_snapshot_stays_though_it_seems_the_oldest(cloud):
     newest, old = (cloud.snapshot(volume, "hour", timedelta(minutes=minutes)) for minutes in (20, 40))
     make = cloud._create
 
-    def make_behind(*arguments):
+    def make_behind(*arguments, **more):
         cloud.clock.now -= 2 * HOUR
-        made = make(*arguments)
+        made = make(*arguments, **more)
         cloud.clock.now += 2 * HOUR
         return made
 

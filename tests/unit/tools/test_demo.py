@@ -16,7 +16,7 @@ SHOWN = (
     "the policy keeps no monthly snapshots",
     "is currently in use by",
     "is locked",
-    "failed, and a newer completed one exists",
+    "failed, and EC2 counts it towards its volume's limit",
     "the invocation fails with: hour: 12 created",
     "hour (again)",
     "SSM agents are simulated",

@@ -150,6 +150,41 @@ def newest_goes(small):
     return small.deleted(small.old[0])
 
 
+def second_of_its_slot_goes(small):
+    """Three are newer, but of one slot."""
+    for age in (1, 2, 3):
+        small.cloud.snapshot(small.id, "hour", age * MINUTE)
+    return small.deleted(small.old[0])
+
+
+def proof_goes(small, newer="application"):
+    small.cloud.policies["P"] = '{"hour": 2, "hook_document": "DOC"}'
+    write = oldest_goes(small)
+    for stored, consistency in ((small.old[2], "application"), (small.old[1], newer)):
+        stored.tags[KEYS.consistency] = consistency
+    return write
+
+
+def last_proof_goes(small):
+    return proof_goes(small, "crash")
+
+
+def failed_one_goes(small):
+    small.old[0].failed = True
+    return small.deleted(small.old[0])
+
+
+def failed_one_goes_though_served(small):
+    small.cloud.snapshot(small.id, "hour", 2 * MINUTE)
+    return small.deleted(small.cloud.snapshot(small.id, "hour", MINUTE, failed=True))
+
+
+def failed_one_of_two_tools_goes(small):
+    small.old[0].failed = True
+    small.old[0].tags[KEYS.period] = "hour another"
+    return small.deleted(small.old[0])
+
+
 def ours(small):
     return small.deleted(small.old[2])
 
@@ -304,6 +339,11 @@ def error_not_named(small):
     small.old[0].failed = True
 
 
+def error_there_though_one_was_made(small):
+    error_named(small)
+    small.made()
+
+
 def error_replaced_and_there(small):
     small.old[1].failed = True
     small.report = replace(small.report, failed_snapshots=(small.old[1].id,))
@@ -352,6 +392,10 @@ ROWS = [
     ("a_hooked_policy_joins_only_what_is_proved", joined_under_a_hook, joined_without_proof),
     ("a_snapshot_is_shared_only_where_it_serves", joined, joined_of_yesterday),
     ("nothing_is_let_go_that_is_kept", oldest_goes, newest_goes),
+    ("nothing_is_let_go_that_is_kept", oldest_goes, second_of_its_slot_goes),
+    ("nothing_is_let_go_that_is_kept", proof_goes, last_proof_goes),
+    ("a_failed_snapshot_goes_for_a_reason", failed_one_goes, failed_one_goes_though_served),
+    ("a_failed_snapshot_goes_for_a_reason", failed_one_goes, failed_one_of_two_tools_goes),
     ("what_is_not_ours_is_left_alone", ours, of_another_tool),
     ("application_is_said_only_on_proof", proved, frozen_and_not_proved),
     ("offline_is_said_only_at_rest", at_rest, not_at_rest),
@@ -371,6 +415,7 @@ ROWS = [
     ("every_misspelt_tag_is_named", typo_named, typo_not_named),
     ("failed_snapshots_are_named_and_go", error_named, error_not_named),
     ("failed_snapshots_are_named_and_go", error_named, error_replaced_and_there),
+    ("failed_snapshots_are_named_and_go", error_named, error_there_though_one_was_made),
     ("only_what_another_run_can_repeat_is_continued", continued, continued_with_what_only_it_can_say),
     ("every_freeze_gets_its_post", thawed, no_post),
     ("every_freeze_gets_its_post", thawed_by_itself_and_told, thawed_by_itself_and_not_told),

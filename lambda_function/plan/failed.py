@@ -1,0 +1,57 @@
+"""Snapshots in state `error`: when they are deleted, and what the ones that remain say: pure functions.
+
+They can never be restored, yet EC2 counts them towards their volume's limit of concurrent snapshots (5; 1 on st1 and
+sc1), and a volume that cannot be snapshotted turns its whole set to `error`. So a volume's are deleted just before the
+next one is made. Until then the newest says that the volume must be taken singly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from lambda_function.model.ec2 import Snapshot, SnapshotState
+from lambda_function.model.period import Period, RetentionRule
+from lambda_function.model.result import Change
+from lambda_function.plan.retention import PlannedChange, change_for
+
+
+def is_failed_and_ours(snapshot: Snapshot) -> bool:
+    """Whether it is in `error` and no other tool's word in its period tag keeps it."""
+    return snapshot.state is SnapshotState.ERROR and set(snapshot.periods) <= _WORDS
+
+
+_WORDS = frozenset(period.value for period in Period)
+
+
+def last_failed(failed: Iterable[Snapshot], snapshots: Iterable[Snapshot]) -> Snapshot | None:
+    """The volume's newest failed snapshot, if no good one is newer."""
+    newest = max(failed, key=lambda snapshot: snapshot.start_time, default=None)
+    if newest is None:
+        return None
+    is_newest = all(snapshot.start_time < newest.start_time for snapshot in snapshots if snapshot.state.is_good)
+    return newest if is_newest else None
+
+
+def plan_before_create(failed: Iterable[Snapshot]) -> list[PlannedChange]:
+    """The deletions that make room for a volume's next snapshot."""
+    reason = "failed, and EC2 counts it towards its volume's limit: gone before the next one is made"
+    return [PlannedChange(snapshot, Change.DELETE, reason) for snapshot in failed]
+
+
+def plan_failed(
+    rule: RetentionRule, failed: Iterable[Snapshot], snapshots: Iterable[Snapshot], *, with_kept: bool = False
+) -> list[PlannedChange]:
+    """The changes where no snapshot is made; kept ones are included only `with_kept`."""
+    completed = [snapshot.start_time for snapshot in snapshots if snapshot.state is SnapshotState.COMPLETED]
+    newest = max(completed, default=None)
+    planned = []
+    for snapshot in failed:
+        if newest is not None and newest > snapshot.start_time:
+            planned.append(PlannedChange(snapshot, Change.DELETE, "failed, and a newer completed one exists"))
+        elif rule.retain_count == 0 and rule.period in snapshot.periods:
+            change, _ = change_for(snapshot, rule.period)
+            planned.append(PlannedChange(snapshot, change, "failed, and the policy keeps none"))
+        elif with_kept:
+            reason = "failed: gone before the next one is made, or once a newer one is completed"
+            planned.append(PlannedChange(snapshot, Change.KEEP, reason))
+    return planned

@@ -1,0 +1,30 @@
+"""Which of a volume's snapshots are ours where the volume itself bears our snapshots' tags: pure functions.
+
+A volume restored with its snapshot's tags bears `AUTO-SNAPSHOT-PERIOD`, and every tool that copies a volume's tags puts
+it on snapshots of its own. Descriptions are not copied, so there only those with ours count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lambda_function.model.ec2 import Snapshot, Volume
+from lambda_function.model.tags import TagKeys
+
+
+def stale_tags(volume: Volume, keys: TagKeys) -> str | None:
+    """What to say of our snapshots' tags on the volume; None if it has none."""
+    found = sorted(keys.written & volume.tags.keys())
+    if not found:
+        return None
+    return (
+        f"it bears {', '.join(found)}, as one restored with its snapshot's tags does, and other tools copy that: only "
+        "snapshots with our description count; remove it from theirs first, then from the volume"
+    )
+
+
+def own_snapshots(volume: Volume, snapshots: Sequence[Snapshot], keys: TagKeys) -> Sequence[Snapshot]:
+    """Those of the volume's snapshots that a run may count and change."""
+    if keys.written.isdisjoint(volume.tags):
+        return snapshots
+    return [snapshot for snapshot in snapshots if snapshot.has_our_description]

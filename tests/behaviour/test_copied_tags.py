@@ -1,0 +1,84 @@
+"""Tags can be copied, descriptions cannot: what others made with our tags on it never counts and never goes."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from lambda_function.model.result import Outcome
+from tests.support.cloud import KEYS, FakeCloud
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def cloud():
+    return FakeCloud(policies={"P": '{"hour": 2, "month": 2}'})
+
+
+def restored(cloud):
+    """A volume restored with its snapshot's tags."""
+    tags = {KEYS.period: "hour month", KEYS.consistency: "crash", KEYS.set: "old"}
+    return cloud.volume(1, **tags)
+
+
+def copies(cloud, volume, ages, **tags):
+    """What a tool makes that copies the volume's tags."""
+    made = [cloud.snapshot(volume, "hour month", age, description="Created by another tool") for age in ages]
+    for stored in made:
+        stored.tags.update(tags)
+    return made
+
+
+def test_copies_on_a_restored_volume_do_not_count_or_go(cloud):
+    volume = restored(cloud)
+    theirs = copies(cloud, volume, [age * 31 * 24 * HOUR for age in range(6)])
+    for _ in range(4):
+        report = cloud.run("hour")
+        assert report.volumes[0].outcome is Outcome.CREATED
+        cloud.run("month")
+        cloud.clock.now += HOUR
+    assert {stored.id for stored in theirs} <= cloud.snapshots.keys()
+    assert all(stored.words == ("hour", "month") for stored in theirs)
+    ours = [stored for stored in cloud.of(volume, "hour") if stored not in theirs]
+    assert len(ours) == 2
+
+
+def test_a_volume_with_our_snapshots_tags_is_named(cloud):
+    volume = restored(cloud)
+    (warning,) = cloud.run("hour").warnings
+    assert warning.startswith(
+        f"{volume.id}: it bears AUTO-SNAPSHOT-CONSISTENCY, AUTO-SNAPSHOT-PERIOD, AUTO-SNAPSHOT-SET"
+    )
+
+
+def test_a_failed_copy_is_named_and_left(cloud):
+    volume = restored(cloud)
+    theirs = cloud.snapshot(volume, "hour", HOUR, failed=True, description="Created by another tool")
+    report = cloud.run("hour")
+    assert report.failed_snapshots == (theirs.id,)
+    assert theirs.id in cloud.snapshots
+
+
+def test_a_copy_is_not_adopted(cloud):
+    """It is what EC2's 15 seconds refuse the create for."""
+    volume = restored(cloud)
+    cloud.create_interval = timedelta(seconds=15)
+    theirs = copies(cloud, volume, [timedelta()])
+    report = cloud.run("hour")
+    assert report.volumes[0].outcome is Outcome.CREATED
+    assert report.volumes[0].snapshot_id != theirs[0].id
+
+
+@pytest.mark.parametrize("key", ["aws:dlm:lifecycle-policy-id", "aws:backup:source-resource"])
+def test_what_aws_own_tools_made_is_never_ours(cloud, key):
+    """Data Lifecycle Manager copies tags when its policy says so, even our period's, of whatever volume."""
+    volume = cloud.volume(1)
+    ours = [cloud.snapshot(volume, "hour", age * HOUR) for age in (1, 2, 3)]
+    theirs = copies(cloud, volume, [timedelta(minutes=1), 4 * HOUR, 5 * HOUR], **{key: "theirs"})
+    report = cloud.run("hour")
+    assert report.volumes[0].outcome is Outcome.CREATED
+    assert [change.snapshot_id for change in report.changes] == [stored.id for stored in ours[1:]]
+    assert {stored.id for stored in theirs} <= cloud.snapshots.keys()
+    assert report.orphaned_snapshots == 0

@@ -1,0 +1,197 @@
+"""Snapshots in `error`: EC2 counts them towards its limit for the volume, and one bad volume spoils its whole set."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from lambda_function.model.ec2 import SnapshotState
+from lambda_function.model.result import Change, ChangeOutcome, Outcome
+from tests.support.cloud import KEYS, FakeCloud, refused
+from tests.support.ssm import Reply
+
+HOUR = timedelta(hours=1)
+HOOKED = '{"hour": 3, "hook_document": "DOC", "hook_on_failure": "skip"}'
+
+
+@pytest.fixture
+def cloud():
+    cloud = FakeCloud(policies={"P": '{"hour": 3, "day": 2}', "H": HOOKED})
+    cloud.pending_for = timedelta(minutes=5)
+    return cloud
+
+
+def outcomes(report):
+    return {result.volume_id: result.outcome for result in report.volumes}
+
+
+def creates(cloud):
+    """What the last run asked for: volumes, or the instance of a set."""
+    return sorted(target for operation, target in cloud.journal if operation.startswith("CreateSnapshot"))
+
+
+def next_hour(cloud, period="hour", **fields):
+    cloud.clock.now += HOUR
+    cloud.journal.clear()
+    return cloud.run(period, **fields)
+
+
+@pytest.mark.parametrize(("slow", "failed"), [(False, 5), (True, 1)], ids=["gp3", "st1"])
+def test_failed_snapshots_do_not_lock_a_volume_out(cloud, slow, failed):
+    """With five of a gp3 volume, or one of an st1 one, EC2 takes no other until one is deleted."""
+    volume = cloud.volume(1)
+    cloud.slow_volumes = {volume.id} if slow else set()
+    errors = [cloud.snapshot(volume, "hour day", (n + 1) * HOUR, failed=True) for n in range(failed)]
+    began = cloud.clock.now
+    report = cloud.run()
+    assert outcomes(report) == {volume.id: Outcome.CREATED}
+    assert cloud.clock.now - began < timedelta(seconds=1), "nothing was waited for"
+    assert set(report.failed_snapshots) == {stored.id for stored in errors}
+    assert {(change.snapshot_id, change.outcome) for change in report.changes} == {
+        (stored.id, ChangeOutcome.DONE) for stored in errors
+    }
+    assert [stored.failed for stored in cloud.of(volume)] == [False]
+
+
+def test_a_failed_one_goes_just_before_the_next_one_is_made(cloud):
+    volume = cloud.volume(1)
+    failed = cloud.snapshot(volume, "hour", HOUR, failed=True)
+    cloud.run()
+    assert [entry for entry in cloud.journal if entry[0] not in ("GetParametersByPath", "DescribeVolumes")][-3:] == [
+        ("DescribeSnapshots", "recheck"),
+        ("DeleteSnapshot", failed.id),
+        ("CreateSnapshot", volume.id),
+    ]
+
+
+def test_what_is_not_made_leaves_the_failed_one_there(cloud):
+    """It is what the next run knows the volume by."""
+    volume = cloud.volume(1)
+    failed = cloud.snapshot(volume, "hour", HOUR, failed=True)
+    report = cloud.run(seconds=40)
+    assert outcomes(report) == {volume.id: Outcome.DEFERRED}
+    assert failed.id in cloud.snapshots
+
+
+def test_one_bad_volume_costs_its_neighbours_one_hour(cloud):
+    """It is named in each run; its neighbours go on as a set once theirs are good."""
+    bad, *good = [cloud.volume(number, instance="i-1") for number in (1, 2, 3)]
+    cloud.bad_volumes = {bad.id}
+    cloud.run()
+    assert creates(cloud) == ["i-1"]
+    for made in (["vol-00000001", "vol-00000002", "vol-00000003"], ["i-1", "vol-00000001"], ["i-1", "vol-00000001"]):
+        report = next_hour(cloud)
+        assert creates(cloud) == made
+        assert any(bad.id in warning and "is in state error" in warning for warning in report.warnings)
+        assert report.failures == ()
+    cloud.clock.now += HOUR / 2
+    for volume in good:
+        assert [cloud.state_of(stored).value for stored in cloud.of(volume)] == ["completed"] * 3
+    cloud.bad_volumes = set()
+    next_hour(cloud)
+    assert creates(cloud) == ["i-1", "vol-00000001"]
+    next_hour(cloud)
+    assert creates(cloud) == ["i-1"]
+
+
+def test_a_bad_volume_fails_where_its_create_is_refused(cloud):
+    """EC2 then refuses its set as well, so that the set is taken singly."""
+    bad, good = (cloud.volume(number, instance="i-1") for number in (1, 2))
+    cloud.bad_volumes = {bad.id}
+    cloud.run()
+
+    def refuse(operation, target):
+        if target in (bad.id, "i-1"):
+            raise refused(operation)
+
+    cloud.before = refuse
+    for _ in range(2):
+        report = next_hour(cloud)
+        assert outcomes(report) == {bad.id: Outcome.FAILED, good.id: Outcome.CREATED}
+        assert any(bad.id in failure for failure in report.failures)
+
+
+def test_singles_of_a_bad_volume_share_the_one_freeze(cloud):
+    volumes = [cloud.volume(number, "H", instance="i-1") for number in (1, 2, 3)]
+    cloud.bad_volumes = {volumes[0].id}
+    cloud.run()
+    cloud.ssm.sent.clear()
+    next_hour(cloud)
+    assert creates(cloud) == ["i-1", "vol-00000001"] or creates(cloud) == [volume.id for volume in volumes]
+    assert cloud.ssm.stages() == [("pre-script", "i-1"), ("post-script", "i-1")]
+    newest = [cloud.of(volume)[-1] for volume in volumes]
+    assert len({stored.tags[KEYS.set] for stored in newest}) == 1
+    deleted = [index for index, entry in enumerate(cloud.journal) if entry[0] == "DeleteSnapshot"]
+    made = [index for index, entry in enumerate(cloud.journal) if entry[0].startswith("CreateSnapshot")]
+    assert len(deleted) == 3
+    assert max(deleted) < min(made), "nothing is deleted while the instance is frozen"
+
+
+def test_a_pre_script_that_fails_is_reported_with_what_was_deleted(cloud):
+    volume = cloud.volume(1, "H", instance="i-1")
+    failed = cloud.snapshot(volume, "hour", HOUR, failed=True, policy="H")
+    cloud.ssm.script = lambda _, parameters: Reply(exit_code=201 if parameters["command"] == ["pre-script"] else 0)
+    report = cloud.run()
+    assert outcomes(report) == {volume.id: Outcome.FAILED}
+    assert [change.snapshot_id for change in report.changes] == [failed.id]
+
+
+@pytest.mark.parametrize(
+    ("policy", "more"),
+    [("BAD", {}), ("typo", {}), ("P", {"volumes": ("vol-00000002",)}), ("P", {"policies": ("H",)}), (None, {})],
+    ids=["of a faulty policy", "of no policy", "not asked for", "of another policy", "not selected"],
+)
+def test_failed_ones_of_other_volumes_stay_and_are_named(cloud, policy, more):
+    cloud.policies["BAD"] = "{"
+    volume = cloud.volume(1, policy)
+    cloud.volume(2)
+    failed = [cloud.snapshot(volume, "hour", age * HOUR, failed=True) for age in (1, 2)]
+    report = cloud.run(**more)
+    assert {stored.id for stored in failed} <= cloud.snapshots.keys()
+    named = set(report.failed_snapshots)
+    assert named == ({stored.id for stored in failed} if "volumes" not in more else set())
+
+
+@pytest.mark.parametrize(
+    ("good", "goes"),
+    [(SnapshotState.COMPLETED, True), (SnapshotState.PENDING, False)],
+)
+def test_where_none_is_made_only_a_replaced_one_goes(cloud, good, goes):
+    volume = cloud.volume(1)
+    failed = cloud.snapshot(volume, "week", timedelta(minutes=4), state=SnapshotState.ERROR)
+    cloud.snapshot(volume, "hour", timedelta(minutes=1), state=good)
+    report = cloud.run()
+    assert outcomes(report) == {volume.id: Outcome.ALREADY_DONE}
+    assert (failed.id not in cloud.snapshots) is goes
+
+
+def test_another_tool_s_word_keeps_a_failed_one(cloud):
+    volume = cloud.volume(1)
+    failed = cloud.snapshot(volume, "hour another", HOUR, failed=True)
+    assert outcomes(cloud.run()) == {volume.id: Outcome.CREATED}
+    assert failed.id in cloud.snapshots
+
+
+def test_a_dry_run_says_what_would_go(cloud):
+    volume = cloud.volume(1)
+    failed = cloud.snapshot(volume, "hour", HOUR, failed=True)
+    report = cloud.run(dry_run=True)
+    (change,) = [change for change in report.changes if change.snapshot_id == failed.id]
+    assert (change.change, change.outcome) == (Change.DELETE, ChangeOutcome.PLANNED)
+    assert cloud.writes() == []
+
+
+def test_one_that_cannot_go_fails_the_run_not_the_volume(cloud):
+    volume = cloud.volume(1)
+    failed = cloud.snapshot(volume, "hour", HOUR, failed=True)
+
+    def deny(operation, _):
+        if operation == "DeleteSnapshot":
+            raise refused(operation)
+
+    cloud.before = deny
+    report = cloud.run()
+    assert outcomes(report) == {volume.id: Outcome.CREATED}
+    assert len(report.failures) == 1
+    assert failed.id in report.failures[0]
