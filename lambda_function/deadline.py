@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TypeVar
 
 from lambda_function.errors import OutOfTimeError
 from lambda_function.interruption import Interruption
 
 SLICE_SECONDS = 0.5
 """An interruption ends a wait within this time."""
+
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -43,3 +48,26 @@ class Deadline:
             self.interruption.check()
         self.sleep(seconds)
         self.interruption.check()
+
+    def bounded(self, read: Callable[[], Result], reserve: float) -> Result:
+        """What `read` returns or raises; OutOfTimeError if it has not ended when `reserve` seconds remain.
+
+        It is then left to itself in a thread that keeps no process alive, so it must not write anything.
+        """
+        results: list[Result] = []
+        errors: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                results.append(read())
+            except BaseException as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        thread.join(max(self.time_left() - reserve, 0))
+        if thread.is_alive():
+            raise OutOfTimeError(f"given up: not ended with {reserve:.0f} s left")
+        for error in errors:
+            raise error
+        return results[0]

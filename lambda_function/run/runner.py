@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
-from lambda_function.errors import AwsError
+from lambda_function.errors import AwsError, OutOfTimeError, RunFailedError
 from lambda_function.hooks.preflight import preflight
 from lambda_function.inputs.policy import PolicySet
 from lambda_function.model.ec2 import Instance, Snapshot, UnrequestedSnapshot
@@ -31,25 +31,40 @@ from lambda_function.run.unrequested import delete_unrequested
 logger = logging.getLogger(__name__)
 
 
+READ_RESERVE_SECONDS = 20.0
+"""What a run that reads too slowly needs to end with a report, before Lambda ends it without one."""
+
+
 def run(request: RunRequest, context: RunContext) -> RunReport:
     """Execute one run and return its report, which includes the failures of single volumes.
 
-    Raises ConfigurationError if no policy is valid or a requested one is unknown, and AwsError if a
-    listing fails. In both cases nothing was written. A dry run never begins, since it leaves nothing to put in order.
+    Raises ConfigurationError if no policy is valid or a requested one is unknown, AwsError if a listing fails, and
+    RunFailedError if there was no time to read all. In all cases nothing was written. A dry run never begins, since it
+    leaves nothing to put in order.
     """
-    policies = read_policies(request, context.policies, context.policies_path)
     context.observer.stage("reading", 0)
     read_at = context.deadline.elapsed()
-    volumes = context.ebs.list_volumes(request.volumes)
-    snapshots = context.ebs.list_snapshots(request.period.up_to(), request.volumes)
-    failed = context.ebs.list_failed(request.volumes)
-    proved = _proved_elsewhere(request, context, policies, snapshots)
-    plan = plan_run(request, policies, volumes, snapshots, context.keys, proved, failed)
+    try:
+        policies, plan = context.deadline.bounded(lambda: _read(request, context), READ_RESERVE_SECONDS)
+    except OutOfTimeError as error:
+        raise RunFailedError(
+            "policies, volumes and snapshots could not all be read in the time there was, so nothing was created or "
+            f"deleted ({error}); a larger MemorySize makes a run faster"
+        ) from error
     interruption = context.deadline.interruption
     if not request.dry_run:
         interruption.begin()
     report = _Run(request, context, policies, plan, read_at).execute()
     return replace(report, is_interrupted=interruption.is_set)
+
+
+def _read(request: RunRequest, context: RunContext) -> tuple[PolicySet, RunPlan]:
+    policies = read_policies(request, context.policies, context.policies_path)
+    volumes = context.ebs.list_volumes(request.volumes)
+    snapshots = context.ebs.list_snapshots(request.period.up_to(), request.volumes)
+    failed = context.ebs.list_failed(request.volumes)
+    proved = _proved_elsewhere(request, context, policies, snapshots)
+    return policies, plan_run(request, policies, volumes, snapshots, context.keys, proved, failed)
 
 
 def _proved_elsewhere(
@@ -109,7 +124,12 @@ class _Run:
 
         Once a volume's create is answered, its pruning goes to `queue` while other creates continue.
         """
-        create, jobs = self._plan_jobs(due)
+        try:
+            create, jobs = self._context.deadline.bounded(lambda: self._plan_jobs(due), READ_RESERVE_SECONDS)
+        except OutOfTimeError as error:
+            for plan in due:
+                self._record.created(CreateResult(plan, error=error))
+            return
         freezes = sum(isinstance(job, FreezeGroup) for job in jobs)
         workers = WORKERS + min(freezes, MAX_FREEZES)
         self._context.observer.stage("creating", sum(len(job.plans) for job in jobs))

@@ -128,7 +128,7 @@ def test_singles_of_a_bad_volume_share_the_one_freeze(cloud):
     assert max(deleted) < min(made), "nothing is deleted while the instance is frozen"
 
 
-def test_a_pre_script_that_fails_is_reported_with_what_was_deleted(cloud):
+def test_a_failed_pre_script_is_told_with_what_was_deleted(cloud):
     volume = cloud.volume(1, "H", instance="i-1")
     failed = cloud.snapshot(volume, "hour", HOUR, failed=True, policy="H")
     cloud.ssm.script = lambda _, parameters: Reply(exit_code=201 if parameters["command"] == ["pre-script"] else 0)

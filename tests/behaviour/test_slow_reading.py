@@ -1,0 +1,57 @@
+"""A run that reads too slowly ends with a report before Lambda ends it without one."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from lambda_function.errors import RunFailedError
+from lambda_function.model.result import Outcome
+from lambda_function.run.runner import READ_RESERVE_SECONDS
+from tests.support.cloud import FakeCloud
+
+A_MOMENT = READ_RESERVE_SECONDS + 0.2
+
+
+@pytest.fixture
+def cloud():
+    cloud = FakeCloud(policies={"P": '{"hour": 1}'})
+    cloud.volume(1, instance="i-1")
+    return cloud
+
+
+@pytest.fixture
+def never_answered(cloud):
+    """Makes a call of the cloud hang until the test is over."""
+    is_over = threading.Event()
+
+    def hang(operation):
+        def before(called, _):
+            if called == operation:
+                is_over.wait(60)
+
+        cloud.before = before
+
+    yield hang
+    is_over.set()
+
+
+@pytest.mark.parametrize("operation", ["GetParametersByPath", "DescribeVolumes", "DescribeSnapshots"])
+def test_a_list_that_does_not_end_fails_the_run_in_time(cloud, never_answered, operation):
+    never_answered(operation)
+    with pytest.raises(RunFailedError, match=r"nothing was created or deleted \(given up: not ended with 20 s left\)"):
+        cloud.run(seconds=A_MOMENT)
+    assert cloud.writes() == []
+
+
+def test_instances_that_cannot_be_looked_up_defer_the_creates(cloud, never_answered):
+    """A volume that is done is reported as on any day."""
+    cloud.snapshot(cloud.volume(2), "hour")
+    never_answered("DescribeInstances")
+    report = cloud.run(seconds=A_MOMENT)
+    assert [(result.volume_id, result.outcome) for result in report.volumes] == [
+        ("vol-00000001", Outcome.DEFERRED),
+        ("vol-00000002", Outcome.ALREADY_DONE),
+    ]
+    assert report.deferred == ("vol-00000001: given up: not ended with 20 s left",)
