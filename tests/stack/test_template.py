@@ -30,10 +30,10 @@ def test_each_period_has_one_rule_with_the_period_as_its_input():
 
 
 def test_the_rules_start_ten_minutes_apart_shortest_first():
-    """The first one hourly, all others at night."""
+    """The first one hourly, all others at night, the daily one three times."""
     assert [defaults()[f"{period.name.title()}Schedule"] for period in Period] == [
         "cron(5 * * * ? *)",
-        "cron(15 0 * * ? *)",
+        "cron(15 0,3,6 * * ? *)",
         "cron(25 0 * * ? *)",
         "cron(35 0 * * ? *)",
         "cron(45 0 * * ? *)",
