@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 
 from lambda_function.model.period import Period
-from tests.support.cloud import FakeCloud, Write
 from tests.support.clock import START
+from tests.support.cloud import FakeCloud, Write
 from tools.demo.template import read_template
 
 MIDNIGHT = START.replace(hour=0, minute=0)
