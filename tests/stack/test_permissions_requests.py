@@ -30,6 +30,7 @@ OURS = {"aws:ResourceTag/AUTO-SNAPSHOT-PERIOD": "hour"}
 GIVEN = {"aws:RequestTag/AUTO-SNAPSHOT-PERIOD": "hour"}
 PERIOD, WORD = "AUTO-SNAPSHOT-PERIOD", "AUTO-SNAPSHOT-CONSISTENCY"
 HERE, ELSEWHERE = {"aws:RequestedRegion": REGION}, {"aws:RequestedRegion": "us-east-1"}
+FUNCTION = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{STACK}"
 VIA_SSM = {
     "kms:ViaService": f"ssm.{REGION}.amazonaws.com",
     "kms:EncryptionContext:PARAMETER_ARN": f"{PARAMETERS}/SECRET",
@@ -95,6 +96,10 @@ VIA_SSM = {
     pytest.param("ssm:SendCommand", INSTANCE.replace(REGION, "us-east-1"), {}, False, id="in this Region"),
     pytest.param("ssm:SendCommand", f"arn:aws:ssm:{REGION}:{ACCOUNT}:managed-instance/mi-0123456789abcdef0", {}, False,
                  id="and no machines of elsewhere"),
+    pytest.param("lambda:InvokeFunction", FUNCTION, {}, True, id="the function can invoke itself"),
+    pytest.param("lambda:InvokeFunction", f"{FUNCTION}:live", {}, True, id="also by an alias or a version"),
+    pytest.param("lambda:InvokeFunction", f"{FUNCTION}-of-others", {}, False, id="but no function beside it"),
+    pytest.param("lambda:InvokeFunction", f"{FUNCTION}-of-others:live", {}, False, id="nor an alias of that one"),
     pytest.param("kms:Decrypt", KEY_ARN, VIA_SSM, True, id="the policies' key decrypts policies"),
     pytest.param("kms:Decrypt", KEY_ARN, {**VIA_SSM, "kms:ViaService": f"s3.{REGION}.amazonaws.com"}, False,
                  id="through Parameter Store only"),
