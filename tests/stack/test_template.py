@@ -11,7 +11,7 @@ from lambda_function import handler
 from lambda_function.inputs.policy import Parameter, Policy, parse_policy
 from lambda_function.inputs.settings import Settings
 from lambda_function.model.period import Period
-from tests.support.template import defaults, load
+from tests.support.template import MEMBER_PATH, PATH, defaults, load
 
 TEMPLATE = load()
 RESOURCES = TEMPLATE["Resources"]
@@ -91,6 +91,17 @@ def test_every_parameter_is_described_constrained_and_in_a_group(name):
     assert name in [each for group in groups for each in group["Parameters"]]
     if "AllowedPattern" in parameter:
         assert re.fullmatch(parameter["AllowedPattern"], parameter["Default"])
+
+
+@pytest.mark.parametrize("path", [PATH, MEMBER_PATH], ids=["function", "member"])
+def test_every_role_takes_the_permissions_boundary(path):
+    """Without one the property is left out. The SAM transform adds no role of its own to a function that has one."""
+    resources = load(path)["Resources"].values()
+    roles = [resource["Properties"] for resource in resources if resource["Type"] == "AWS::IAM::Role"]
+    boundary = {"Fn::If": ["WithPermissionsBoundary", {"Ref": "PermissionsBoundaryArn"}, {"Ref": "AWS::NoValue"}]}
+    assert [role.get("PermissionsBoundary") for role in roles] == [boundary]
+    functions = [resource["Properties"] for resource in resources if resource["Type"] == "AWS::Serverless::Function"]
+    assert all("Role" in function for function in functions)
 
 
 def test_every_output_is_described():
