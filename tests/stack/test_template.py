@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import tomllib
 from dataclasses import replace
 
 import pytest
@@ -102,6 +103,12 @@ def test_every_role_takes_the_permissions_boundary(path):
     assert [role.get("PermissionsBoundary") for role in roles] == [boundary]
     functions = [resource["Properties"] for resource in resources if resource["Type"] == "AWS::Serverless::Function"]
     assert all("Role" in function for function in functions)
+
+
+def test_sam_deploy_asks_nothing():
+    """A pipeline has no terminal: a question would abort it."""
+    config = tomllib.loads(PATH.with_name("samconfig.toml").read_text(encoding="utf-8"))
+    assert config["default"]["deploy"]["parameters"]["confirm_changeset"] is False
 
 
 def test_every_output_is_described():
