@@ -60,7 +60,7 @@ class Deadline:
         def work() -> None:
             try:
                 results.append(read())
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001  # raised again in the thread that waits
                 errors.append(error)
 
         thread = threading.Thread(target=work, daemon=True)

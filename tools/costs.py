@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from lambda_function.model.period import Period
 from tests.support.template import defaults, resources
+from tools.demo.template import read_template
 
 METRIC_MONTH = 0.30
 ALARM_METRIC_MONTH = 0.10
@@ -19,16 +20,17 @@ SNAPSHOT_GB_MONTH = 0.05
 
 DAYS = 30
 HOURS = 24 * DAYS
-RUNS_A_DAY = {Period.HOUR: 24, Period.DAY: 1, Period.WEEK: 1, Period.MONTH: 1, Period.YEAR: 1}
-
 TARGET_METRICS = 3
 """Sent each hour by each target's run: RunsCompleted, created, deleted."""
 
 HOURLY_METRICS = 2 + 2
 """Sent each hour by a fleet in order: RunsCompleted and NewestSnapshotAge of the hour, created, deleted."""
 
-DAILY_METRICS = 4 * 2 + 1
-"""Sent in one hour of the day: the same two of the four daily periods, shared."""
+METRICS_A_NIGHTLY_RUN = 2
+"""Sent by each run of a longer period, in an hour of its own: the same two, of its period."""
+
+SHARED_METRICS = 1
+"""Sent in one hour of the day, at midnight."""
 
 LOG_BYTES_A_VOLUME = 740
 """Of one run that creates and deletes one snapshot, as measured on the local endpoint."""
@@ -67,27 +69,35 @@ class Fleet:
         return self.volumes * self.data_gb * (1 + changed)
 
 
+def nightly_runs() -> int:
+    """How often the rules of the longer periods fire in a night, by the template's schedules."""
+    return sum(len(rule.hours) for rule in read_template().rules if rule.period != Period.HOUR)
+
+
 def lambda_cost(fleet: Fleet) -> float:
-    """Compute and requests of the hourly runs and the four daily ones, which find most done."""
+    """Compute and requests of the hourly runs and the nightly ones, which find most done."""
     memory_gb = int(defaults()["MemorySize"]) / 1024
-    daily_runs = DAYS * (sum(RUNS_A_DAY.values()) - 24)
-    seconds = HOURS * fleet.run_seconds + daily_runs * READING_SECONDS
-    return seconds * memory_gb * GB_SECOND_ARM64 + (HOURS + daily_runs) * LAMBDA_REQUEST
+    runs = DAYS * nightly_runs()
+    seconds = HOURS * fleet.run_seconds + runs * READING_SECONDS
+    return seconds * memory_gb * GB_SECOND_ARM64 + (HOURS + runs) * LAMBDA_REQUEST
 
 
 def metrics_cost() -> float:
     """CloudWatch bills a custom metric by the hours in which it receives a value."""
-    return METRIC_MONTH * (HOURLY_METRICS + DAILY_METRICS / 24)
+    at_night = METRICS_A_NIGHTLY_RUN * nightly_runs() + SHARED_METRICS
+    return METRIC_MONTH * (HOURLY_METRICS + at_night / 24)
 
 
 def alarms_cost() -> float:
-    """Each alarm of the template watches one metric."""
-    return ALARM_METRIC_MONTH * len(resources("AWS::CloudWatch::Alarm"))
+    """CloudWatch bills an alarm by the metrics that it watches; an expression over them costs nothing more."""
+    alarms = [alarm["Properties"] for alarm in resources("AWS::CloudWatch::Alarm").values()]
+    queries = [query for alarm in alarms for query in alarm.get("Metrics", [{"MetricStat": alarm}])]
+    return ALARM_METRIC_MONTH * sum("MetricStat" in query for query in queries)
 
 
 def log_cost(fleet: Fleet) -> float:
     """Ingestion; storage costs a sixteenth of that a month."""
-    runs = DAYS * sum(RUNS_A_DAY.values())
+    runs = HOURS + DAYS * nightly_runs()
     return runs * fleet.volumes * LOG_BYTES_A_VOLUME / 1e9 * LOG_GB * (1 + 3 / 16)
 
 

@@ -20,7 +20,7 @@ from lambda_function.plan.ownership import own_snapshots, stale_tags
 from lambda_function.plan.selection import Selection, select
 
 GRACE = {period: timedelta(hours=3) if period is Period.HOUR else timedelta(days=2) for period in Period}
-"""The same as the alarms on missing runs: the hourly rule fires hourly, the other four daily."""
+"""The same as the alarms on missing runs: the hourly rule fires hourly, the others every night."""
 
 LONGEST_RUN = timedelta(minutes=15)
 """Lambda's limit. Until a run ends, it may still raise its snapshots from `crash` to `application`."""

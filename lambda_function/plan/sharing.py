@@ -80,7 +80,7 @@ def joined_periods(
 
     EC2 cannot change a tag conditionally. If a concurrent run of a shorter due period joins the same snapshot, our
     write of the tag could erase its word. A longer period's word that a shorter one's run erases is written again
-    when its rule next fires; a day's would not be.
+    when its rule next fires; a day's would cost another snapshot three hours later.
     """
     due = []
     known = list(snapshots)

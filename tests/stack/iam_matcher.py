@@ -38,6 +38,7 @@ _OPERATORS: dict[str, _Test] = {
     "StringEquals": lambda given, wanted: given is not None and given[0] in wanted,
     "StringNotEquals": lambda given, wanted: given is None or given[0] not in wanted,
     "StringLike": lambda given, wanted: given is not None and any(_like(each, given[0]) for each in wanted),
+    "Bool": lambda given, wanted: given is not None and given[0] in wanted,
     "ForAllValues:StringEquals": lambda given, wanted: set(given or ()) <= set(wanted),
     "Null": lambda given, wanted: (given is None) == (wanted == ("true",)),
 }

@@ -28,10 +28,12 @@ PSEUDO = {
 }
 
 KEY_ARN = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/00000000-0000-4000-8000-0123456789ab"
+VOLUME_KEYS = tuple(KEY_ARN.replace("0123456789ab", end) for end in ("0123456789ac", "0123456789ad"))
 OTHER_ACCOUNT = "210987654321"
 SHARED = f"arn:aws:ssm:{REGION}:{OTHER_ACCOUNT}:document/shared-freeze"
 EVERYTHING_ON = {
     "PoliciesKmsKeyArn": KEY_ARN,
+    "VolumeKmsKeyArns": ",".join(VOLUME_KEYS),
     "HookDocuments": "our-hooks-*",
     "Tracing": "Active",
     "TargetsPath": "/auto-snapshots/targets/",
@@ -43,6 +45,7 @@ MEMBER_EVERYTHING_ON = {
     "FunctionRoleArn": f"arn:aws:iam::{ACCOUNT}:role/{STACK}-FunctionRole-1ABCDEFGHIJKL",
     "ExternalId": "an-external-id",
     "Regions": REGION,
+    "VolumeKmsKeyArns": ",".join(VOLUME_KEYS),
     "HookDocuments": "our-hooks-*",
     "HookDocumentArns": SHARED,
 }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,10 @@ from lambda_function.output.metrics import (
     NEWEST_SNAPSHOT_AGE,
     RUNS_COMPLETED,
 )
+from tests.stack.alarm_evaluator import is_ringing, rings_at, watched_metric
+from tests.support.clock import START
 from tests.support.template import defaults, load, resources
+from tools.demo.template import read_template
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE = load()
@@ -44,16 +49,16 @@ def test_every_alarm_speaks_to_the_topic_and_leads_to_what_to_do(alarm):
 
 @pytest.mark.parametrize("alarm", ALARMS.values(), ids=ALARMS)
 def test_every_alarm_watches_a_metric_that_somebody_sends(alarm):
-    if alarm.get("Namespace") == NAMESPACE:
-        dimensions = {each["Name"]: each["Value"] for each in alarm.get("Dimensions", [])}
-        if alarm["MetricName"] in COUNTS:
+    metric = watched_metric(alarm)["Metric"]
+    if metric["Namespace"] == NAMESPACE:
+        dimensions = {each["Name"]: each["Value"] for each in metric.get("Dimensions", [])}
+        if metric["MetricName"] in COUNTS:
             assert dimensions == {}
         else:
-            assert alarm["MetricName"] == RUNS_COMPLETED
+            assert metric["MetricName"] == RUNS_COMPLETED
             assert dimensions.keys() == {"Period"}
             assert dimensions["Period"] in PERIODS
     else:
-        metric = alarm["Metrics"][1]["MetricStat"]["Metric"] if "Metrics" in alarm else alarm
         assert metric["Namespace"] == "AWS/Lambda"
         assert metric["MetricName"] in ("Errors", "Duration")
         assert metric["Dimensions"] == [{"Name": "FunctionName", "Value": {"Ref": "AutoSnapshotsFunction"}}]
@@ -73,14 +78,84 @@ def test_a_period_without_a_completed_run_raises_an_alarm(period):
     word = period.name.title()
     resource = TEMPLATE["Resources"][f"No{word}RunAlarm"]
     alarm = resource["Properties"]
-    assert alarm["Dimensions"] == [{"Name": "Period", "Value": period.value}]
-    assert alarm["Period"] * alarm["EvaluationPeriods"] == (3 * 3600 if period is Period.HOUR else 2 * 24 * 3600)
-    assert alarm["Period"] * alarm["EvaluationPeriods"] <= WEEK
-    assert (alarm["Statistic"], alarm["ComparisonOperator"], alarm["Threshold"]) == ("Sum", "LessThanThreshold", 1)
-    assert alarm["TreatMissingData"] == "breaching"
+    watched = watched_metric(alarm)
+    assert watched["Metric"]["Dimensions"] == [{"Name": "Period", "Value": period.value}]
+    assert watched["Period"] * alarm["EvaluationPeriods"] <= WEEK
+    assert (watched["Stat"], alarm["ComparisonOperator"], alarm["Threshold"]) == ("Sum", "LessThanThreshold", 1)
     is_on = resource["Condition"]
     assert TEMPLATE["Conditions"][is_on] == {"Fn::Not": [{"Fn::Equals": [{"Ref": f"{word}Schedule"}, ""]}]}
     assert FUNCTION["Events"][word]["Properties"]["State"] == {"Fn::If": [is_on, "ENABLED", "DISABLED"]}
+
+
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+WINDOWS = {period: 3 * HOUR if period is Period.HOUR else 2 * DAY for period in PERIODS}
+LATENESS = {period: MINUTE if period is Period.HOUR else HOUR for period in PERIODS}
+"""How often the alarm is evaluated: a window of more than a day only once an hour."""
+
+
+def run_ends(period):
+    """When the runs of a week end: some at once, some just before their time-out, some after both retries of Lambda."""
+    (rule,) = [rule for rule in read_template().rules if rule.period == period]
+    fired = [START + minute * MINUTE for minute in range(7 * 24 * 60) if rule.fires(START + minute * MINUTE)]
+    durations = itertools.cycle([2 * MINUTE, 15 * MINUTE, 48 * MINUTE])
+    return sorted(moment + duration for moment, duration in zip(fired, durations, strict=False))
+
+
+@pytest.mark.parametrize("period", PERIODS)
+def test_an_alarm_for_absence_rings_when_its_window_ends(period):
+    """It is silent while runs complete."""
+    alarm = TEMPLATE["Resources"][f"No{period.name.title()}RunAlarm"]["Properties"]
+    ends = run_ends(period)
+    assert rings_at(alarm, ends, until=ends[-1]) is None
+    rang = rings_at(alarm, ends, until=ends[-1] + 7 * DAY)
+    assert WINDOWS[period] <= rang - ends[-1] <= WINDOWS[period] + LATENESS[period]
+
+
+def without_expression(alarm):
+    """The same alarm on the metric itself: missing data is breaching, and nothing is filled."""
+    (stat,) = [query["MetricStat"] for query in alarm["Metrics"] if "MetricStat" in query]
+    rest = {name: value for name, value in alarm.items() if name != "Metrics"}
+    return {**rest, **stat["Metric"], "Statistic": stat["Stat"], "Period": stat["Period"]}
+
+
+@pytest.mark.parametrize(
+    ("period", "late"),
+    [pytest.param(Period.HOUR, 5 * HOUR, id="five hours"), pytest.param(Period.DAY, 4 * DAY, id="four days")],
+)
+def test_an_alarm_that_fills_nothing_rings_late(period, late):
+    alarm = without_expression(TEMPLATE["Resources"][f"No{period.name.title()}RunAlarm"]["Properties"])
+    ends = run_ends(period)
+    rang = rings_at(alarm, ends, until=ends[-1] + 7 * DAY)
+    assert late <= rang - ends[-1] <= late + LATENESS[period]
+
+
+def test_without_any_run_the_alarms_ring_all_the_same():
+    """Of a metric without data an expression has no value, and missing values are breaching."""
+    for period in PERIODS:
+        alarm = TEMPLATE["Resources"][f"No{period.name.title()}RunAlarm"]["Properties"]
+        assert is_ringing(alarm, [None] * 5)
+
+
+# Both tables of the CloudWatch User Guide, "How alarm state is evaluated when data is missing": three evaluation
+# periods, five points looked at, the newest last.
+@pytest.mark.parametrize(("to_alarm", "points", "breaching", "not_breaching"), [
+    (3, "0-X-X", False, False),
+    (3, "0----", False, False),
+    (3, "-----", True, False),
+    (3, "0XX-X", True, True),
+    (3, "--X--", True, False),
+    (2, "0-X-X", True, True),
+    (2, "00X0X", True, True),
+    (2, "0-X--", True, False),
+    (2, "----0", True, False),
+    (2, "---X-", True, False),
+])  # fmt: skip
+def test_missing_data_counts_as_in_the_user_guide_s_tables(to_alarm, points, breaching, not_breaching):
+    alarm = {"EvaluationPeriods": 3, "DatapointsToAlarm": to_alarm, "Threshold": 1}
+    alarm["ComparisonOperator"] = "GreaterThanOrEqualToThreshold"
+    values = [{"0": 0.0, "X": 1.0, "-": None}[point] for point in points]
+    assert is_ringing({**alarm, "TreatMissingData": "breaching"}, values) is breaching
+    assert is_ringing({**alarm, "TreatMissingData": "notBreaching"}, values) is not_breaching
 
 
 def test_a_run_at_80_per_cent_of_its_time_raises_an_alarm():

@@ -17,6 +17,7 @@ from tests.stack.role import (
     REGION,
     SHARED,
     STACK,
+    VOLUME_KEYS,
     Statement,
     statements,
 )
@@ -30,10 +31,15 @@ OURS = {"aws:ResourceTag/AUTO-SNAPSHOT-PERIOD": "hour"}
 GIVEN = {"aws:RequestTag/AUTO-SNAPSHOT-PERIOD": "hour"}
 PERIOD, WORD = "AUTO-SNAPSHOT-PERIOD", "AUTO-SNAPSHOT-CONSISTENCY"
 HERE, ELSEWHERE = {"aws:RequestedRegion": REGION}, {"aws:RequestedRegion": "us-east-1"}
+FUNCTION = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{STACK}"
 VIA_SSM = {
     "kms:ViaService": f"ssm.{REGION}.amazonaws.com",
     "kms:EncryptionContext:PARAMETER_ARN": f"{PARAMETERS}/SECRET",
 }
+
+VOLUME_KEY = VOLUME_KEYS[1]
+VIA_EC2 = {"kms:ViaService": f"ec2.{REGION}.amazonaws.com"}
+FOR_AWS = {**VIA_EC2, "kms:GrantIsForAWSResource": "true"}
 
 
 @pytest.mark.parametrize(("action", "resource", "context", "expected"), [
@@ -95,6 +101,16 @@ VIA_SSM = {
     pytest.param("ssm:SendCommand", INSTANCE.replace(REGION, "us-east-1"), {}, False, id="in this Region"),
     pytest.param("ssm:SendCommand", f"arn:aws:ssm:{REGION}:{ACCOUNT}:managed-instance/mi-0123456789abcdef0", {}, False,
                  id="and no machines of elsewhere"),
+    pytest.param("kms:CreateGrant", VOLUME_KEY, FOR_AWS, True, id="EC2 can have a grant on a volume's key"),
+    pytest.param("kms:CreateGrant", VOLUME_KEY, VIA_EC2, False, id="nobody but an AWS service can"),
+    pytest.param("kms:CreateGrant", KEY_ARN, FOR_AWS, False, id="and on no other key"),
+    pytest.param("kms:Decrypt", VOLUME_KEY, VIA_EC2, True, id="a volume's key can be used through EC2"),
+    pytest.param("kms:Decrypt", VOLUME_KEY, {}, False, id="but not by the function itself"),
+    pytest.param("kms:GenerateDataKeyWithoutPlaintext", VOLUME_KEY, VIA_SSM, False, id="nor through another service"),
+    pytest.param("lambda:InvokeFunction", FUNCTION, {}, True, id="the function can invoke itself"),
+    pytest.param("lambda:InvokeFunction", f"{FUNCTION}:live", {}, True, id="also by an alias or a version"),
+    pytest.param("lambda:InvokeFunction", f"{FUNCTION}-of-others", {}, False, id="but no function beside it"),
+    pytest.param("lambda:InvokeFunction", f"{FUNCTION}-of-others:live", {}, False, id="nor an alias of that one"),
     pytest.param("kms:Decrypt", KEY_ARN, VIA_SSM, True, id="the policies' key decrypts policies"),
     pytest.param("kms:Decrypt", KEY_ARN, {**VIA_SSM, "kms:ViaService": f"s3.{REGION}.amazonaws.com"}, False,
                  id="through Parameter Store only"),
@@ -119,6 +135,6 @@ def test_another_tag_key_stands_in_every_condition(key):
 
 
 def test_a_statement_unknown_to_the_matcher_is_an_error():
-    strange = Statement("S", "Allow", ("ec2:DeleteSnapshot",), ("*",), (("Bool", "aws:SecureTransport", ("true",)),))
-    with pytest.raises(NotImplementedError, match="Bool"):
+    strange = Statement("S", "Allow", ("ec2:DeleteSnapshot",), ("*",), (("IpAddress", "aws:SourceIp", ("::1",)),))
+    with pytest.raises(NotImplementedError, match="IpAddress"):
         allows([strange], "ec2:DeleteSnapshot", SNAPSHOT, {})

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import tomllib
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,7 @@ from lambda_function import handler
 from lambda_function.inputs.policy import Parameter, Policy, parse_policy
 from lambda_function.inputs.settings import Settings
 from lambda_function.model.period import Period
-from tests.support.template import defaults, load
+from tests.support.template import MEMBER_PATH, PATH, defaults, load
 
 TEMPLATE = load()
 RESOURCES = TEMPLATE["Resources"]
@@ -30,10 +31,10 @@ def test_each_period_has_one_rule_with_the_period_as_its_input():
 
 
 def test_the_rules_start_ten_minutes_apart_shortest_first():
-    """The first one hourly, all others at night."""
+    """The first one hourly, all others at night, the daily one three times."""
     assert [defaults()[f"{period.name.title()}Schedule"] for period in Period] == [
         "cron(5 * * * ? *)",
-        "cron(15 0 * * ? *)",
+        "cron(15 0,3,6 * * ? *)",
         "cron(25 0 * * ? *)",
         "cron(35 0 * * ? *)",
         "cron(45 0 * * ? *)",
@@ -91,6 +92,23 @@ def test_every_parameter_is_described_constrained_and_in_a_group(name):
     assert name in [each for group in groups for each in group["Parameters"]]
     if "AllowedPattern" in parameter:
         assert re.fullmatch(parameter["AllowedPattern"], parameter["Default"])
+
+
+@pytest.mark.parametrize("path", [PATH, MEMBER_PATH], ids=["function", "member"])
+def test_every_role_takes_the_permissions_boundary(path):
+    """Without one the property is left out. The SAM transform adds no role of its own to a function that has one."""
+    resources = load(path)["Resources"].values()
+    roles = [resource["Properties"] for resource in resources if resource["Type"] == "AWS::IAM::Role"]
+    boundary = {"Fn::If": ["WithPermissionsBoundary", {"Ref": "PermissionsBoundaryArn"}, {"Ref": "AWS::NoValue"}]}
+    assert [role.get("PermissionsBoundary") for role in roles] == [boundary]
+    functions = [resource["Properties"] for resource in resources if resource["Type"] == "AWS::Serverless::Function"]
+    assert all("Role" in function for function in functions)
+
+
+def test_sam_deploy_asks_nothing():
+    """A pipeline has no terminal: a question would abort it."""
+    config = tomllib.loads(PATH.with_name("samconfig.toml").read_text(encoding="utf-8"))
+    assert config["default"]["deploy"]["parameters"]["confirm_changeset"] is False
 
 
 def test_every_output_is_described():

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from unittest import mock
 
+from lambda_function.model.period import Period
 from tests.support.endpoint import Rules, endpoint
 from tools.demo.fleet import HOOK_POLICIES, OWN_POLICY, Fleet
 from tools.demo.promises import Ledger
@@ -97,7 +98,7 @@ def firings(hours: int, rules: tuple[Rule, ...]) -> Iterator[tuple[datetime, Rul
         moment = START + timedelta(minutes=minute)
         yield from ((moment, rule, False) for rule in rules if rule.fires(moment))
         if moment == START + DELIVERED_AGAIN:
-            yield from ((moment, rule, True) for rule in rules if rule.hour is None)
+            yield from ((moment, rule, True) for rule in rules if rule.period == Period.HOUR)
 
 
 def _put_policies(fleet: Fleet, template: Template) -> dict[str, str]:

@@ -10,8 +10,8 @@ from typing import Any
 
 from tests.support import template
 
-# The template's defaults have two forms: each hour, or each day, at a minute. Others are refused.
-_CRON = re.compile(r"cron\((?P<minute>\d{1,2}) (?P<hour>\d{1,2}|\*) \* \* \? \*\)")
+# The template's defaults have two forms: each hour, or some hours of each day, at a minute. Others are refused.
+_CRON = re.compile(r"cron\((?P<minute>\d{1,2}) (?P<hours>\d{1,2}(,\d{1,2})*|\*) \* \* \? \*\)")
 
 STACK = "demo"
 DOCUMENT = "FilesystemDocument"
@@ -19,11 +19,11 @@ DOCUMENT = "FilesystemDocument"
 
 @dataclass(frozen=True)
 class Rule:
-    """One EventBridge rule; `hour` is None if it fires each hour."""
+    """One EventBridge rule: when it fires each day (UTC), and what it sends."""
 
     name: str
     minute: int
-    hour: int | None
+    hours: frozenset[int]
     event: dict[str, Any]
 
     @property
@@ -31,7 +31,7 @@ class Rule:
         return str(self.event["period"])
 
     def fires(self, moment: datetime) -> bool:
-        return moment.minute == self.minute and self.hour in (None, moment.hour)
+        return moment.minute == self.minute and moment.hour in self.hours
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ def _rule(name: str, properties: dict[str, Any], defaults: dict[str, str]) -> Ru
     match = _CRON.fullmatch(schedule)
     if match is None:
         raise ValueError(f"rule {name}: the demonstration knows hourly and daily schedules only, not {schedule}")
-    hour = None if match["hour"] == "*" else int(match["hour"])
-    return Rule(name, int(match["minute"]), hour, json.loads(_resolved(properties["Input"], defaults)))
+    hours = range(24) if match["hours"] == "*" else map(int, match["hours"].split(","))
+    return Rule(name, int(match["minute"]), frozenset(hours), json.loads(_resolved(properties["Input"], defaults)))
 
 
 def _resolved(value: Any, defaults: dict[str, str]) -> str:

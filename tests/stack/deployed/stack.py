@@ -121,6 +121,7 @@ class Checkout:
             [ROOT / ".venv-sam/bin/sam", *arguments],
             cwd=self.folder,
             env=environment,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -132,7 +133,7 @@ class Checkout:
         return ran.stdout
 
     def deploy(self, *arguments: str) -> str:
-        return self.sam("deploy", "--no-confirm-changeset", *arguments)
+        return self.sam("deploy", *arguments)
 
     def change(self, old: str, new: str) -> None:
         """Another text in the template, as a new release brings it."""

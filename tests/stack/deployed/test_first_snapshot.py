@@ -30,8 +30,8 @@ class Person:
     cloud: Cloud
     account: Account
 
-    def types(self, command: str, answer: str = "", **variables: str) -> str:
-        """What the command prints, errors included; fails with it where the command fails."""
+    def types(self, command: str, **variables: str) -> str:
+        """What the command prints, errors included; fails with it where the command fails, or asks for an answer."""
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SAM_", "PACKAGE_"))},
             **credentials(),
@@ -46,7 +46,7 @@ class Person:
             ["bash", "-c", command],
             cwd=self.folder,
             env=environment,
-            input=answer,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -113,7 +113,7 @@ def test_the_commands_in_the_readme_print_what_it_shows(person):
     assert 3 <= len(commands) <= 5
     for command, shown in commands:
         here = re.sub(r"\bvol-[0-9a-f]+", volume, re.sub(r"https://\S+", str(origin), command))
-        printed = person.types(here, answer="y\n", COLUMNS="120").replace(f"{person.folder}/", "")
+        printed = person.types(here, COLUMNS="120").replace(f"{person.folder}/", "")
         rest = without_what_differs(printed)
         pieces = [shown] if shown.startswith("{") else shown.splitlines()  # the README breaks an answer's one line
         for piece in filter(None, (without_what_differs(each) for each in pieces if each != "...")):
@@ -137,7 +137,7 @@ def test_the_build_has_the_native_module_for_every_runtime(person):
 
 def test_deploying_the_same_build_again_changes_nothing(person):
     """It is no error either."""
-    assert "No changes to deploy" in person.types("sam deploy --no-confirm-changeset")
+    assert "No changes to deploy" in person.types("sam deploy")
 
 
 def test_a_build_elsewhere_with_another_umask_is_the_same_upload(person, tmp_path):
@@ -154,7 +154,7 @@ def test_a_build_elsewhere_with_another_umask_is_the_same_upload(person, tmp_pat
 
 def test_another_runtime_and_processor_take_the_same_package(person):
     before = person.function()["CodeSha256"]
-    person.types("sam deploy --no-confirm-changeset --parameter-overrides Runtime=python3.13 Architecture=x86_64")
+    person.types("sam deploy --parameter-overrides Runtime=python3.13 Architecture=x86_64")
     function = person.function()
     assert (function["Runtime"], function["Architectures"]) == ("python3.13", ["x86_64"])
     assert function["CodeSha256"] == before
