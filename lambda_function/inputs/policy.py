@@ -83,6 +83,9 @@ class PolicyFields(InputModel):
         return None if value is None else RetentionRule(period, value, self.hook_document is not None)
 
 
+OPTED_OUT = "NONE"
+"""The selection tag's value that selects no policy on purpose."""
+
 FIELDS = tuple(PolicyFields.model_fields)
 
 _HINTS = {"hook_module": "was the cron script's Python module; name an SSM document in hook_document instead"}
@@ -128,7 +131,7 @@ class PolicySet:
         Worked out once for each name: with many policies the search is slow, and a whole fleet may have one wrong tag.
         """
         if name not in self._suggestions:
-            close = closest(name, self.names)
+            close = OPTED_OUT if name.strip().upper() == OPTED_OUT else closest(name, self.names)
             self._suggestions[name] = f'; did you mean "{close}"?' if close else ""
         return self._suggestions[name]
 
@@ -159,6 +162,8 @@ def parse_policy(parameter: Parameter) -> Policy | tuple[Fault, ...]:
 
 def parse_content(content: object, name: str, source: str, *, secure: bool = False) -> Policy | tuple[Fault, ...]:
     """The policy of this name in what JSON says, or all its faults (at least one), which begin with `source`."""
+    if name == OPTED_OUT:
+        return (Fault(source, None, None, f"{OPTED_OUT} is reserved: it is what the tag of an opted-out volume says"),)
     if not isinstance(content, dict):
         return (Fault(source, None, shown(content, secure=secure), "must be one JSON object"),)
     outcome = check(PolicyFields, content, source, secure=secure, hints=_HINTS)

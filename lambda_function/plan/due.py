@@ -32,6 +32,7 @@ _PASSED_OVER = {
     Obstacle.UNKNOWN_POLICY: Outcome.UNKNOWN_POLICY,
     Obstacle.FAULTY_POLICY: Outcome.FAULTY_POLICY,
     Obstacle.OUTSIDE_POLICY: Outcome.OUTSIDE,
+    Obstacle.OPTED_OUT: Outcome.OUTSIDE,
 }
 
 
@@ -109,7 +110,7 @@ def plan_run(
         selected.add(volume.id)
         if tags := stale_tags(volume, keys):
             stale.append(f"{volume.id}: {tags}")
-        if _is_asked_for(volume, selection.policy_name, request, policies):
+        if _is_asked_for(volume, selection, request):
             owned = own_snapshots(volume, by_volume.get(volume.id, ()), keys)
             plans.append(_plan_volume(volume, selection, request, owned, proved))
     return RunPlan(
@@ -151,11 +152,12 @@ def greatest_newest_age(
     return max(ages, default=None)
 
 
-def _is_asked_for(volume: Volume, policy_name: str, request: RunRequest, policies: PolicySet) -> bool:
+def _is_asked_for(volume: Volume, selection: Selection, request: RunRequest) -> bool:
     if request.volumes and volume.id not in request.volumes:
         return False
     # A tag that names no policy is always reported, whichever policies were requested.
-    return not request.policies or policy_name in request.policies or policy_name not in policies.names
+    is_unknown = selection.obstacle is Obstacle.UNKNOWN_POLICY
+    return not request.policies or selection.policy_name in request.policies or is_unknown
 
 
 def _missing(request: RunRequest, selected: set[str], plans: list[VolumePlan]) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from lambda_function.model.ec2 import Consistency, Snapshot, SnapshotState, Volu
 from lambda_function.model.period import Period, slot
 from lambda_function.model.tags import TagKeys
 from lambda_function.plan.ownership import own_snapshots, stale_tags
-from lambda_function.plan.selection import Selection, select
+from lambda_function.plan.selection import Obstacle, Selection, select
 
 GRACE = {period: timedelta(hours=3) if period is Period.HOUR else timedelta(days=2) for period in Period}
 """The same as the alarms on missing runs: the hourly rule fires hourly, the others every night."""
@@ -134,6 +134,8 @@ def judge_volumes(
 
 def _volume_status(now: datetime, volume: Volume, selection: Selection, snapshots: Sequence[Snapshot]) -> VolumeStatus:
     name, policy = selection.policy_name, selection.policy
+    if selection.obstacle is Obstacle.OPTED_OUT:
+        return VolumeStatus(volume.id, name, Status.OUTSIDE, selection.reason)
     if name is None or policy is None:
         return VolumeStatus(volume.id, name, Status.UNPROTECTED, selection.reason)
     outside = selection.reason if selection.obstacle else None

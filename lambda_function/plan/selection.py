@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from lambda_function.errors import quoted
-from lambda_function.inputs.policy import Policy, PolicySet
+from lambda_function.inputs.policy import OPTED_OUT, Policy, PolicySet
 from lambda_function.model.ec2 import Volume
 from lambda_function.model.tags import TagKeys, near_miss, policy_named_by
 
@@ -20,6 +20,7 @@ class Obstacle(Enum):
     UNKNOWN_POLICY = auto()
     FAULTY_POLICY = auto()
     OUTSIDE_POLICY = auto()
+    OPTED_OUT = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,8 @@ def select(volume: Volume, policies: PolicySet, keys: TagKeys) -> Selection | No
             return None
         reason = f"its tag {misspelt} selects nothing; the key is {keys.selection}"
         return Selection(None, None, Obstacle.MISSPELT_TAG, reason)
+    if name == OPTED_OUT:
+        return Selection(name, None, Obstacle.OPTED_OUT, f"opted out: its tag says {OPTED_OUT}")
     policy = policies.valid.get(name)
     if policy is None and name in policies.faulty:
         reason = f"policy {name} is faulty: nothing created, nothing deleted"

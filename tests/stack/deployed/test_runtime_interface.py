@@ -118,7 +118,7 @@ def test_a_run_with_too_little_time_begins_nothing(start, account, rules):
     """It reports what is deferred before the deadline."""
     volumes = [account.volume({"AUTO-SNAPSHOT": "P"}) for _ in range(3)]
     with start(HANDLER) as function:
-        answer = function.invoke(YEAR, seconds=20)
+        answer = function.invoke(YEAR, seconds=40)
     assert (answer.kind, answer.body["errorType"]) == (ERROR, "RunFailedError")
     for volume in volumes:
         assert f"- {volume}: not begun: " in answer.body["errorMessage"]
