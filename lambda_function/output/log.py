@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import json
+
 from aws_lambda_powertools import Logger
 
+from lambda_function.escapes import is_visible
 from lambda_function.model.result import ChangeOutcome, ChangeResult, HookResult, Outcome, RunReport, VolumeResult
 from lambda_function.output.summary import change_line, headline, hook_line, summary, volume_line
 
 SERVICE = "auto-snapshots"
 
 
-logger = Logger(service=SERVICE)
+def _json(record: dict[str, object]) -> str:
+    """The line as JSON; what cannot be seen in it, and Unicode's controls, as JSON's escapes."""
+    text = json.dumps(record, default=str, separators=(",", ":"), ensure_ascii=False)
+    return "".join(sign if is_visible(sign) else json.dumps(sign)[1:-1] for sign in text)
+
+
+logger = Logger(service=SERVICE, json_serializer=_json)
 
 _FAULTS = (Outcome.FAILED, Outcome.FAULTY_POLICY)
 _WARNINGS = (Outcome.DEFERRED, Outcome.UNKNOWN_POLICY, Outcome.VOLUME_GONE)
