@@ -30,3 +30,15 @@ def escaped(text: str, keep: str = "") -> str:
     return "".join(
         sign if sign in keep or is_visible(sign) else sign.encode("unicode_escape").decode() for sign in text
     )
+
+
+def escaped_json(text: str) -> str:
+    """JSON's own text with escapes for what is not visible; U+0000 to U+001F have them already."""
+    if text.isascii():
+        return text.replace("\x7f", "\\u007f")
+    return "".join(sign if sign == "\n" or is_visible(sign) else _json_escape(sign) for sign in text)
+
+
+def _json_escape(sign: str) -> str:
+    units = sign.encode("utf-16-be", "surrogatepass").hex(" ", 2).split()
+    return "".join(f"\\u{unit}" for unit in units)

@@ -6,7 +6,7 @@ import json
 
 from aws_lambda_powertools import Logger
 
-from lambda_function.escapes import is_visible
+from lambda_function.escapes import escaped_json
 from lambda_function.model.result import ChangeOutcome, ChangeResult, HookResult, Outcome, RunReport, VolumeResult
 from lambda_function.output.summary import change_line, headline, hook_line, summary, volume_line
 
@@ -14,9 +14,8 @@ SERVICE = "auto-snapshots"
 
 
 def _json(record: dict[str, object]) -> str:
-    """The line as JSON; what cannot be seen in it, and Unicode's controls, as JSON's escapes."""
-    text = json.dumps(record, default=str, separators=(",", ":"), ensure_ascii=False)
-    return "".join(sign if is_visible(sign) else json.dumps(sign)[1:-1] for sign in text)
+    """The line; letters of any script can be read in it."""
+    return escaped_json(json.dumps(record, default=str, separators=(",", ":"), ensure_ascii=False))
 
 
 logger = Logger(service=SERVICE, json_serializer=_json)
