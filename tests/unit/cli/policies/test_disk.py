@@ -111,13 +111,13 @@ def replacing(monkeypatch, path, make):
     monkeypatch.setattr(os, "open", open_late)
 
 
-def test_a_file_replaced_by_a_link_before_it_is_opened_is_not_read(folder, monkeypatch):
+def test_a_link_put_in_a_file_s_place_is_not_read(folder, monkeypatch):
     replacing(monkeypatch, folder / "GOOD.json", link_outside)
     with pytest.raises(ConfigurationError, match=r"GOOD.json: cannot be read"):
         read_files(folder)
 
 
-def test_a_file_replaced_by_a_fifo_before_it_is_opened_is_not_read(folder, monkeypatch):
+def test_a_fifo_put_in_a_file_s_place_is_not_read(folder, monkeypatch):
     replacing(monkeypatch, folder / "GOOD.json", os.mkfifo)
     assert [fault.text for fault in read_files(folder).faults] == ["is a FIFO, not a file"]
 
@@ -147,7 +147,7 @@ def test_a_pull_writes_only_files(folder, make, text):
 
 
 @pytest.mark.parametrize("make", [link_outside, dangling_link, os.mkfifo], ids=lambda make: make.__name__)
-def test_a_pull_writes_through_nothing_that_appears_meanwhile(folder, monkeypatch, make):
+def test_a_pull_writes_through_nothing_put_in_a_file_s_place(folder, monkeypatch, make):
     pull = plan_pull(folder, STORED[:1])
     replacing(monkeypatch, folder / "P.json", make)
     with pytest.raises(ConfigurationError, match=r"P.json: (cannot be written|is a FIFO)"):
