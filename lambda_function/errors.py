@@ -26,6 +26,8 @@ from __future__ import annotations
 
 import json
 
+from lambda_function.escapes import escaped
+
 _MAX_QUOTED = 80
 
 _JSON_TYPES = (
@@ -38,12 +40,12 @@ _JSON_TYPES = (
 
 
 def quoted(value: object) -> str:
-    """A bad value as JSON, at most 80 characters, always encodable, for use in an error."""
+    """A bad value as JSON with escapes, at most 80 characters, for use in an error."""
     try:
         text = json.dumps(value, ensure_ascii=False, default=str)
     except (RecursionError, ValueError):  # thousands of brackets or digits
         return f"({json_type(value)}, too large to show)"
-    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    text = escaped(text)
     return text if len(text) <= _MAX_QUOTED else text[: _MAX_QUOTED - 1] + "…"
 
 
@@ -53,7 +55,10 @@ def json_type(value: object) -> str:
 
 
 class AutoSnapshotsError(Exception):
-    """Base of all errors raised on purpose; its text is fit for users."""
+    """Base of all errors raised on purpose; its text is fit for users, and all of it can be seen."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(escaped(text, keep="\n"))
 
 
 class ConfigurationError(AutoSnapshotsError):
@@ -87,10 +92,10 @@ class AwsError(AutoSnapshotsError):
     """
 
     def __init__(self, operation: str, code: str, message: str) -> None:
-        super().__init__(f"{operation}: {code}: {message}")
         self.operation = operation
-        self.code = code
-        self.message = message
+        self.code = escaped(code)
+        self.message = escaped(message)
+        super().__init__(f"{operation}: {self.code}: {self.message}")
 
 
 class VolumeNotFoundError(AwsError):

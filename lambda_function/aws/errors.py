@@ -48,6 +48,9 @@ _REJECTED = ("Invalid", "Incorrect", "Unsupported", "Missing", "OperationNotPerm
 _LOCK = re.compile(r"(?<!b)(?<!B)lock", re.IGNORECASE)  # not `Blocked`, which is about the account
 
 _MAX_MESSAGE = 500
+_MAX_REFUSAL = 3000
+"""The message encoded in EC2's refusal has some 1,500 characters, and cannot be decoded unless it is whole."""
+
 _SERVER_FAULT = 500
 
 
@@ -64,9 +67,11 @@ def translated(operation: str) -> Iterator[None]:
         code = (details.get("Code") or "Unknown").removeprefix("Client.")
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         message = details.get("Message") or "no message"
+        kind = _type_for(code, operation, status)
         # SendCommand's message may quote a secret parameter; it is redacted later, which needs the full text.
-        message = message if operation == "SendCommand" else _brief(message)
-        raise _type_for(code, operation, status)(operation, code, message) from error
+        if operation != "SendCommand":
+            message = _brief(message, _MAX_REFUSAL if kind is AccessRefusedError else _MAX_MESSAGE)
+        raise kind(operation, code, message) from error
     except (NoCredentialsError, PartialCredentialsError) as error:
         raise ConfigurationError(f"no AWS credentials: {error}; see AWS_PROFILE, AWS_ACCESS_KEY_ID") from error
     except (BotoCoreError, ResponseParserError) as error:
@@ -79,9 +84,9 @@ def translated(operation: str) -> Iterator[None]:
         raise NoAnswerError(operation, "UnexpectedAnswer", _brief(what)) from error
 
 
-def _brief(text: str) -> str:
+def _brief(text: str, longest: int = _MAX_MESSAGE) -> str:
     """The text, truncated: botocore quotes a body it cannot parse, which may be a page of a thousand snapshots."""
-    return text if len(text) <= _MAX_MESSAGE else text[: _MAX_MESSAGE - 1] + "…"
+    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def _type_for(code: str, operation: str, status: int) -> type[AwsError]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import NoReturn
 
+from lambda_function.escapes import escaped
 from lambda_function.model.period import Period
 
 PROGRAM = "python -m lambda_function"
@@ -18,9 +20,14 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     return build_parser().parse_args(arguments)
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        super().error(escaped(message))
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all subcommands; a test compares the documentation with it."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=PROGRAM,
         description="Create, share and prune the EBS snapshots that are due, as the policies in Parameter Store say.",
         epilog="Region, credentials and endpoint are boto3's: AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL and so on. "
@@ -40,12 +47,12 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_status(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_status(commands: argparse._SubParsersAction[_Parser]) -> None:
     status = commands.add_parser(STATUS, help="show how every tagged volume stands; exit 1 where one needs a look")
     _add_selection(status)
 
 
-def _add_policies(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_policies(commands: argparse._SubParsersAction[_Parser]) -> None:
     policies = commands.add_parser(POLICIES, help="keep the policies as files: check, diff, push, pull")
     actions = policies.add_subparsers(dest="action", required=True, metavar="ACTION")
     check = actions.add_parser("check", help="name every fault in the files with its line; asks AWS nothing")

@@ -8,25 +8,22 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
-import logging
 import os
 import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from rich.console import Console
-
 from lambda_function.accounts.targets import HOME_ONLY, Targets
 from lambda_function.app import App
 from lambda_function.aws.clients import build_clients, build_clients_for
 from lambda_function.cli.arguments import HOOKS, POLICIES, STATUS, parse_arguments
 from lambda_function.cli.policies.command import Desk, run_policies
-from lambda_function.cli.run import ProgressObserver, print_check, print_report
+from lambda_function.cli.run import print_check, print_report
 from lambda_function.cli.signals import SignalHandlers, exit_code
 from lambda_function.cli.status import print_status, read_status, status_json
 from lambda_function.cli.streams import forget_lost_streams, prepare_streams
+from lambda_function.cli.terminal import Terminal, log_to_errors
 from lambda_function.errors import AutoSnapshotsError, ConfigurationError
 from lambda_function.inputs.event import parse_event
 from lambda_function.inputs.settings import Settings, near_misses
@@ -43,8 +40,8 @@ PATIENCE_SECONDS = 4 * 3600.0
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the arguments say and return the exit code."""
     options = parse_arguments(arguments)
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-    errors = Console(stderr=True, soft_wrap=True)
+    log_to_errors()
+    errors = Terminal.errors()
     for line in near_misses(os.environ):  # no errors: a shell's variables may be another program's
         _warn(line, errors)
     try:
@@ -54,16 +51,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _policies(options)
         return _run(options, errors)
     except AutoSnapshotsError as error:
-        errors.print(f"error: {error}", style="bold red", markup=False, highlight=False)
+        errors.say_lines(f"error: {error}", "bold red")
         return 2 if isinstance(error, ConfigurationError) else 1
 
 
-def _warn(text: str, errors: Console) -> None:
+def _warn(text: str, errors: Terminal) -> None:
     with contextlib.suppress(OSError, SystemExit):  # rich exits at a closed pipe; no warning is worth the run
-        errors.print(f"warning: {text}", style="yellow", markup=False, highlight=False)
+        errors.say(f"warning: {text}", "yellow")
 
 
-def _run(options: argparse.Namespace, errors: Console) -> int:
+def _run(options: argparse.Namespace, errors: Terminal) -> int:
     """A run or hook check in this process: a shell starts no other runs. Signals interrupt it in good order."""
     interruption = Interruption()
     handlers = SignalHandlers(interruption)
@@ -79,19 +76,19 @@ def _run(options: argparse.Namespace, errors: Console) -> int:
         if handlers.number is None:
             raise
         with contextlib.suppress(OSError):
-            errors.print("interrupted: nothing was written", style="bold red", markup=False, highlight=False)
+            errors.say("interrupted: nothing was written", "bold red")
     if handlers.number is not None:
         return exit_code(handlers.number)
     return 1 if report.failures else 0
 
 
-def _report(options: argparse.Namespace, errors: Console, interruption: Interruption) -> RunReport | HookCheckReport:
+def _report(options: argparse.Namespace, errors: Terminal, interruption: Interruption) -> RunReport | HookCheckReport:
     began = time.monotonic()
     settings = Settings.from_env(os.environ)
     request = parse_event(_event(options), datetime.now(UTC))
     clients = build_clients(os.environ.get("AWS_REGION"))
     clients.rate_limits.interrupt_by(interruption.check)
-    with ProgressObserver(errors) as observer:
+    with errors.progress() as observer:
         app = App.build(
             settings,
             clients,
@@ -110,19 +107,18 @@ def _report(options: argparse.Namespace, errors: Console, interruption: Interrup
 
 def _print(report: RunReport | HookCheckReport, options: argparse.Namespace) -> None:
     """Print the report, all of it: an error in writing it is raised here."""
-    # Redirected output goes to grep and mail, so its lines are not wrapped at the terminal's width.
-    console = Console() if sys.stdout.isatty() else Console(width=240)
+    output = Terminal.output()
     if options.json:
-        print(json.dumps(whole_report(report) if isinstance(report, RunReport) else check_answer(report), indent=2))
+        output.json(whole_report(report) if isinstance(report, RunReport) else check_answer(report))
     elif isinstance(report, RunReport):
-        print_report(report, console)
+        print_report(report, output)
     else:
-        print_check(report, console)
+        print_check(report, output)
     sys.stdout.flush()
 
 
-def _status(options: argparse.Namespace, errors: Console) -> int:
-    with ProgressObserver(errors) as observer:
+def _status(options: argparse.Namespace, errors: Terminal) -> int:
+    with errors.progress() as observer:
         report = read_status(
             _selection(options),
             environ=os.environ,
@@ -131,27 +127,23 @@ def _status(options: argparse.Namespace, errors: Console) -> int:
             observer=observer,
         )
     if options.json:
-        print(status_json(report))
+        Terminal.output().json(status_json(report))
     else:
-        print_status(report, Console(width=None if sys.stdout.isatty() else 240))
+        print_status(report, Terminal.output())
     return 0 if report.is_well else 1
 
 
 def _policies(options: argparse.Namespace) -> int:
-    console = Console() if sys.stdout.isatty() else Console(width=240)
+    terminal = Terminal.output()
 
     def confirm(question: str) -> bool:
-        try:
-            typed = console.input(f"{question} [y/N] ", markup=False)
-        except EOFError:
-            return False
-        return typed.strip().lower() in ("y", "yes")
+        return terminal.ask(f"{question} [y/N]").strip().lower() in ("y", "yes")
 
     desk = Desk(
         environ=os.environ,
         clients=lambda: build_clients(os.environ.get("AWS_REGION")),
         now=datetime.now(UTC),
-        console=console,
+        terminal=terminal,
         confirm=confirm if sys.stdin.isatty() else None,
     )
     return run_policies(options, desk)

@@ -1,28 +1,14 @@
-"""Shows a run in the shell: a progress bar while it works, then a table of decisions and reasons.
+"""Shows a run in the shell: a table of decisions and reasons, then warnings and failures.
 
 Not packaged into Lambda.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable
-from typing import Self
+from collections.abc import Iterator
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
-from rich.text import Text
-
-from lambda_function.model.result import (
-    ChangeOutcome,
-    ChangeResult,
-    HookCheckReport,
-    HookResult,
-    Outcome,
-    RunReport,
-    VolumeResult,
-)
+from lambda_function.cli.terminal import Cell, Terminal
+from lambda_function.model.result import ChangeOutcome, HookCheckReport, HookResult, Outcome, RunReport
 from lambda_function.output.summary import check_headline, headline
 
 _STYLES = {
@@ -44,120 +30,53 @@ _CHANGE_STYLES = {
 }
 
 
-class ProgressObserver:
-    """A bar on the error stream if that is a terminal, so that output can be redirected.
-
-    If the terminal is gone (SIGHUP), the bar is, too, and the run goes on.
-    """
-
-    def __init__(self, console: Console) -> None:
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description:<9}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        self._task = self._progress.add_task("reading", total=None)
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(OSError):
-            self._progress.stop()
-
-    def stage(self, name: str, total: int) -> None:
-        with contextlib.suppress(OSError):
-            self._progress.reset(self._task, description=name, total=total or None)
-
-    def advance(self, steps: int = 1) -> None:
-        self._progress.advance(self._task, steps)
-
-    def volume(self, result: VolumeResult) -> None: ...
-
-    def change(self, result: ChangeResult) -> None: ...
-
-    def hook(self, result: HookResult) -> None: ...
-
-    def warning(self, text: str) -> None: ...
-
-    def failure(self, text: str) -> None: ...
-
-
-def print_report(report: RunReport, console: Console) -> None:
+def print_report(report: RunReport, terminal: Terminal) -> None:
     """The whole report: volumes, then snapshot changes, warnings, failures and one line of counts."""
     request = report.request
     title = f"{request.period} at {request.time:%Y-%m-%d %H:%M} UTC" + (
         " (dry run: nothing is written)" if request.dry_run else ""
     )
     if report.volumes:
-        console.print(_volumes_table(title, report.volumes))
+        terminal.table(title, ("volume", "policy", "outcome", "snapshot"), "why", _volume_rows(report))
     if report.changes:
-        console.print(_changes_table(report.changes))
+        terminal.table("snapshots", ("snapshot", "volume", "change"), "why", _change_rows(report))
     for hook in report.hooks:
-        _print_hook(hook, console)
+        _print_hook(hook, terminal)
     for warning in report.warnings:
-        console.print(Text(f"warning: {warning}", style="yellow"))
+        terminal.say(f"warning: {warning}", "yellow")
     if report.orphaned_snapshots:
-        console.print(
-            Text(f"{report.orphaned_snapshots} snapshots of volumes that are gone or no longer tagged: left alone")
-        )
+        terminal.say(f"{report.orphaned_snapshots} snapshots of volumes that are gone or no longer tagged: left alone")
     for failure in report.failures:
-        console.print(Text(f"FAILED: {failure}", style="bold red"))
-    console.print(Text(headline(report), style="bold red" if report.failures else "bold"))
+        terminal.say(f"FAILED: {failure}", "bold red")
+    terminal.say(headline(report), "bold red" if report.failures else "bold")
 
 
-def print_check(report: HookCheckReport, console: Console) -> None:
+def print_check(report: HookCheckReport, terminal: Terminal) -> None:
     """A hook check: one line per instance and policy, then what is not ready."""
     for hook in report.hooks:
-        _print_hook(hook, console)
+        _print_hook(hook, terminal)
     for fault in report.faults:
-        console.print(Text(f"FAILED: {fault}", style="bold red"))
-    console.print(Text(check_headline(report), style="bold red" if report.failures else "bold"))
+        terminal.say(f"FAILED: {fault}", "bold red")
+    terminal.say(check_headline(report), "bold red" if report.failures else "bold")
 
 
-def _print_hook(hook: HookResult, console: Console) -> None:
+def _print_hook(hook: HookResult, terminal: Terminal) -> None:
     where = f"hook of policy {hook.policy} on {', '.join(hook.instance_ids)}: "
     frozen = f"frozen for {hook.freeze_ms} ms" if hook.freeze_ms is not None else "ready"
-    console.print(Text(where + (hook.problem or frozen), style="bold red" if hook.problem else ""))
+    terminal.say(where + (hook.problem or frozen), "bold red" if hook.problem else "")
     for step in hook.steps:
-        console.print(Text(f"  {step}"))
+        terminal.say(f"  {step}")
 
 
-def _volumes_table(title: str, results: Iterable[VolumeResult]) -> Table:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for name in ("volume", "policy", "outcome", "snapshot"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("why", overflow="fold")
-    for result in results:
-        table.add_row(
-            Text(result.volume_id),
-            Text(result.policy or ""),
-            Text(result.outcome.value, style=_STYLES.get(result.outcome, "")),
-            Text(result.snapshot_id or ""),
-            Text(result.reason),
-        )
-    return table
+def _volume_rows(report: RunReport) -> Iterator[tuple[Cell, ...]]:
+    for result in report.volumes:
+        outcome = (result.outcome.value, _STYLES.get(result.outcome, ""))
+        yield result.volume_id, result.policy or "", outcome, result.snapshot_id or "", result.reason
 
 
-def _changes_table(results: Iterable[ChangeResult]) -> Table:
-    table = Table(title="snapshots", title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for name in ("snapshot", "volume", "change"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("why", overflow="fold")
-    for result in results:
+def _change_rows(report: RunReport) -> Iterator[tuple[Cell, ...]]:
+    for result in report.changes:
         label = result.change.value
         if result.outcome is not ChangeOutcome.DONE:
             label += f" ({result.outcome})"
-        table.add_row(
-            Text(result.snapshot_id),
-            Text(result.volume_id),
-            Text(label, style=_CHANGE_STYLES.get(result.outcome, "")),
-            Text(result.reason),
-        )
-    return table
+        yield result.snapshot_id, result.volume_id, (label, _CHANGE_STYLES.get(result.outcome, "")), result.reason

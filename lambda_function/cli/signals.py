@@ -16,6 +16,7 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from lambda_function.escapes import escaped
 from lambda_function.interruption import Interruption
 
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
@@ -104,7 +105,7 @@ class SignalHandlers:
         os._exit(exit_code(number))
 
     def _say(self, text: str) -> None:
-        _write(f"{CLEAR_LINE if self._is_terminal else ''}{text}\n")
+        _write(f"{CLEAR_LINE if self._is_terminal else ''}{escaped(text)}\n")
 
 
 def _write(text: str) -> None:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
-
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from lambda_function.aws.clients import Clients
 from lambda_function.aws.ec2 import Ec2Ebs
 from lambda_function.aws.parameter_store import ParameterStore
+from lambda_function.cli.terminal import Cell, Terminal
 from lambda_function.inputs.event import parse_event
 from lambda_function.inputs.settings import Settings
 from lambda_function.model.ec2 import Snapshot, SnapshotState
@@ -65,24 +61,22 @@ def read_status(
     )
 
 
-def print_status(report: StatusReport, console: Console) -> None:
+def print_status(report: StatusReport, terminal: Terminal) -> None:
     """A line per volume and period, then warnings, faults, and one line of counts."""
     if report.volumes:
-        console.print(_table(report))
+        title = f"status at {report.time:%Y-%m-%d %H:%M} UTC"
+        terminal.table(title, _COLUMNS, "why", _rows(report))
     for volume in report.volumes:
         for warning in volume.warnings:
-            console.print(Text(f"warning: {volume.volume_id}: {warning}", style="yellow"))
+            terminal.say(f"warning: {volume.volume_id}: {warning}", "yellow")
     if report.orphaned_snapshots:
-        console.print(
-            Text(f"{report.orphaned_snapshots} snapshots of volumes that are gone or no longer tagged: left alone")
-        )
+        terminal.say(f"{report.orphaned_snapshots} snapshots of volumes that are gone or no longer tagged: left alone")
     for volume in report.volumes:
         if volume.status.is_problem:
-            text = f"{volume.status.upper()}: {volume.volume_id}: {volume.reason}"
-            console.print(Text(text, style="bold red"))
+            terminal.say(f"{volume.status.upper()}: {volume.volume_id}: {volume.reason}", "bold red")
     for fault in report.faults:
-        console.print(Text(f"FAULT: {fault}", style="bold red"))
-    console.print(Text(headline(report), style="bold" if report.is_well else "bold red"))
+        terminal.say(f"FAULT: {fault}", "bold red")
+    terminal.say(headline(report), "bold" if report.is_well else "bold red")
 
 
 def headline(report: StatusReport) -> str:
@@ -93,16 +87,15 @@ def headline(report: StatusReport) -> str:
     return f"status: {len(report.volumes)} volumes: " + ", ".join(counts + faults)
 
 
-def status_json(report: StatusReport) -> str:
+def status_json(report: StatusReport) -> dict[str, Any]:
     """The whole report for machines; the keys are documented and stay."""
-    whole = {
+    return {
         "time": report.time.isoformat(),
         "ok": report.is_well,
         "summary": summary(report),
         "faults": list(report.faults),
         "volumes": [_volume_line(volume) for volume in report.volumes],
     }
-    return json.dumps(whole, indent=2)
 
 
 def _volume_line(volume: VolumeStatus) -> dict[str, Any]:
@@ -137,40 +130,24 @@ def _snapshot_line(snapshot: Snapshot | None) -> dict[str, Any] | None:
     }
 
 
-def _table(report: StatusReport) -> Table:
-    table = Table(
-        title=f"status at {report.time:%Y-%m-%d %H:%M} UTC",
-        title_justify="left",
-        box=None,
-        pad_edge=False,
-        header_style="bold",
-    )
-    for name in ("volume", "policy", "period", "status", "newest", "snapshot", "consistency"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("why", overflow="fold")
+_COLUMNS = ("volume", "policy", "period", "status", "newest", "snapshot", "consistency")
+
+
+def _rows(report: StatusReport) -> Iterator[tuple[Cell, ...]]:
     for volume in report.volumes:
         if not volume.periods:
-            _add_row(table, volume, volume.status, ("-", "-", "-", "-"), volume.reason)
+            yield _row(volume, volume.status, ("-", "-", "-", "-"), volume.reason)
         for period_status in volume.periods:
             # Each line repeats what concerns the whole volume, so that it can be read alone.
             whole = volume.status in (Status.UNPROTECTED, Status.OUTSIDE)
             why = volume.reason if whole or volume.status is Status.WAITING else _why(period_status)
-            _add_row(table, volume, volume.status if whole else period_status.status, _newest(period_status), why)
-    return table
+            yield _row(volume, volume.status if whole else period_status.status, _newest(period_status), why)
 
 
-def _add_row(table: Table, volume: VolumeStatus, status: Status, cells: tuple[str, str, str, str], why: str) -> None:
+def _row(volume: VolumeStatus, status: Status, cells: tuple[str, str, str, str], why: str) -> tuple[Cell, ...]:
     period, newest, snapshot, consistency = cells
-    table.add_row(
-        Text(volume.volume_id),
-        Text(volume.policy or "-"),
-        Text(period),
-        Text(status.value, style=_STYLES[status]),
-        Text(newest),
-        Text(snapshot),
-        Text(consistency),
-        Text(why),
-    )
+    shown = (status.value, _STYLES[status])
+    return volume.volume_id, volume.policy or "-", period, shown, newest, snapshot, consistency, why
 
 
 def _newest(period_status: PeriodStatus) -> tuple[str, str, str, str]:

@@ -10,6 +10,7 @@ from enum import StrEnum
 from functools import cached_property
 
 from lambda_function.errors import HookError, quoted
+from lambda_function.escapes import escaped
 from lambda_function.ports import CommandOutcome, HookDocument
 
 CONTRACT = ("command", "executionId")
@@ -72,12 +73,12 @@ class FreezePlan:
 
     @cached_property
     def _names_by_value(self) -> dict[str, str]:
-        """Parameter names by value; values also as Python and JSON escape them in messages."""
+        """Parameter names by value; values also as Python, JSON and our own errors escape them in messages."""
         return {
             spelling: name
             for name, values in self.parameters.items()
             for value in values
-            for spelling in (value, repr(value)[1:-1], json.dumps(value)[1:-1])
+            for spelling in (value, repr(value)[1:-1], json.dumps(value)[1:-1], escaped(value))
             if spelling.strip()
         }
 

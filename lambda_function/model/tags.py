@@ -6,9 +6,14 @@ These tags hold all state of this software, so all parsing and building of them 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+from math import prod
 
+from lambda_function.escapes import is_visible
 from lambda_function.model.ec2 import Consistency
 from lambda_function.model.period import Period
 
@@ -54,22 +59,59 @@ class TagKeys:
         """The keys that this software writes on snapshots."""
         return frozenset((self.period, self.consistency, self.instance, self.set))
 
-    def near_misses(self) -> tuple[str, ...]:
-        """Other spellings that a person may have typed: other case, other separators."""
-        spellings: dict[str, None] = {}
-        # If TAG_KEY is the old script's plural, some volumes may have the singular.
-        singular = [self.selection[:-1]] if self.selection[-1:] in ("S", "s") and len(self.selection) > 1 else []
-        for key in (self.selection, self.plural, *singular):
-            words = re.split("[-_ ]", key)
-            for case in (str, str.lower, str.upper, str.title):
-                for separator in ("-", "_", "", " "):
-                    spellings[separator.join(map(case, words))] = None
-            spellings[key.capitalize()] = None
-        return tuple(spelling for spelling in spellings if spelling not in (self.selection, self.plural))
-
     def searched(self) -> tuple[str, ...]:
-        """The values of the `tag-key` filter: keys that select and their near misses, in one listing."""
-        return (self.selection, self.plural, *self.near_misses())
+        """The values of the `tag-key` filter: one listing finds keys that select and their near misses.
+
+        In a filter `*` is any text and `?` any one character (EC2 user guide, "Find your Amazon EC2 resources": "You
+        can use wildcards with the filter values"); a key that `TAG_KEY` may have contains neither. Only what stands
+        between words is `*`, and only in a long key: EC2 must not list every volume that has a tag.
+        """
+        key = self.selection
+        words = [word for word in re.split("[-_. ]|(?<=[a-z])(?=[A-Z])", key) if word] or [key]
+        spellings = _spellings(words)
+        between = "*" if len(key) >= _LONG else "?"
+        apart = [between.join(spelling) for spelling in spellings]
+        found = [form.format(text) for text in apart for form in ("{}", "{}?", "?{}")]
+        found += [f"?{apart[0]}?", f"{apart[0]}??", *_with_a_sign_within(key)]
+        found += map(_singular, apart)
+        if between == "?":
+            found += map("".join, spellings)
+        return tuple(dict.fromkeys((key, self.plural, key.lower(), key.upper(), *found)))
+
+
+_LONG = 6
+"""Characters of a key, from which on `*` between its words finds few others."""
+
+_PIECES = 8
+
+_MIXTURES = 9
+"""Two words, each in capitals, small letters or with a capital."""
+
+_CASES = (str, str.lower, str.upper, str.title)
+
+
+def _singular(key: str) -> str:
+    """The key without its S: if TAG_KEY is the old script's plural, some volumes may have the singular."""
+    return key[:-1] if key[-1:] in ("S", "s") and len(key) > 1 else key
+
+
+def _spellings(words: Sequence[str]) -> list[tuple[str, ...]]:
+    """The words in the cases that people write, as they are first; every mixture only if there are few."""
+    first, *rest = words
+    alike = [tuple(map(case, words)) for case in _CASES]
+    camel = [(first.title(), *map(str.lower, rest)), (first.lower(), *map(str.title, rest))]
+    by_word = [dict.fromkeys(case(word) for case in _CASES) for word in words]
+    mixed = product(*by_word) if prod(map(len, by_word)) <= _MIXTURES else ()
+    return list(dict.fromkeys((*alike, *camel, *mixed)))
+
+
+def _with_a_sign_within(key: str) -> Iterator[str]:
+    """The key with one sign too many anywhere: each piece in turn gives way to one `?` more than it has signs."""
+    size = -(-len(key) // _PIECES)
+    for start in range(0, len(key), size):
+        before, piece, after = key[:start], key[start : start + size], key[start + size :]
+        if before or after:
+            yield f"{before}{'?' * (len(piece) + 1)}{after}"
 
 
 def policy_named_by(tags: Mapping[str, str], keys: TagKeys) -> str | None:
@@ -82,7 +124,26 @@ def near_miss(tags: Mapping[str, str], keys: TagKeys) -> str | None:
     """The misspelt key on a volume that nothing selects, if there is one."""
     if policy_named_by(tags, keys) is not None:
         return None
-    return next((key for key in keys.near_misses() if key in tags), None)
+    letters = _letters_meant(keys)
+    return next((key for key in tags if _letters(key) in letters), None)
+
+
+@lru_cache(maxsize=16)
+def _letters_meant(keys: TagKeys) -> frozenset[str]:
+    """Of the key, its plural and its singular; none if the key consists of dashes."""
+    spellings = (keys.selection, keys.plural, _singular(keys.selection))
+    return frozenset(map(_letters, spellings)) if _letters(keys.selection) else frozenset()
+
+
+@lru_cache(maxsize=4096)  # volumes have the same keys
+def _letters(key: str) -> str:
+    """The key without its case, its separators (dashes, underscores, dots, blanks) and signs that cannot be seen."""
+    folded = unicodedata.normalize("NFKC", key).casefold()
+    return "".join(sign for sign in folded if not _is_passed_over(sign))
+
+
+def _is_passed_over(sign: str) -> bool:
+    return sign in " ." or unicodedata.category(sign) in ("Pd", "Pc") or not is_visible(sign)
 
 
 _RESERVED = ("aws:dlm:", "aws:backup:")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
+from lambda_function.escapes import escaped
 from lambda_function.model.result import (
     Change,
     ChangeOutcome,
@@ -98,6 +99,7 @@ def _hook(hook: HookResult) -> str:
 
 
 def _cut(lines: Sequence[str], limit: int) -> list[str]:
-    head = [line if len(line) <= MAX_LINE else line[: MAX_LINE - 1] + "…" for line in lines[:limit]]
+    shown = map(escaped, lines[:limit])
+    head = [line if len(line) <= MAX_LINE else line[: MAX_LINE - 1] + "…" for line in shown]
     rest = len(lines) - len(head)
     return [*head, f"and {rest} more, each in the log"] if rest else head

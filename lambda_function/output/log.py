@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
+
 from aws_lambda_powertools import Logger
 
+from lambda_function.escapes import escaped_json
 from lambda_function.model.result import ChangeOutcome, ChangeResult, HookResult, Outcome, RunReport, VolumeResult
 from lambda_function.output.summary import change_line, headline, hook_line, summary, volume_line
 
 SERVICE = "auto-snapshots"
 
 
-logger = Logger(service=SERVICE)
+def _json(record: dict[str, object]) -> str:
+    """The line; letters of any script can be read in it."""
+    return escaped_json(json.dumps(record, default=str, separators=(",", ":"), ensure_ascii=False))
+
+
+logger = Logger(service=SERVICE, json_serializer=_json)
 
 _FAULTS = (Outcome.FAILED, Outcome.FAULTY_POLICY)
 _WARNINGS = (Outcome.DEFERRED, Outcome.UNKNOWN_POLICY, Outcome.VOLUME_GONE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from lambda_function.escapes import escaped
 from lambda_function.model.result import (
     Change,
     ChangeOutcome,
@@ -169,7 +170,8 @@ def truncated_list(head: str, lines: Sequence[str]) -> str:
     text = head
     longest = max(200, MAX_MESSAGE // max(len(lines), 1))
     for position, line in enumerate(lines):
-        cut = line if len(line) <= longest else line[: longest - 1] + "…"
+        shown = escaped(line)
+        cut = shown if len(shown) <= longest else shown[: longest - 1] + "…"
         rest = len(lines) - position
         if len(text) + len(cut) + 60 > MAX_MESSAGE:
             return f"{text}\n- and {rest} more, each in the log"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -40,7 +41,8 @@ def select(volume: Volume, policies: PolicySet, keys: TagKeys) -> Selection | No
         misspelt = near_miss(volume.tags, keys)
         if misspelt is None:
             return None
-        reason = f"its tag {misspelt} selects nothing; the key is {keys.selection}"
+        # Whatever is not ASCII as an escape: an en dash looks like a dash.
+        reason = f"its tag {json.dumps(misspelt)} selects nothing; the key is {keys.selection}"
         return Selection(None, None, Obstacle.MISSPELT_TAG, reason)
     if name == OPTED_OUT:
         return Selection(name, None, Obstacle.OPTED_OUT, f"opted out: its tag says {OPTED_OUT}")

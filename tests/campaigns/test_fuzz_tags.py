@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import json
 from datetime import timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
+from lambda_function.cli.run import print_report
+from lambda_function.cli.terminal import Terminal
+from lambda_function.escapes import is_visible
 from lambda_function.model.description import MAX_DESCRIPTION
 from lambda_function.model.ec2 import Consistency, SnapshotState
 from lambda_function.model.period import Period
@@ -23,28 +29,43 @@ from lambda_function.model.tags import (
     set_can_copy,
     snapshot_tags,
 )
+from lambda_function.output.answer import console_answer
+from lambda_function.output.summary import failure_message
 from tests.campaigns.fuzzing import cases
 from tests.support.cloud import KEYS, FakeCloud
 
 MAX_KEY = 127
 PERIODS = {period.value for period in Period}
 
-# EC2 speaks XML: no control characters, no half surrogate pairs.
-characters = st.characters(exclude_categories=["Cs", "Cc"])
+# EC2 speaks XML: no half surrogate pairs. It admits few control characters; this cloud admits all.
+characters = st.characters(exclude_categories=["Cs"])
+hostile = st.lists(
+    st.sampled_from(["\x1b[2J", "\x9b31m", "\x7f", "\u202e", "\u200b", "\u2028", "\nFAILED: forged", "\t", "P"]),
+    min_size=1,
+    max_size=6,
+).map("".join)
 words = st.sampled_from([*PERIODS, "hourly", "HOUR", "day,week", "h", "keep"]) | st.text(
     characters, min_size=1, max_size=12
 )
+MISSES = [
+    "auto-snapshot",
+    "Auto_Snapshot",
+    "AUTO-SNAPSHOT ",
+    "AUTO\u2013SNAPSHOT",
+    "\u200bAUTO-SNAPSHOTS",
+    "AUTO-SNAP\u202eSHOT",
+]
 period_values = st.one_of(
     st.lists(words, max_size=6).map(" ".join),
     st.lists(words, max_size=6).map("\u2003 ".join),
+    hostile.map("hour ".__add__),
     st.text(characters, max_size=MAX_TAG_VALUE),
     st.sampled_from(["hour", "hour day", "day week hour", "  hour  ", "x" * 250 + " hour", "x" * 256]),
 ).map(lambda text: text[:MAX_TAG_VALUE])
-our_keys = st.sampled_from(
-    [KEYS.selection, KEYS.plural, *KEYS.written, *KEYS.near_misses()[:6], KEYS.period.lower(), "Name"]
-)
+our_keys = st.sampled_from([KEYS.selection, KEYS.plural, *KEYS.written, *MISSES, KEYS.period.lower(), "Name"])
 keys = (
     our_keys
+    | hostile
     | st.text(characters, min_size=1, max_size=MAX_KEY)
     | st.text(characters, max_size=100).map("aws:".__add__)
     | st.integers(0, 60).map(lambda number: f"{number:03}".ljust(MAX_KEY, "k"))
@@ -52,6 +73,7 @@ keys = (
 values = (
     st.sampled_from(["P", "ZERO", "WEEKLY", "typo", "", "crash", "p"])
     | st.text(characters, max_size=MAX_TAG_VALUE)
+    | hostile
     | st.just("v" * 256)
 )
 tags = st.dictionaries(keys, values, max_size=8) | st.integers(40, MAX_TAGS).map(
@@ -147,7 +169,20 @@ def test_runs_touch_only_what_is_ours_and_only_for_their_period(cloud, periods):
         for text in (*report.failures, *report.warnings, *(result.reason for result in report.volumes)):
             text.encode()
             assert len(text) < 2_000
+        check_shown(report)
         cloud.clock.sleep(600)
+
+
+def check_shown(report):
+    """In a shell and in Lambda: no sign that acts on a terminal, and no line that the report does not have."""
+    file = io.StringIO()
+    print_report(report, Terminal(Console(file=file, width=240)))
+    answer = json.dumps(console_answer(report), ensure_ascii=False)
+    for text in (file.getvalue(), failure_message(report), *json.loads(answer).get("warnings", ())):
+        assert {sign for sign in text if not is_visible(sign)} <= {"\n"}
+    printed = file.getvalue().splitlines()
+    assert sum(line.startswith("FAILED: ") for line in printed) == len(report.failures)
+    assert sum(line.startswith("warning: ") for line in printed) == len(report.warnings)
 
 
 def check_changes(before, cloud, period):

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from lambda_function.cli.status import print_status
+from lambda_function.cli.terminal import Terminal
 from lambda_function.inputs.policy import Parameter, parse_policies
 from lambda_function.model.ec2 import Consistency, Snapshot, SnapshotState, Volume
 from lambda_function.plan.protection import judge_volumes
@@ -55,7 +56,7 @@ def shown_report():
 
 def test_the_documentation_shows_what_is_printed():
     text = io.StringIO()
-    print_status(shown_report(), Console(width=240, file=text))
+    print_status(shown_report(), Terminal(Console(width=240, file=text)))
     printed = "\n".join(line.rstrip() for line in text.getvalue().splitlines())
     page = (Path(__file__).parents[2] / "docs/status.md").read_text(encoding="utf-8")
     shown = page.split("<!-- output: status -->\n```text\n")[1].split("\n```")[0]

@@ -32,12 +32,13 @@ from lambda_function.model.ec2 import Consistency, Instance, Snapshot, SnapshotS
 from lambda_function.model.period import Period
 from lambda_function.model.request import HookCheckRequest, RunRequest
 from lambda_function.model.result import HookCheckReport, RunReport
-from lambda_function.model.tags import MAX_TAG_VALUE, TagKeys, copied_tags, near_miss, parse_periods, policy_named_by
+from lambda_function.model.tags import MAX_TAG_VALUE, TagKeys, copied_tags, parse_periods, policy_named_by
 from lambda_function.ports import Silent
 from lambda_function.run.context import RunContext
 from lambda_function.run.hook_check import check_hooks
 from lambda_function.run.runner import run
 from tests.support.clock import START, Clock
+from tests.support.filters import matches_filter
 from tests.support.instance import Instances
 from tests.support.ssm import FakeSsm
 
@@ -235,12 +236,13 @@ class FakeCloud:
             ]
 
     def list_volumes(self, volume_ids: Sequence[str] = ()) -> list[Volume]:
+        searched = KEYS.searched()
         with self._call("DescribeVolumes", ""):
             return [
                 volume
                 for volume in self.volumes.values()
                 if (not volume_ids or volume.id in volume_ids)
-                and (policy_named_by(volume.tags, KEYS) is not None or near_miss(volume.tags, KEYS))
+                and any(matches_filter(key, searched) for key in volume.tags)
             ]
 
     def list_snapshots(self, periods: Collection[Period], volume_ids: Sequence[str] = ()) -> list[Snapshot]:

@@ -2,8 +2,8 @@
 
 moto completes snapshots at once, stamps them with the machine's clock, does not page volumes and
 snapshots, lists everybody's snapshots as one's own, wants all values of a `tag-key` filter on one
-resource where EC2 wants any, and ignores `CopyTagsFromSource`, `ExcludeDataVolumeIds`, the 15-second
-rule and the cap on pending snapshots.
+resource where EC2 wants any, reads more than `*` and `?` as wildcards, and ignores `CopyTagsFromSource`,
+`ExcludeDataVolumeIds`, the 15-second rule and the cap on pending snapshots.
 Its requests run side by side on plain dictionaries, and it finds a resource's tags by going through all
 tags there are. What is added here for those is kept in this one place; Run Command, and what a restore needs, are
 added beside it.
@@ -11,7 +11,6 @@ added beside it.
 
 from __future__ import annotations
 
-import fnmatch
 import functools
 import itertools
 import json
@@ -47,6 +46,7 @@ from moto.server import ThreadedMotoServer
 
 from tests.documents.agent import document_content
 from tests.support.cloud import Stored
+from tests.support.filters import matches_filter
 from tests.support.restore_endpoint import restoring
 from tests.support.run_command_endpoint import Agents, run_command
 
@@ -180,7 +180,7 @@ class _Extension:
     def filter_matches(self, resource: Any, name: str, values: Any) -> bool:
         if name == "tag-key":
             keys = [tag["key"] for tag in resource.get_tags()]
-            return any(fnmatch.fnmatchcase(key, value) for key in keys for value in values)
+            return any(matches_filter(key, values) for key in keys)
         return self.original_filter(resource, name, values)
 
     def stop(self, original: Callable[[Any], ActionResult]) -> Callable[[Any], ActionResult]:

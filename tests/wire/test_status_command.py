@@ -57,6 +57,18 @@ def test_the_command_exits_1_and_names_what_is_wrong(account, now, capsys):
     assert out.splitlines()[-1] == "status: 2 volumes: 0 protected, 1 overdue, 1 unprotected"
 
 
+@pytest.mark.parametrize("key", ["AUTO-SNAPSHOT ", "AUTO\u2013SNAPSHOT", "AUTO\u00a0SNAPSHOT", "AUTO-SNAP\u200bSHOT"])
+def test_a_misspelt_key_is_named_by_run_and_status(account, capsys, key):
+    """With what cannot be seen in it; a second stack's volume is not."""
+    misspelt, others = account.volume({key: "P"}), account.volume({"AUTO-SNAPSHOT-TEST": "P"})
+    text = f"{misspelt}: its tag {json.dumps(key)} selects nothing; the key is AUTO-SNAPSHOT"
+    for command, code in (("hour", 0), ("status", 1)):
+        assert shell.main([command]) == code
+        out = capsys.readouterr().out
+        assert text in out
+        assert others not in out
+
+
 def test_the_status_as_json_has_these_keys_and_no_others(account, capsys):
     volume_id = account.volume({"AUTO-SNAPSHOT": "P"})
     assert shell.main(["hour"]) == 0

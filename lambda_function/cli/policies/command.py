@@ -8,17 +8,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from rich.console import Console
-
 from lambda_function.aws.clients import Clients
 from lambda_function.aws.ec2 import Ec2Ebs
 from lambda_function.aws.parameter_store import ParameterStore
 from lambda_function.cli.policies.diff import Comparison, Effects, Standing, affected, compare, merged, predict_effects
 from lambda_function.cli.policies.files import PolicyFiles, read_files
-from lambda_function.cli.policies.output import print_comparison, print_faults, print_pull, print_warnings, say
+from lambda_function.cli.policies.output import print_comparison, print_faults, print_pull, print_warnings
 from lambda_function.cli.policies.pull import plan_pull, write
 from lambda_function.cli.policies.source import stored_text
 from lambda_function.cli.policies.store import PolicyStore
+from lambda_function.cli.terminal import Terminal
 from lambda_function.errors import AwsError, ConfigurationError
 from lambda_function.inputs.policy import PolicySet, parse_policies
 from lambda_function.inputs.settings import Settings
@@ -34,7 +33,7 @@ class Desk:
     environ: Mapping[str, str]
     clients: Callable[[], Clients]
     now: datetime
-    console: Console
+    terminal: Terminal
     confirm: Callable[[str], bool] | None = None
 
 
@@ -44,12 +43,12 @@ def run_policies(options: argparse.Namespace, desk: Desk) -> int:
     if options.action == "pull":
         return _pull(path, desk, force=options.force)
     files = read_files(path)
-    print_warnings(files.warnings, desk.console)
+    print_warnings(files.warnings, desk.terminal)
     if files.faults:
-        print_faults(files, options.action, desk.console)
+        print_faults(files, options.action, desk.terminal)
         return FAILED
     if options.action == "check":
-        say(desk.console, f"check: {_count(len(files.policies), 'policy', 'policies')}, no fault", "bold")
+        desk.terminal.say(f"check: {_count(len(files.policies), 'policy', 'policies')}, no fault", "bold")
         return OK
     if options.prune and files.is_one:
         raise ConfigurationError(
@@ -58,7 +57,7 @@ def run_policies(options: argparse.Namespace, desk: Desk) -> int:
     settings = Settings.from_env(desk.environ)
     clients = desk.clients()
     comparison = _compare(files, settings, clients, desk.now, prune=options.prune)
-    print_comparison(comparison, path, settings.policies_path, desk.console)
+    print_comparison(comparison, path, settings.policies_path, desk.terminal)
     if comparison.names(Standing.UNREADABLE):
         return FAILED
     if options.action == "diff":
@@ -89,18 +88,18 @@ def _effects(old: PolicySet, new: PolicySet, settings: Settings, clients: Client
 
 def _push(files: PolicyFiles, comparison: Comparison, store: PolicyStore, desk: Desk, *, yes: bool) -> int:
     if not comparison.names(Standing.NEW, Standing.CHANGED, Standing.REMOVED):
-        say(desk.console, "push: nothing to write", "bold")
+        desk.terminal.say("push: nothing to write", "bold")
         return OK
     losses = _losses(comparison)
     if losses and not yes and not _is_confirmed(losses, desk):
         return FAILED
     failures = _write(files, comparison, store)
     for name, error in failures.items():
-        say(desk.console, f"FAILED: policy {name}: {error}", "bold red")
+        desk.terminal.say(f"FAILED: policy {name}: {error}", "bold red")
     written = len(set(comparison.names(Standing.NEW, Standing.CHANGED)) - failures.keys())
     deleted = len(set(comparison.names(Standing.REMOVED)) - failures.keys())
     headline = f"push: {written} written, {deleted} deleted, {len(failures)} failed"
-    say(desk.console, headline, "bold red" if failures else "bold")
+    desk.terminal.say(headline, "bold red" if failures else "bold")
     return FAILED if failures else OK
 
 
@@ -114,11 +113,11 @@ def _losses(comparison: Comparison) -> str:
 
 def _is_confirmed(losses: str, desk: Desk) -> bool:
     if desk.confirm is None:
-        say(desk.console, f"push: nothing written: {losses} would be deleted; with --yes that is accepted", "bold red")
+        desk.terminal.say(f"push: nothing written: {losses} would be deleted; with --yes that is accepted", "bold red")
         return False
     if desk.confirm(f"Push, and have {losses} deleted?"):
         return True
-    say(desk.console, "push: nothing written", "bold")
+    desk.terminal.say("push: nothing written", "bold")
     return False
 
 
@@ -154,7 +153,7 @@ def _pull(target: Path, desk: Desk, *, force: bool) -> int:
     refused = bool(pull.differing) and not force
     if not refused:
         write(pull)
-    print_pull(pull, desk.console, refused=refused)
+    print_pull(pull, desk.terminal, refused=refused)
     return FAILED if refused or pull.failures else OK
 
 

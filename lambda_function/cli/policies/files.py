@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lambda_function.cli.policies.disk import NotAFileError, is_directory, read_file
 from lambda_function.cli.policies.source import Document, Location, read_document, stored_text
 from lambda_function.errors import ConfigurationError, quoted
 from lambda_function.inputs.policy import FIELDS, NAME, Policy, parse_content
@@ -75,7 +76,7 @@ def read_files(path: Path) -> PolicyFiles:
     """
     found = PolicyFiles()
     try:
-        if path.is_dir():
+        if is_directory(path):
             _read_directory(path, found)
         elif is_policy_file(path):
             _read_file(path, found)
@@ -95,7 +96,7 @@ def _read_directory(directory: Path, found: PolicyFiles) -> None:
     for path in sorted(directory.iterdir()):
         if path.name.startswith("."):
             continue
-        if path.is_dir() or not is_policy_file(path):
+        if not is_policy_file(path):
             found.warnings.append(f"{path}: not read: a policy is a file that ends in {', '.join(SUFFIXES)}")
             continue
         name = path.stem
@@ -141,7 +142,12 @@ def _is_one_policy(content: Mapping[str, Any]) -> bool:
 
 def _open(path: Path, found: PolicyFiles) -> Document | None:
     """The file's document without its schema key, or None if nothing of it can be used."""
-    document = read_document(path.read_bytes(), is_json=path.suffix.lower() == JSON_SUFFIX)
+    try:
+        raw = read_file(path)
+    except NotAFileError as error:
+        found.faults.append(FileFault(path, 1, str(error)))
+        return None
+    document = read_document(raw, is_json=path.suffix.lower() == JSON_SUFFIX)
     if not document.is_readable:
         found.faults += [FileFault(path, fault.line, fault.text) for fault in document.faults]
         return None

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from lambda_function.cli.policies.diff import Comparison, Deletion, Standing, VolumeEffect
 from lambda_function.cli.policies.files import PolicyFiles
 from lambda_function.cli.policies.pull import Pull
+from lambda_function.cli.terminal import Terminal
 
 _STYLES = {
     Standing.NEW: "green",
@@ -21,46 +18,41 @@ _STYLES = {
 }
 
 
-def say(console: Console, text: str, style: str = "") -> None:
-    """One unwrapped line, so that file positions can be clicked and grepped."""
-    console.print(Text(text, style=style), soft_wrap=True)
-
-
-def print_warnings(warnings: Iterable[str], console: Console) -> None:
+def print_warnings(warnings: Iterable[str], terminal: Terminal) -> None:
     """What was skipped."""
     for warning in warnings:
-        say(console, f"warning: {warning}", "yellow")
+        terminal.say(f"warning: {warning}", "yellow")
 
 
-def print_faults(files: PolicyFiles, action: str, console: Console) -> None:
+def print_faults(files: PolicyFiles, action: str, terminal: Terminal) -> None:
     """Every fault with file and line, and their number."""
     for fault in files.faults:
-        say(console, str(fault), "red")
+        terminal.say(str(fault), "red")
     faults = len(files.faults)
     rest = "" if action == "check" else "; nothing was compared or written"
-    say(console, f"{action}: {faults} {'fault' if faults == 1 else 'faults'}{rest}", "bold red")
+    terminal.say(f"{action}: {faults} {'fault' if faults == 1 else 'faults'}{rest}", "bold red")
 
 
-def print_comparison(comparison: Comparison, path: Path, policies_path: str, console: Console) -> None:
+def print_comparison(comparison: Comparison, path: Path, policies_path: str, terminal: Terminal) -> None:
     """Policies field by field, then the effects on volumes and snapshots, then one line of counts."""
-    say(console, f"{path} against {policies_path}", "bold")
+    terminal.say(f"{path} against {policies_path}", "bold")
     width = max((len(change.name) for change in comparison.policies), default=0)
     for change in comparison.policies:
-        say(console, f"{change.name:<{width}}  {change.standing}", _STYLES.get(change.standing, ""))
+        terminal.say(f"{change.name:<{width}}  {change.standing}", _STYLES.get(change.standing, ""))
         for detail in change.details:
-            say(console, f"    {detail}")
+            terminal.say(f"    {detail}")
     effects = comparison.effects
     if effects.volumes:
-        console.print(_volumes(effects.volumes))
+        _print_volumes(effects.volumes, terminal)
     if effects.deletions:
-        console.print(_deletions(effects.deletions))
+        _print_deletions(effects.deletions, terminal)
     if effects.due_anyway:
-        say(console, f"{effects.due_anyway} more would be deleted under the stored policies too")
+        terminal.say(f"{effects.due_anyway} more would be deleted under the stored policies too")
     counts = [f"{len(names)} {word}" for word, names in _counted(comparison)]
     counts.append(
         f"{len(effects.deletions)} {'snapshot' if len(effects.deletions) == 1 else 'snapshots'} to be deleted"
     )
-    say(console, "diff: " + ", ".join(counts), "bold")
+    terminal.say("diff: " + ", ".join(counts), "bold")
 
 
 def _counted(comparison: Comparison) -> list[tuple[str, list[str]]]:
@@ -76,49 +68,42 @@ def _counted(comparison: Comparison) -> list[tuple[str, list[str]]]:
     return [(word, names) for word, names in found if names]
 
 
-def _volumes(effects: Iterable[VolumeEffect]) -> Table:
-    table = _table("volumes that get another standing", ("volume", "policy"), "what changes")
-    for effect in effects:
-        table.add_row(Text(effect.volume_id), Text(effect.policy_name), Text(effect.text))
-    return table
+def _print_volumes(effects: Iterable[VolumeEffect], terminal: Terminal) -> None:
+    rows = ((effect.volume_id, effect.policy_name, effect.text) for effect in effects)
+    terminal.table("volumes that get another standing", ("volume", "policy"), "what changes", rows)
 
 
-def _deletions(deletions: Iterable[Deletion]) -> Table:
-    table = _table("snapshots that retention would then delete", ("snapshot", "volume", "started", "period"), "why")
-    for deletion in deletions:
-        snapshot = deletion.snapshot
-        started = f"{snapshot.start_time:%Y-%m-%d %H:%M}"
-        table.add_row(
-            Text(snapshot.id), Text(snapshot.volume_id), Text(started), Text(deletion.period), Text(deletion.reason)
+def _print_deletions(deletions: Iterable[Deletion], terminal: Terminal) -> None:
+    rows = (
+        (
+            deletion.snapshot.id,
+            deletion.snapshot.volume_id,
+            f"{deletion.snapshot.start_time:%Y-%m-%d %H:%M}",
+            deletion.period.value,
+            deletion.reason,
         )
-    return table
+        for deletion in deletions
+    )
+    columns = ("snapshot", "volume", "started", "period")
+    terminal.table("snapshots that retention would then delete", columns, "why", rows)
 
 
-def _table(title: str, narrow: tuple[str, ...], wide: str) -> Table:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for name in narrow:
-        table.add_column(name, no_wrap=True)
-    table.add_column(wide, overflow="fold")
-    return table
-
-
-def print_pull(pull: Pull, console: Console, *, refused: bool) -> None:
+def print_pull(pull: Pull, terminal: Terminal, *, refused: bool) -> None:
     """What was written, what was not and why."""
-    print_warnings(pull.warnings, console)
+    print_warnings(pull.warnings, terminal)
     for failure in pull.failures:
-        say(console, f"FAILED: {failure}", "bold red")
+        terminal.say(f"FAILED: {failure}", "bold red")
     for path in pull.unchanged:
-        say(console, f"{path}: says the same already")
+        terminal.say(f"{path}: says the same already")
     for path in pull.writes:
         if not refused:
-            say(console, f"{path}: written")
+            terminal.say(f"{path}: written")
     if refused:
         for path in pull.differing:
-            say(console, f"{path}: differs from the store (see diff)", "red")
-        say(console, "pull: nothing written; with --force what differs is written over", "bold red")
+            terminal.say(f"{path}: differs from the store (see diff)", "red")
+        terminal.say("pull: nothing written; with --force what differs is written over", "bold red")
     else:
-        say(
-            console,
+        terminal.say(
             f"pull: {len(pull.writes)} written, {len(pull.unchanged)} unchanged, {len(pull.failures)} failed",
             "bold",
         )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lambda_function.cli.policies.disk import NotAFileError, is_directory, read_file, write_file
 from lambda_function.cli.policies.files import (
     JSON_SUFFIX,
     SCHEMA_KEY,
@@ -41,7 +43,7 @@ def plan_pull(target: Path, stored: Iterable[Parameter]) -> Pull:
     """
     pull = Pull()
     policies = _contents(stored, pull)
-    if is_policy_file(target) and not target.is_dir():
+    if is_policy_file(target) and not is_directory(target):
         _plan_file(target, policies, pull)
     else:
         _plan_directory(target, policies, pull)
@@ -52,10 +54,11 @@ def write(pull: Pull) -> None:
     """Write the files. Raises ConfigurationError if the first of them cannot be written."""
     for path, text in pull.writes.items():
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8", newline="\n")
+            write_file(path, text)
         except OSError as error:
             raise ConfigurationError(f"{path}: cannot be written: {error.strerror}") from error
+        except NotAFileError as error:  # since it was read
+            raise ConfigurationError(f"{path}: {error}") from error
 
 
 def _contents(stored: Iterable[Parameter], pull: Pull) -> dict[str, Content]:
@@ -82,14 +85,14 @@ def _content(parameter: Parameter) -> Content | None:
 
 
 def _plan_file(path: Path, policies: Mapping[str, Content], pull: Pull) -> None:
-    present = read_files(path) if path.exists() else PolicyFiles()
+    present = read_files(path) if os.path.lexists(path) else PolicyFiles()
     if present.is_one:
         raise ConfigurationError(f"{path}: holds the fields of one policy; pull all of them into its directory instead")
     _plan_write(path, policies, {name: policy.content for name, policy in present.policies.items()}, present, pull)
 
 
 def _plan_directory(directory: Path, policies: Mapping[str, Content], pull: Pull) -> None:
-    if directory.exists() and not directory.is_dir():
+    if os.path.lexists(directory) and not is_directory(directory):
         raise ConfigurationError(f"{directory}: is a file that does not end in .json, .yaml or .yml, nor a directory")
     present = read_files(directory) if directory.exists() else PolicyFiles()
     suffixes = {path.suffix for path in present.paths.values()}
@@ -108,12 +111,16 @@ def _plan_directory(directory: Path, policies: Mapping[str, Content], pull: Pull
 
 def _plan_write(path: Path, content: Content, known: Content | None, present: PolicyFiles, pull: Pull) -> None:
     schema = {SCHEMA_KEY: present.schemas[path]} if path in present.schemas else {}
-    old = path.read_bytes() if path.is_file() else b""
-    text = file_text({**schema, **content}, is_json=path.suffix.lower() == JSON_SUFFIX, old=old)
-    if path.exists():
+    try:
+        old = read_file(path) if os.path.lexists(path) else None
+    except NotAFileError as error:
+        pull.failures.append(f"{path}: {error}: not written")
+        return
+    text = file_text({**schema, **content}, is_json=path.suffix.lower() == JSON_SUFFIX, old=old or b"")
+    if old is not None:
         faulty = any(fault.path == path for fault in present.faults)
         says_the_same = known is not None and not faulty and _is_same(content, known)
-        if says_the_same or (path.is_file() and old == text.encode()):
+        if says_the_same or old == text.encode():
             pull.unchanged.append(path)
             return
         pull.differing.append(path)

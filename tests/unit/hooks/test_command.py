@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from lambda_function.errors import AwsError
 from lambda_function.hooks.command import Stage, parameters_for
 from tests.support.freezing import BOTH
 from tests.support.ssm import FULL
@@ -29,3 +30,10 @@ def test_a_device_name_is_sent_in_the_documents_form(one, typed, sent):
     plan = dataclasses.replace(one.plan, document=document, devices={"i-1": {BOTH: typed}})
     parameters = parameters_for(plan, Stage.PRE, "i-1", "x")
     assert parameters.get("volumeDevices") == ([f"{BOTH}={sent}"] if sent else None)
+
+
+@pytest.mark.parametrize("secret", ["two\nlines of it", "back\\slash\x1b[2J", '\u202ereversed "quote"'])
+def test_a_secret_is_redacted_however_an_error_shows_it(one, secret):
+    plan = dataclasses.replace(one.plan, parameters={"secretId": [secret]})
+    error = AwsError("SendCommand", "InvalidParameters", f"the value {secret} is not allowed")
+    assert plan.redact(str(error)).endswith("the value (hook_parameters.secretId) is not allowed")

@@ -45,7 +45,7 @@ def test_the_answer_says_what_was_done_what_was_skipped_and_why():
             ChangeResult("snap-7", "vol-9", Change.RELEASE, ChangeOutcome.DONE, "still kept for day"),
             ChangeResult("snap-6", "vol-9", Change.KEEP, ChangeOutcome.PLANNED, "number 1"),
         ),
-        warnings=("vol-7: its tag auto-snapshot selects nothing; the key is AUTO-SNAPSHOT",),
+        warnings=('vol-7: its tag "auto-snapshot" selects nothing; the key is AUTO-SNAPSHOT',),
         hooks=(HookResult(("i-1",), "P", None, 1200), HookResult(("i-2",), "P", "exit 201")),
         duration_seconds=1.23456,
     )
@@ -61,7 +61,7 @@ def test_the_answer_says_what_was_done_what_was_skipped_and_why():
         "released": ["snap-7 of vol-9: still kept for day"],
         "not_deleted": ["snap-8 of vol-9: in use by ami-1"],
         "hooks": ["policy P on i-1: frozen for 1200 ms", "policy P on i-2: exit 201"],
-        "warnings": ["vol-7: its tag auto-snapshot selects nothing; the key is AUTO-SNAPSHOT"],
+        "warnings": ['vol-7: its tag "auto-snapshot" selects nothing; the key is AUTO-SNAPSHOT'],
         "summary": {
             "created": 1,
             "already_done": 2,

@@ -160,7 +160,7 @@ def test_what_is_outside_unknown_or_faulty_is_never_pruned(name):
 def test_a_misspelt_key_selects_nothing_and_is_named():
     plan = plan_run(RunRequest(Period.DAY, NOW), POLICIES, [volume(key="auto-snapshot")], [], KEYS)
     assert plan.volumes == ()
-    assert plan.misspelt == ("vol-00000001: its tag auto-snapshot selects nothing; the key is AUTO-SNAPSHOT",)
+    assert plan.misspelt == ('vol-00000001: its tag "auto-snapshot" selects nothing; the key is AUTO-SNAPSHOT',)
 
 
 def test_orphaned_snapshots_are_only_counted():

@@ -18,7 +18,7 @@ POLICIES = parse_policies(
     ]
 )
 ANY, ATTACHED = POLICIES.valid["ANY"], POLICIES.valid["ATTACHED"]
-MISSPELT = "its tag auto-snapshot selects nothing; the key is AUTO-SNAPSHOT"
+MISSPELT = 'its tag "auto-snapshot" selects nothing; the key is AUTO-SNAPSHOT'
 UNKNOWN = 'its tag names "ANYY", which is no policy; did you mean "ANY"?'
 FAULTY = "policy FAULTY is faulty: nothing created, nothing deleted"
 DETACHED = "the policy wants attached volumes only; this one is detached"

@@ -10,7 +10,7 @@ REPOSITORY = Path(__file__).parents[3]
 
 SHOWN = (
     'did you mean "CRITICAL"?',
-    "its tag Auto-Snapshot selects nothing",
+    'its tag "Auto-Snapshot" selects nothing',
     "one instant with the",
     "was started in this hour",
     "the policy keeps no monthly snapshots",
