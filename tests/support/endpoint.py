@@ -50,13 +50,21 @@ from tests.support.filters import matches_filter
 from tests.support.restore_endpoint import restoring
 from tests.support.run_command_endpoint import Agents, run_command
 
+PER_VOLUME = 5
+"""Concurrent snapshots of a volume (EC2 user guide, "Quotas for Amazon EBS"); of st1 and sc1 one."""
+
 ACCOUNT = "123456789012"
 REGION = "eu-west-1"
 
 
 @dataclass
 class Rules:
-    """What the endpoint does beyond moto. `pending_for` is how long a snapshot stays pending."""
+    """What the endpoint does beyond moto. `pending_for` is how long a snapshot stays pending.
+
+    EC2 refuses to create anything of one of `failing_volumes`; of `bad_volumes` it begins, and what it began ends in
+    `error`, the whole set that such a volume is in included. Pending and failed ones count towards a volume's limit, 5
+    or, of `slow_volumes`, 1.
+    """
 
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     pending_for: timedelta = timedelta()
@@ -64,6 +72,8 @@ class Rules:
     create_interval: timedelta = timedelta()
     max_page: int = 1000
     failing_volumes: set[str] = field(default_factory=set)
+    bad_volumes: set[str] = field(default_factory=set)
+    slow_volumes: set[str] = field(default_factory=set)
     locked: set[str] = field(default_factory=set)
     held_pending: set[str] = field(default_factory=set)
     hidden_for: timedelta = timedelta()
@@ -97,6 +107,7 @@ class _Extension:
         self.original_filter = moto.ec2.utils.is_filter_matching
         self.original_describe = EBSBackend.describe_snapshots
         self.recent: dict[int, list[Snapshot]] = defaultdict(list)
+        self.of_volume: dict[tuple[int, str], list[Snapshot]] = defaultdict(list)
 
     def status(self, snapshot: Snapshot) -> str:
         stored: str = vars(snapshot)["stored_status"]
@@ -104,7 +115,9 @@ class _Extension:
             return stored
         if snapshot.id in self.rules.held_pending:
             return "pending"
-        return "pending" if self.rules.clock() < _started(snapshot) + self.rules.pending_for else "completed"
+        if self.rules.clock() < _started(snapshot) + self.rules.pending_for:
+            return "pending"
+        return "error" if vars(snapshot).get("ends_in_error") else "completed"
 
     def still_recent(self, backend: Any) -> list[Snapshot]:
         """What is pending or was created within the interval: the few of thousands that a create looks at."""
@@ -119,6 +132,12 @@ class _Extension:
         recent = self.still_recent(backend)
         if any(s.volume.id in volume_ids and now - _started(s) < self.rules.create_interval for s in recent):
             raise SnapshotRefusedError("SnapshotCreationPerVolumeRateExceeded", "15 seconds between creates, please.")
+        for volume_id in volume_ids:
+            kept = [s for s in self.of_volume[id(backend), volume_id] if s.id in backend.snapshots]
+            self.of_volume[id(backend), volume_id] = kept
+            limit = 1 if volume_id in self.rules.slow_volumes else PER_VOLUME
+            if sum(s.status in ("pending", "error") for s in kept) >= limit:
+                raise SnapshotRefusedError("ConcurrentSnapshotLimitExceeded", f"Too many snapshots of {volume_id}.")
         if sum(s.status == "pending" for s in recent) + len(volume_ids) > self.rules.pending_cap:
             raise SnapshotRefusedError("PendingSnapshotLimitExceeded", "Too many pending snapshots.")
         if not self.rules.failing_volumes.isdisjoint(volume_ids):
@@ -130,6 +149,8 @@ class _Extension:
         snapshot = self.original_create(backend, volume_id, *args, **kwargs)
         snapshot.start_time = now.replace(tzinfo=None)
         self.recent[id(backend)].append(snapshot)
+        self.of_volume[id(backend), volume_id].append(snapshot)
+        vars(snapshot)["ends_in_error"] = volume_id in self.rules.bad_volumes
         return snapshot
 
     def create_set(self, backend: Any, instance_spec: dict[str, Any], description: str, tags: dict[str, str]) -> Any:
@@ -143,6 +164,7 @@ class _Extension:
         for snapshot in snapshots:
             snapshot.add_tags({tag["key"]: tag["value"] for tag in snapshot.volume.get_tags()})
             snapshot.add_tags(tags)
+            vars(snapshot)["ends_in_error"] = not self.rules.bad_volumes.isdisjoint(chosen)
         return snapshots
 
     def delete(self, backend: Any, snapshot_id: str) -> Any:
@@ -345,7 +367,7 @@ def stored_snapshots() -> dict[str, Stored]:
             _started(each),
             dict(backend.tags.get(each.id, {})),
             each.description,
-            failed=vars(each)["stored_status"] == "error",
+            failed=each.status == "error",
         )
         for each in backend.snapshots.values()
         if not each.from_ami

@@ -181,7 +181,7 @@ def test_other_accounts_snapshots_with_our_key_are_not_listed(world):
     assert foreign not in run.deleted
     assert len(world.of(volume)) == 3, "it neither served the slot nor counted"
     reading = [parameters for name, parameters in world.rules.requests if name == "describe_snapshots"]
-    assert len(reading) == 2
+    assert len(reading) == 3
     assert all(parameters["OwnerIds"] == ["self"] for parameters in reading)
 
 

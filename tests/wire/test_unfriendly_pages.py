@@ -73,7 +73,7 @@ def test_a_listing_that_breaks_on_a_later_page_ends_the_run(world, fleet, operat
 def test_a_recheck_that_breaks_deletes_nothing(world, fleet, fault):
     """Every deletion is a failure by name."""
     world.rules.max_page = 1000
-    world.faults.in_turn("DescribeSnapshots", through, fault)
+    world.faults.in_turn("DescribeSnapshots", through, through, fault)
     run = world.invoke({"period": "hour"})
     assert run.deleted == set()
     assert "4 created, 0 shared, 0 already done, 0 deleted, 12 FAILED" in run.text
