@@ -80,4 +80,4 @@ def test_a_bad_volume_leaves_its_neighbours_set(account, rules):
         rules.clock.moment += HOUR
     assert made == [(1, 0), (0, 3), (1, 1)]
     states = {volume: [snapshot["State"] for snapshot in account.snapshots(volume)] for volume in (bad, *others)}
-    assert states == {bad: ["error"]} | dict.fromkeys(others, ["completed", "completed"])
+    assert states == {bad: ["error"]} | {volume: ["completed", "completed"] for volume in others}
