@@ -48,7 +48,7 @@ class Freeze:
 
 class Instances:
     """All of them, thawed at first. `fault` is what becomes of the next stage: "script fails", "script hangs" or
-    "thaws early".
+    "thaws early"; on those that are `broken` every pre-script fails.
     """
 
     def __init__(self, now: Callable[[], datetime]) -> None:
@@ -56,6 +56,7 @@ class Instances:
         self._posted: dict[str, Answer] = {}
         self.freezes: deque[Freeze] = deque(maxlen=REMEMBERED)
         self.fault: str | None = None
+        self.broken: set[str] = set()
         self.count = 0
 
     def frozen(self) -> list[Freeze]:
@@ -84,7 +85,7 @@ class Instances:
         is_late = 0 < int(parameters.get("notAfter", "0")) < self._now().timestamp()
         if is_late or execution_id in self._posted:
             return Answer(201)
-        if fault == "script fails":
+        if fault == "script fails" or instance_id in self.broken:
             return Answer(1, "no such database\n")
         volume_ids = parameters.get("volumeIds", "").split(",")
         claim = Answer(output=f"auto-snapshots: frozen {' '.join(volume_ids)}\n")

@@ -65,6 +65,13 @@ class LongCloud(FakeCloud):
         self.taken_away[stored.volume_id] = self.clock.now
         self._drop(stored)
 
+    def untag(self, stored: Stored, key: str) -> None:
+        """Somebody takes a tag from a snapshot."""
+        self._unindex(stored)
+        del stored.tags[key]
+        self._index(stored)
+        self._views.pop(stored.id, None)
+
     # Behind the ports
 
     def create_snapshot(self, *args, **kwargs) -> Snapshot:
@@ -83,7 +90,7 @@ class LongCloud(FakeCloud):
         super()._add(stored)
         if stored.state is None:
             stored.state = SnapshotState.PENDING
-            heapq.heappush(self._coming, (self.clock.now + self.pends, stored.id, self.turns_bad))
+            heapq.heappush(self._coming, (self.clock.now + self.pends, stored.id, self.turns_bad or stored.failed))
             self._count_pending += 1
         self._of[stored.volume_id][stored.id] = stored
         self._index(stored)

@@ -157,6 +157,10 @@ class Fleet:
             (0.003, self._protect),
             (0.002, self._take_agent_down),
             (0.003, self._copy_by_hand),
+            (0.005, self._restore),
+            (0.02, self._copy_with_tags),
+            (0.005, self._spoil),
+            (0.003, self._break_hook),
             (0.005, self._tidy_up),
         ):
             if chance() < probability:
@@ -268,11 +272,53 @@ class Fleet:
         self._cloud.ssm.offline[instance_id] = "has no agent that SSM can reach"
         self._later(self._random.randrange(1, 8), lambda: self._cloud.ssm.offline.pop(instance_id, ""))
 
+    def _spoil(self) -> None:
+        """A volume's key is disabled for some days."""
+        volume = self._some_volume()
+        self._cloud.bad_volumes.add(volume.id)
+        self._later(self._random.randrange(1, 100), lambda: self._cloud.bad_volumes.discard(volume.id))
+
+    def _break_hook(self) -> None:
+        """For longer than a policy keeps anything."""
+        instance_id = self._random.choice(
+            [each for each in self._cloud.instances if "orders" in each or "files" in each]
+        )
+        broken = self._cloud.ssm.instances.broken
+        broken.add(instance_id)
+        self._later(self._random.randrange(10, 500), lambda: broken.discard(instance_id))
+
     # Snapshots that are not ours, and ours of before
 
+    def _restore(self) -> None:
+        """A volume comes back with its snapshot's tags; weeks later somebody clears that up, the other tool's first."""
+        stored = self._random.choice([each for each in self._cloud.snapshots.values() if KEYS.period in each.tags])
+        self._number += 1
+        volume = self._cloud.volume(self._number, None, None, **stored.tags)
+
+        def clear_up() -> None:
+            for copy in (each for each in self.foreign.values() if each.volume_id == volume.id):
+                for key in KEYS.written & copy.tags.keys():
+                    self._cloud.untag(copy, key)
+            there = self._cloud.volumes.get(volume.id)
+            if there is not None:
+                tags = {key: value for key, value in there.tags.items() if key not in KEYS.written}
+                self._cloud.volumes[volume.id] = replace(there, tags=tags)
+
+        self._later(self._random.randrange(1, 700), clear_up)
+
+    def _copy_with_tags(self) -> None:
+        """Data Lifecycle Manager takes some volume with its tags, or another tool one that was restored."""
+        restored = [each for each in self._cloud.volumes.values() if KEYS.period in each.tags]
+        by_dlm = self._random.random() < 0.3 or not restored
+        volume = self._some_volume() if by_dlm else self._random.choice(restored)
+        tags = {"aws:dlm:lifecycle-policy-id": "policy-1", KEYS.period: "hour day"} if by_dlm else {}
+        self._add_foreign(volume, {**volume.tags, **tags})
+
     def _copy_by_hand(self) -> None:
-        stored = Stored(f"snap-hand{next(self._hands):04}", self._some_volume().id, self._cloud.clock.now, {})
-        stored.tags = {"Name": "by hand", KEYS.selection: "DAILY"}
+        self._add_foreign(self._some_volume(), {"Name": "by hand", KEYS.selection: "DAILY"})
+
+    def _add_foreign(self, volume: Volume, tags: dict[str, str]) -> None:
+        stored = Stored(f"snap-hand{next(self._hands):04}", volume.id, self._cloud.clock.now, tags)
         stored.state = SnapshotState.COMPLETED
         self._cloud._add(stored)
         self.foreign[stored.id] = stored

@@ -29,7 +29,8 @@ class LongAccount(CloudAccount):
         self._at_first = {each: self._fleet.count(each, period) for each in self._cloud.volumes}
 
     def bearing(self, volume_id: str, period: str) -> Collection[Stored]:
-        return self._cloud.held(volume_id, period)
+        held = self._cloud.held(volume_id, period)
+        return [stored for stored in held if stored.id not in self._fleet.foreign]
 
     def failed(self) -> Iterable[Stored]:
         return list(self._cloud.failed.values())
@@ -78,9 +79,10 @@ class Oracle:
 
     # A run
 
-    def begin(self, period: str) -> None:
+    def begin(self, period: str, *, makes_anyway: bool) -> None:
         self._account.begin(period)
-        self._run = Run(self._account, period, self._cloud.clock.now, was_disturbed=True)
+        now = self._cloud.clock.now
+        self._run = Run(self._account, period, now, makes_anyway=makes_anyway, was_disturbed=True)
 
     def nothing_was_done(self) -> None:
         """The run could not begin."""
@@ -126,7 +128,7 @@ class Oracle:
             for volume_id, policy in due:
                 if policy != self._fleet.policy_of(volume_id) or not self._fleet.count(volume_id, period):
                     continue  # it became another policy's, or nobody's
-                held = self._cloud.held(volume_id, period)
+                held = self._account.bearing(volume_id, period)
                 of_slot = [each for each in held if SLOT[period](each.start_time) == slot]
                 if any(each.state is not ERROR for each in of_slot):
                     self.counts["slots served"] += 1

@@ -23,30 +23,39 @@ from tests.campaigns.long_run.promises import Oracle
 RETRIES = (timedelta(minutes=1), timedelta(minutes=2))
 DUPLICATES = 0.005
 LIMIT = 900
-DAILY = ("day", "week", "month", "year")
+FIRES = {"hour": range(24), "day": (0, 3, 6), **dict.fromkeys(("week", "month", "year"), (0,))}
+FORCED = 0.01
 
 
 class Lambda:
     """Runs events one after another, as their time comes."""
 
-    def __init__(self, random: Random, cloud: LongCloud, faults: Faults, oracle: Oracle) -> None:
+    def __init__(self, random: Random, cloud: LongCloud, faults: Faults, oracle: Oracle, *, forces: bool) -> None:
         self._random = random
         self._cloud = cloud
         self._faults = faults
         self._oracle = oracle
+        self._forces = forces
         self._queue: list[tuple[datetime, int, dict[str, Any], int]] = []
         self._numbers = itertools.count()
         self.runs: Counter[str] = Counter()
 
     def fire(self, hour: datetime) -> list[str]:
-        """The template's schedules for this hour; the periods that are fired."""
-        fired = ["hour", *(DAILY if hour.hour == 0 else ())]
-        for position, period in enumerate(fired):
+        """The template's schedules for this hour, and now and then a forced run; the periods that are fired."""
+        fired = []
+        for position, (period, hours) in enumerate(FIRES.items()):
+            if hour.hour not in hours:
+                continue
+            fired.append(period)
             at = hour + timedelta(minutes=5 + 10 * position, seconds=self._random.uniform(0, 20))
             self._put(at, {"period": period})
             if self._random.random() < DUPLICATES:
                 self.runs["duplicates"] += 1
                 self._put(at + timedelta(seconds=self._random.choice((0, 1, 5, 60, 300))), {"period": period})
+        if self._forces and self._random.random() < FORCED:
+            period = self._random.choice(list(FIRES))
+            self.runs["forced"] += 1
+            self._put(hour + timedelta(minutes=56), {"period": period, "force": True})
         return fired
 
     def deliver(self, between_runs: Callable[[], None]) -> None:
@@ -76,7 +85,7 @@ class Lambda:
         cloud, oracle = self._cloud, self._oracle
         self._faults.begin()
         cloud.settle()
-        oracle.begin(event["period"])
+        oracle.begin(event["period"], makes_anyway=event.get("force", False))
         report: RunReport | None = None
         try:
             request = parse_event(event, cloud.clock.now)

@@ -54,7 +54,7 @@ class World:
         self.fleet = Fleet(random, self.cloud)
         self.faults = Faults(random, rate, self.cloud, self.instances, self.fleet.lose_volume)
         self.oracle = Oracle(self.cloud, self.fleet)
-        self.service = Lambda(random, self.cloud, self.faults, self.oracle)
+        self.service = Lambda(random, self.cloud, self.faults, self.oracle, forces=changes)
         self._changes = changes
         self._hour = BEGINS
 
