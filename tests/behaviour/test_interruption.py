@@ -68,9 +68,10 @@ def test_a_freeze_that_has_begun_runs_to_its_end(cloud, operation, policy):
 
 
 @pytest.mark.parametrize("instances", [1, 60])
-def test_instances_frozen_side_by_side_are_all_thawed(cloud, instances):
+def test_instances_frozen_side_by_side_are_all_thawed(cloud, instances, monkeypatch):
     """The signal comes when the last of them is about to be waited for; those beyond 48 wait unfrozen."""
     # Of many threads each adds to the clock what it waits for.
+    monkeypatch.setattr("lambda_function.run.create_frozen.BEGIN_WITHIN_SECONDS", 14_400)
     cloud.policies["H"] = HOOKED.format("skip").replace("}", ', "hook_timeout_seconds": 600}')
     volumes = [hooked(cloud, n, f"i-{n}") for n in range(instances)]
 

@@ -544,8 +544,8 @@ def what_was_done_is_said(run: Run, report: RunReport) -> Iterator[str]:
 
 
 def no_failure_is_a_false_alarm(run: Run, report: RunReport) -> Iterator[str]:
-    """A volume is said to have got none only where the run knew of none in the slot."""
-    for result in report.volumes:
+    """A volume is said to have got none only where the run knew of none in the slot, or was forced."""
+    for result in () if run.makes_anyway else report.volumes:
         if result.outcome is Outcome.FAILED and result.snapshot_id is None and not run.was_disturbed:
             for stored in run.account.serving(run, result.volume_id, run.period):
                 if run.account.knew(run, stored):
