@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from lambda_function.inputs.policy import Parameter
-from lambda_function.model.ec2 import Consistency, Instance, Snapshot, Volume
+from lambda_function.model.ec2 import Consistency, Instance, Snapshot, SnapshotLock, Volume
 from lambda_function.model.period import Period
 from lambda_function.model.result import ChangeResult, HookResult, VolumeResult
 
@@ -139,6 +139,12 @@ class Ebs(Protocol):
 
     def read_snapshots(self, snapshot_ids: Sequence[str]) -> dict[str, Snapshot]:
         """The present state of at most 200 snapshots, by id; those deleted or no longer ours are missing."""
+
+    def read_locks(self, snapshot_ids: Sequence[str]) -> dict[str, SnapshotLock]:
+        """The locks of at most 200 snapshots, by id; those that are not locked are missing.
+
+        Raises SnapshotNotFoundError if one of them is gone.
+        """
 
     def count_pending(self) -> int:
         """Number of this account's pending snapshots in the Region, whoever started them."""

@@ -15,7 +15,16 @@ from lambda_function.aws.clients import Clients
 from lambda_function.aws.connections import open_connections
 from lambda_function.aws.errors import translated
 from lambda_function.model.description import is_our_description
-from lambda_function.model.ec2 import HIBERNATED, STOPPED, Consistency, Instance, Snapshot, SnapshotState, Volume
+from lambda_function.model.ec2 import (
+    HIBERNATED,
+    STOPPED,
+    Consistency,
+    Instance,
+    Snapshot,
+    SnapshotLock,
+    SnapshotState,
+    Volume,
+)
 from lambda_function.model.period import Period
 from lambda_function.model.tags import TagKeys, format_periods, is_ours, parse_periods, policy_named_by
 
@@ -27,6 +36,7 @@ SNAPSHOTS_PAGE = 1000
 INSTANCES_PAGE = 1000
 FILTER_VALUES = 200
 """Maximum values in all filters of a call; more give FilterLimitExceeded."""
+_EXPIRED = "expired"
 _STATES = {state.value: state for state in SnapshotState}
 _CONSISTENCIES = {consistency.value: consistency for consistency in Consistency}
 
@@ -86,6 +96,13 @@ class Ec2Ebs:
         # A filter instead of SnapshotIds: one deleted id would fail the whole call.
         found = self._snapshots([_filter("snapshot-id", snapshot_ids)])
         return {snapshot.id: snapshot for snapshot in found}
+
+    def read_locks(self, snapshot_ids: Sequence[str]) -> dict[str, SnapshotLock]:
+        # By id, since the only filter is the lock's state. Ids and a page size exclude each other in EC2.
+        with translated("DescribeLockedSnapshots"):
+            answer = self.clients.reading.describe_locked_snapshots(SnapshotIds=list(snapshot_ids))
+            locks = {raw["SnapshotId"]: _lock(raw) for raw in answer["Snapshots"]}
+        return {snapshot_id: lock for snapshot_id, lock in locks.items() if lock is not None}
 
     def list_instances(self, instance_ids: Collection[str]) -> list[Instance]:
         found: dict[str, Instance] = {}
@@ -224,6 +241,13 @@ def _instance_state(raw: Mapping[str, Any]) -> str:
     # `Client.UserInitiatedHibernate`, where it was stopped otherwise `Client.UserInitiatedShutdown`.
     is_hibernated = "hibernat" in raw.get("StateReason", {}).get("Code", "").lower()
     return HIBERNATED if state == STOPPED and is_hibernated else state
+
+
+def _lock(raw: Mapping[str, Any]) -> SnapshotLock | None:
+    """A lock's states are `governance`, `compliance`, `compliance-cooloff` and `expired`; the last keeps nothing."""
+    state = raw.get("LockState", _EXPIRED)
+    expires = raw.get("LockExpiresOn")
+    return None if state == _EXPIRED else SnapshotLock(state, expires.astimezone(UTC) if expires else None)
 
 
 def _snapshot(raw: Mapping[str, Any], tags: Mapping[str, str], keys: TagKeys) -> Snapshot:

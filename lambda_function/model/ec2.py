@@ -96,6 +96,21 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
+class SnapshotLock:
+    """What keeps EC2 from deleting a snapshot, whoever asks: its mode, and the moment at which it ends, if known.
+
+    A snapshot that was locked while pending has no such moment until it is completed.
+    """
+
+    mode: str
+    until: datetime | None = None
+
+    def __str__(self) -> str:
+        until = f" until {self.until:%Y-%m-%d %H:%M} UTC" if self.until else ""
+        return f"locked in {self.mode} mode{until}"
+
+
+@dataclass(frozen=True)
 class UnrequestedSnapshot:
     """A snapshot that a set's create made although no run requested it, and the reason."""
 

@@ -1,16 +1,16 @@
 """Tag changes and deletions: the recheck, then the write.
 
 Deletion is the dangerous step. Just before it, exactly the affected snapshots are read again, and
-any that changed since planning are left alone.
+any that changed since planning are left alone. So are those that are locked: EC2 would refuse to delete them.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from lambda_function.errors import AwsError, OutOfTimeError, SnapshotNotFoundError, SnapshotProtectedError
-from lambda_function.model.ec2 import Consistency, Snapshot
+from lambda_function.model.ec2 import Consistency, Snapshot, SnapshotLock
 from lambda_function.model.request import RunRequest
 from lambda_function.model.result import Change, ChangeOutcome, ChangeResult
 from lambda_function.model.tags import ordered_periods
@@ -31,12 +31,14 @@ class Changer:
     """Applies one run's changes batch by batch: a recheck of exactly those snapshots, then the writes.
 
     A volume whose join did not succeed loses nothing: its other changes, in this batch or a later one, are dropped.
+    `warning` is why locks could not be looked at, if that is so: then EC2 decides, deletion by deletion.
     """
 
     def __init__(self, request: RunRequest, context: RunContext) -> None:
         self._request = request
         self._context = context
         self._volumes_without_snapshot: set[str] = set()
+        self.warning: str | None = None
 
     def apply(self, changes: Sequence[PlannedChange]) -> Iterator[ChangeResult]:
         """Yield results as they complete, BATCH changes after BATCH, of each the joins first."""
@@ -53,14 +55,37 @@ class Changer:
                 yield self._noted(change.result(outcome, note))
             return
         joins = [change for change in batch if change.change is Change.JOIN]
-        yield from self._write_all(joins, seen)
-        others = [change for change in batch if change.change is not Change.JOIN]
-        yield from self._write_all(
-            [change for change in others if change.snapshot.volume_id not in self._volumes_without_snapshot], seen
-        )
+        yield from self._write_all(joins, seen, {})
+        others = [
+            change
+            for change in batch
+            if change.change is not Change.JOIN and change.snapshot.volume_id not in self._volumes_without_snapshot
+        ]
+        yield from self._write_all(others, seen, self._read_locks(others, seen))
 
-    def _write_all(self, changes: Sequence[PlannedChange], seen: dict[str, Snapshot]) -> Iterator[ChangeResult]:
-        for result in in_parallel(lambda change: self._write(change, seen.get(change.snapshot.id)), changes):
+    def _read_locks(self, changes: Sequence[PlannedChange], seen: Mapping[str, Snapshot]) -> dict[str, SnapshotLock]:
+        """The locks of those that would be deleted; none if they cannot be read, and then it is not tried again."""
+        deletions = (change.snapshot.id for change in changes if change.change is Change.DELETE)
+        snapshot_ids = [snapshot_id for snapshot_id in deletions if snapshot_id in seen]
+        if not snapshot_ids or self.warning is not None:
+            return {}
+        try:
+            return self._context.ebs.read_locks(snapshot_ids)
+        except SnapshotNotFoundError:
+            # Another run is deleting the same ones. EC2 says which are locked when they are tried.
+            return {}
+        except Exception as error:
+            _, note = failed_change(error, "the look at locks")
+            self.warning = f"which snapshots are locked is not known, so their deletion is tried: {note}"
+            return {}
+
+    def _write_all(
+        self, changes: Sequence[PlannedChange], seen: Mapping[str, Snapshot], locks: Mapping[str, SnapshotLock]
+    ) -> Iterator[ChangeResult]:
+        def write(change: PlannedChange) -> ChangeResult:
+            return self._write(change, seen.get(change.snapshot.id), locks.get(change.snapshot.id))
+
+        for result in in_parallel(write, changes):
             yield self._noted(result)
 
     def _noted(self, result: ChangeResult) -> ChangeResult:
@@ -68,13 +93,13 @@ class Changer:
             self._volumes_without_snapshot.add(result.volume_id)
         return result
 
-    def _write(self, planned: PlannedChange, now: Snapshot | None) -> ChangeResult:
-        """Write one change; `now` is its snapshot as rechecked."""
+    def _write(self, planned: PlannedChange, now: Snapshot | None, lock: SnapshotLock | None) -> ChangeResult:
+        """Write one change; `now` is its snapshot as rechecked, `lock` what keeps it from being deleted."""
         try:
             self._require_time()
             if now is None:
                 return planned.result(ChangeOutcome.GONE)
-            return self._join(planned, now) if planned.change is Change.JOIN else self._release(planned, now)
+            return self._join(planned, now) if planned.change is Change.JOIN else self._release(planned, now, lock)
         except SnapshotNotFoundError:
             return planned.result(ChangeOutcome.GONE)
         except SnapshotProtectedError as error:
@@ -98,11 +123,13 @@ class Changer:
             self._context.ebs.set_periods(now.id, ordered_periods((*now.periods, *planned.joining)))
         return planned.result(ChangeOutcome.DONE)
 
-    def _release(self, planned: PlannedChange, now: Snapshot) -> ChangeResult:
+    def _release(self, planned: PlannedChange, now: Snapshot, lock: SnapshotLock | None) -> ChangeResult:
         if now.periods != planned.snapshot.periods:
             return planned.result(ChangeOutcome.CHANGED_SINCE, f"it is now kept for {' '.join(now.periods)}")
         if now.state is not planned.snapshot.state:
             return planned.result(ChangeOutcome.CHANGED_SINCE, f"it is now {now.state}")
+        if lock is not None:
+            return planned.result(ChangeOutcome.REFUSED, str(lock))
         if self._request.dry_run:
             return planned.result(ChangeOutcome.PLANNED)
         if planned.change is Change.DELETE:

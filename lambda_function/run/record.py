@@ -39,17 +39,22 @@ class RunRecord:
         self._failures: list[str] = []
         for text in (*faults, *plan.missing):
             self._fail(text)
-        self._warnings = (
+        self._warnings: list[str] = []
+        for text in (
             *plan.misspelt,
             *plan.stale,
             *(f"{snapshot.id} of {snapshot.volume_id} is in state error" for snapshot in plan.failed_snapshots),
-        )
-        for text in self._warnings:
-            observer.warning(text)
+        ):
+            self.warn(text)
 
     def _fail(self, text: str) -> None:
         self._failures.append(text)
         self._observer.failure(text)
+
+    def warn(self, text: str) -> None:
+        """Record what someone should know and what belongs to no planned volume."""
+        self._warnings.append(text)
+        self._observer.warning(text)
 
     def fail_unrepeatably(self, text: str) -> None:
         """Record a failure that a retry of the run would not find again."""

@@ -102,7 +102,8 @@ class _Run:
         for plan in self._plan.volumes:
             if plan.outcome not in (Outcome.WOULD_CREATE, Outcome.WOULD_SHARE):
                 self._record.settle(plan, plan.outcome, plan.reason, plan.slot_snapshot)
-        with PruneQueue(Changer(self._request, self._context).apply) as queue:
+        changer = Changer(self._request, self._context)
+        with PruneQueue(changer.apply) as queue:
             for plan in self._plan.volumes:
                 if plan.outcome is Outcome.WOULD_CREATE:
                     continue
@@ -115,6 +116,8 @@ class _Run:
             for result in queue.finish():
                 self._change(result)
                 self._context.observer.advance()
+        if changer.warning is not None:
+            self._record.warn(changer.warning)
         if self._fallback_creates:
             self._create(self._fallback_creates)
         return self._record.report()

@@ -390,7 +390,8 @@ def test_a_large_run_rechecks_200_snapshots_a_call(cloud):
     looks = [entry for entry in cloud.journal if entry == ("DescribeSnapshots", "recheck")]
     assert len(looks) == 5  # 900 deletions, 200 a call
     assert cloud.calls("DescribeSnapshots") == 7
-    assert len(cloud.journal) == 4 + 450 + 900 + 5
+    assert cloud.calls("DescribeLockedSnapshots") == 5
+    assert len(cloud.journal) == 4 + 450 + 900 + 5 + 5
 
 
 def test_a_snapshot_started_after_its_hour_is_reported(cloud):

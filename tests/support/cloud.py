@@ -28,7 +28,7 @@ from lambda_function.errors import (
 from lambda_function.inputs.policy import Parameter
 from lambda_function.interruption import Interruption
 from lambda_function.model.description import is_our_description
-from lambda_function.model.ec2 import Consistency, Instance, Snapshot, SnapshotState, Volume
+from lambda_function.model.ec2 import Consistency, Instance, Snapshot, SnapshotLock, SnapshotState, Volume
 from lambda_function.model.period import Period
 from lambda_function.model.request import HookCheckRequest, RunRequest
 from lambda_function.model.result import HookCheckReport, RunReport
@@ -66,6 +66,7 @@ class Stored:
     failed: bool = False
     state: SnapshotState | None = None
     protected: str | None = None
+    lock: SnapshotLock | None = None
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -281,6 +282,15 @@ class FakeCloud:
                 and _is_of_no_tool(self.snapshots[each].tags)
             }
 
+    def read_locks(self, snapshot_ids: Sequence[str]) -> dict[str, SnapshotLock]:
+        """One id that is not there fails the whole call."""
+        assert 0 < len(snapshot_ids) <= 200
+        with self._call("DescribeLockedSnapshots", ""):
+            gone = [each for each in snapshot_ids if each not in self.snapshots]
+            if gone:
+                raise SnapshotNotFoundError("DescribeLockedSnapshots", "InvalidSnapshot.NotFound", ", ".join(gone))
+            return {each: lock for each in snapshot_ids if (lock := self.snapshots[each].lock)}
+
     def list_instances(self, instance_ids: Collection[str]) -> list[Instance]:
         with self._call("DescribeInstances", ""):
             return [self.instances[each] for each in instance_ids if each in self.instances]
@@ -354,6 +364,8 @@ class FakeCloud:
             stored = self.snapshots[snapshot_id]
             if stored.protected:
                 raise SnapshotProtectedError("DeleteSnapshot", "InvalidSnapshot.InUse", stored.protected)
+            if stored.lock:
+                raise SnapshotProtectedError("DeleteSnapshot", "SnapshotLocked", f"The snapshot {stored.id} is locked.")
             self.on_write(Write(stored, stored.words, (), is_delete=True))
             self._drop(stored)
 

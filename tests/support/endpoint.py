@@ -55,11 +55,13 @@ PER_VOLUME = 5
 
 ACCOUNT = "123456789012"
 REGION = "eu-west-1"
+LOCKED_UNTIL = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 @dataclass
 class Rules:
-    """What the endpoint does beyond moto. `pending_for` is how long a snapshot stays pending.
+    """What the endpoint does beyond moto. `pending_for` is how long a snapshot stays pending,
+    `locks` the state of each snapshot's lock.
 
     EC2 refuses to create anything of one of `failing_volumes`; of `bad_volumes` it begins, and what it began ends in
     `error`, the whole set that such a volume is in included. Pending and failed ones count towards a volume's limit, 5
@@ -74,7 +76,7 @@ class Rules:
     failing_volumes: set[str] = field(default_factory=set)
     bad_volumes: set[str] = field(default_factory=set)
     slow_volumes: set[str] = field(default_factory=set)
-    locked: set[str] = field(default_factory=set)
+    locks: dict[str, str] = field(default_factory=dict)
     held_pending: set[str] = field(default_factory=set)
     hidden_for: timedelta = timedelta()
     calls: list[str] = field(default_factory=list)
@@ -168,9 +170,25 @@ class _Extension:
         return snapshots
 
     def delete(self, backend: Any, snapshot_id: str) -> Any:
-        if snapshot_id in self.rules.locked:
+        if self.rules.locks.get(snapshot_id, "expired") != "expired":
             raise SnapshotRefusedError("SnapshotLocked", f"The snapshot {snapshot_id} is locked.")
         return self.original_delete(backend, snapshot_id)
+
+    def describe_locks(self, response: Any) -> ActionResult:
+        """moto lacks the call. EC2 refuses it for one id that is not there, and lists those that are or were locked."""
+        named = response._get_param("SnapshotIds", [])
+        gone = [each for each in named if each not in response.ec2_backend.snapshots]
+        if gone:
+            raise SnapshotRefusedError("InvalidSnapshot.NotFound", f"The snapshot '{gone[0]}' does not exist.")
+        return ActionResult(
+            {
+                "Snapshots": [
+                    {"SnapshotId": each, "LockState": self.rules.locks[each], "LockExpiresOn": LOCKED_UNTIL}
+                    for each in named
+                    if each in self.rules.locks
+                ]
+            }
+        )
 
     def describe(self, backend: Any, snapshot_ids: list[str] | None = None, filters: Any = None) -> list[Snapshot]:
         visible_from = self.rules.clock() - self.rules.hidden_for
@@ -294,6 +312,7 @@ def endpoint(rules: Rules | None = None) -> Iterator[tuple[str, Rules]]:
     }
     responses["describe_snapshots"] = extension.paged(responses["describe_snapshots"], "Snapshots")
     responses["describe_volumes"] = extension.paged(responses["describe_volumes"], "Volumes")
+    responses["describe_locked_snapshots"] = extension.describe_locks
     counted: dict[str, Any] = {name: extension.counted(method, name) for name, method in responses.items()}
     with (
         mock.patch.multiple(
@@ -303,7 +322,7 @@ def endpoint(rules: Rules | None = None) -> Iterator[tuple[str, Rules]]:
             delete_snapshot=_method(extension.delete),
             describe_snapshots=_method(extension.describe),
         ),
-        mock.patch.multiple(ElasticBlockStore, **counted),
+        mock.patch.multiple(ElasticBlockStore, create=True, **counted),
         mock.patch.object(TaggedEC2Resource, "get_tags", _tags_of),
         mock.patch.object(ManagedPolicy, "create_from_cloudformation_json", _managed_policy),
         mock.patch.object(

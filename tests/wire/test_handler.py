@@ -95,12 +95,13 @@ def test_everything_is_found_on_an_endpoint_that_pages_strictly(account, rules, 
     answer = invoke({"period": "hour"})
     assert answer["summary"]["created"] == len(volumes)
     assert answer["summary"]["deleted"] == 2 * len(volumes)
-    reading = [parameters for name, parameters in rules.requests if name.startswith("describe")]
+    listings = {"describe_volumes", "describe_instances", "describe_snapshots"}
+    reading = [parameters for name, parameters in rules.requests if name in listings]
     assert reading
     assert all("MaxResults" in parameters for parameters in reading)
 
 
-def test_calls_are_pages_creates_changes_and_one_recheck(account, rules):
+def test_calls_are_pages_creates_changes_and_two_looks(account, rules):
     instance = account.instance()
     for _ in range(3):
         account.volume({"AUTO-SNAPSHOT": "P"}, instance)
@@ -114,6 +115,7 @@ def test_calls_are_pages_creates_changes_and_one_recheck(account, rules):
         "describe_volumes": 1,
         "describe_instances": 1,
         "describe_snapshots": 1 + 1 + 1,  # the walk, the one for what failed, and the recheck
+        "describe_locked_snapshots": 1,
         "create_snapshots": 1,
         "create_snapshot": 4,
         "delete_snapshot": 8,
@@ -165,8 +167,9 @@ def test_nothing_of_others_is_touched(account, rules, now):
     assert foreign in {snapshot["SnapshotId"] for snapshot in account.snapshots(volume)}
 
 
-def test_snapshots_in_use_or_locked_are_refused_and_fail_nothing(account, rules, now):
-    """EC2's reason is reported, for an AMI's snapshot and for a locked one."""
+@pytest.mark.parametrize("state", ["governance", "compliance", "compliance-cooloff"])
+def test_snapshots_in_use_or_locked_are_refused_and_fail_nothing(account, rules, now, state):
+    """EC2's reason is reported for an AMI's snapshot; a locked one is not tried, unless its lock has expired."""
     instance = account.instance()
     root = account.root_of(instance)
     account.tag(root, {"AUTO-SNAPSHOT": "P"})
@@ -176,13 +179,17 @@ def test_snapshots_in_use_or_locked_are_refused_and_fail_nothing(account, rules,
     ec2_backend().snapshots[held].volume = ec2_backend().volumes[root]  # moto takes an AMI's from a volume of its own
     ec2_backend().snapshots[held].start_time = datetime(2026, 1, 1)  # noqa: DTZ001 - moto's are naive
     locked = account.snapshot(root, {"AUTO-SNAPSHOT-PERIOD": "hour"}, now() - 50 * HOUR)
-    rules.locked.add(locked)
+    expired = account.snapshot(root, {"AUTO-SNAPSHOT-PERIOD": "hour"}, now() - 51 * HOUR)
+    rules.locks.update({locked: state, expired: "expired"})
     for _ in range(3):
         answer = invoke({"period": "hour"})
         now.moment += HOUR
     refused = {line.split()[0]: line for line in answer["not_deleted"]}
     assert image in refused[held]
-    assert "locked" in refused[locked]
+    assert refused[locked].endswith(f"; locked in {state} mode until 2030-01-01 00:00 UTC")
+    assert expired not in {snapshot["SnapshotId"] for snapshot in account.snapshots(root)}
+    deletions = [parameters["SnapshotId"] for name, parameters in rules.requests if name == "delete_snapshot"]
+    assert (deletions.count(held), deletions.count(locked), deletions.count(expired)) == (3, 0, 1)
     assert "failures" not in answer
     assert answer["summary"]["refused"] == 2
 

@@ -69,7 +69,8 @@ def _is_listed(snapshot: dict[str, Any], period: str) -> bool:
 
 
 def _counted(name: str, run: Invocation, calls: Counter[str], volumes: int, listed: int) -> Counted:
-    """The formula: pages of policies, volumes, instances and snapshots; creates; changes; one recheck per 200 of those.
+    """The formula: pages of policies, volumes, instances and snapshots; creates; changes; one recheck per 200 of those,
+    and one look at locks per 200 deletions.
 
     EC2 answers 200 ids in one page; this endpoint's pages are smaller, so a recheck takes several here.
     """
@@ -78,7 +79,9 @@ def _counted(name: str, run: Invocation, calls: Counter[str], volumes: int, list
     pages = math.ceil(POLICIES / 10) + math.ceil(volumes / PAGE) + max(1, math.ceil(listed / PAGE))
     instances = 1 if created else 0
     creates = INSTANCES + SINGLES if created else 0
-    promised = pages + instances + creates + changes + math.ceil(changes / 200) * math.ceil(changes / PAGE)
+    rechecks = math.ceil(changes / 200) * math.ceil(changes / PAGE)
+    looks_at_locks = math.ceil(run.summary["deleted"] / 200)
+    promised = pages + instances + creates + changes + rechecks + looks_at_locks
     return Counted(name, calls.total(), promised, dict(calls))
 
 

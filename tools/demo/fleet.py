@@ -133,7 +133,7 @@ class Fleet:
         golden.protected.add(used)
         vault = self._add("vault (locked)", {KEY: "CRITICAL"}, self.account.instance(), policy="CRITICAL")
         locked = self.account.snapshot(vault.id, tags, self.start - timedelta(days=8))
-        self.rules.locked.add(locked)
+        self.rules.locks[locked] = "governance"
         vault.protected.add(locked)
 
     def _unselected(self) -> None:

@@ -200,7 +200,7 @@ class EndpointFleet:
         for word, age in words:
             oldest = self._snapshot(made, {KEYS.period: word, **tags}, age)
             if number == 10 and age == 2 * DAY:
-                self._rules.locked.add(oldest)
+                self._rules.locks[oldest] = "compliance"
 
     def _snapshot(self, volume_id: str, tags: Mapping[str, str], age: timedelta) -> str:
         return self._account.snapshot(volume_id, dict(tags), self.clock() - age)

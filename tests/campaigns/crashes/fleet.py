@@ -24,6 +24,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
+from lambda_function.model.ec2 import SnapshotLock
 from lambda_function.model.result import RunReport
 from lambda_function.run.context import RunContext
 from tests.campaigns.crashes.deaths import Died, Gate, Gated, Way
@@ -134,7 +135,7 @@ class Fleet(FakeCloud):
             self.snapshot(volume_id, "hour", timedelta(hours=1, minutes=30), policy=policy, failed=True)
         self.snapshot(volume_id, "day", DAY, policy=policy)
         oldest = self.snapshot(volume_id, DAY_WORDS.get(number, "day"), 2 * DAY, policy=policy)
-        oldest.protected = "locked" if number == 10 else None
+        oldest.lock = SnapshotLock("compliance") if number == 10 else None
 
     def _by_hand(self, volume_id: str, age: timedelta) -> None:
         made = self.snapshot(volume_id, "", age)

@@ -70,7 +70,7 @@ def essence(fleet: World) -> dict[tuple[str, str], list[str]]:
 def prospects(fleet: World) -> tuple[tuple[object, ...], ...]:
     """All that the runs of later slots can go by: two worlds that have it in common have one future."""
     found = [
-        (s.volume_id, s.start_time.strftime("%Y-%m-%d %H"), s.tags.get(KEYS.period), s.failed, s.protected)
+        (s.volume_id, s.start_time.strftime("%Y-%m-%d %H"), s.tags.get(KEYS.period), s.failed, s.protected, s.lock)
         for s in sorted(fleet.snapshots.values(), key=lambda s: (s.volume_id, s.start_time, s.id))
     ]
     return tuple(found)

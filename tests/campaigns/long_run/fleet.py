@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from random import Random
 
-from lambda_function.model.ec2 import SnapshotState, Volume
+from lambda_function.model.ec2 import SnapshotLock, SnapshotState, Volume
 from tests.campaigns.long_run.cloud import LongCloud, of_policy
 from tests.support.cloud import KEYS, Stored
 
@@ -264,8 +264,9 @@ class Fleet:
 
     def _protect(self) -> None:
         stored = self._random.choice(list(self._cloud.snapshots.values()))
-        stored.protected = "used by an AMI"
-        self._later(self._random.randrange(1, 2000), lambda: setattr(stored, "protected", None))
+        by, what = self._random.choice((("protected", "used by an AMI"), ("lock", SnapshotLock("governance"))))
+        setattr(stored, by, what)
+        self._later(self._random.randrange(1, 2000), lambda: setattr(stored, by, None))
 
     def _take_agent_down(self) -> None:
         instance_id = self._random.choice(list(self._cloud.instances))
