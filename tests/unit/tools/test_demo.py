@@ -15,7 +15,7 @@ SHOWN = (
     "was started in this hour",
     "the policy keeps no monthly snapshots",
     "is currently in use by",
-    "is locked",
+    "locked in governance mode until",
     "failed, and EC2 counts it towards its volume's limit",
     "the invocation fails with: hour: 12 created",
     "hour (again)",
