@@ -66,6 +66,7 @@ def edge(whole):
 READS = {
     "DescribeVolumes": lambda edge: edge.ebs.list_volumes(),
     "DescribeSnapshots": lambda edge: edge.ebs.list_snapshots([Period.HOUR]),
+    "DescribeLockedSnapshots": lambda edge: edge.ebs.read_locks(["snap-1"]),
     "DescribeInstances": lambda edge: edge.ebs.list_instances(["i-1"]),
     "GetParametersByPath": lambda edge: edge.policies.read(),
     "DescribeDocument": lambda edge: edge.commands.describe_document("DOC"),
