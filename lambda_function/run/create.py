@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lambda_function.errors import (
     AutoSnapshotsError,
@@ -21,14 +21,14 @@ from lambda_function.model.ec2 import Instance, Snapshot, SnapshotState, Unreque
 from lambda_function.model.request import RunRequest
 from lambda_function.model.result import ChangeResult
 from lambda_function.parallel import in_parallel
-from lambda_function.plan.create_calls import CreateCall, single
+from lambda_function.plan.create_calls import CreateCall, plan_creates, single
 from lambda_function.plan.due import VolumePlan
 from lambda_function.plan.failed import plan_before_create
 from lambda_function.run.adopt import Adopter
 from lambda_function.run.context import RunContext
 from lambda_function.run.create_result import CreateResult
 from lambda_function.run.offline import OfflineCheck
-from lambda_function.run.pending_quota import PendingQuota
+from lambda_function.run.pending_quota import Claim, PendingQuota
 from lambda_function.run.prune import Changer
 
 logger = logging.getLogger(__name__)
@@ -46,6 +46,11 @@ The set may have been created after all, EC2 takes no calls or no snapshots for 
 served. Any other error may be due to one volume, to its key, or to the call itself, which a policy may deny where it
 allows single creates. EC2's codes for these are not all documented, so the list is of what is known.
 """
+
+
+def part_note(instance_ids: Sequence[str]) -> str:
+    """Why the volumes of a set, or of a freeze, are not of one instant."""
+    return f"in parts: for a minute, EC2 had no room for so many pending snapshots at once ({', '.join(instance_ids)})"
 
 
 def new_set_id() -> str:
@@ -77,22 +82,22 @@ class Creator:
     ) -> None:
         self._request = request
         self._context = context
-        self._instances = instances
+        self.instances = instances
         self._offline = offline
         self._changer = Changer(request, context)
         self._deleted: set[str] = set()
         self.adopter = Adopter(request, context)
         self.quota = PendingQuota(context.ebs.count_pending, context.deadline)
 
-    def create(self, call: CreateCall, frozen: Frozen | None = None) -> list[Created]:
+    def create(self, call: CreateCall, frozen: Frozen | None = None, claim: Claim | None = None) -> list[Created]:
         """Create the call's snapshots: one result per volume, any unrequested snapshots, and what was deleted for it.
 
-        With `frozen`, an instance is: nothing waits, and nothing starts late. Failures are results, never exceptions,
-        so that other creates continue.
+        With `frozen`, an instance is: nothing waits, and nothing starts late. `claim` is the call's if it is the rest
+        of one. Failures are results, never exceptions, so that other creates continue.
         """
         deleted: list[ChangeResult] = []
         try:
-            return [*self._create(call, frozen, deleted), *deleted]
+            return [*self._create(call, frozen, claim or Claim(len(call.plans)), deleted), *deleted]
         except Exception as error:
             if not isinstance(error, AutoSnapshotsError):
                 logger.exception("unexpected while creating snapshots of %s", ", ".join(call.volume_ids))
@@ -107,17 +112,19 @@ class Creator:
         self._deleted.update(snapshot.id for snapshot in failed)
         return list(self._changer.apply(plan_before_create(failed)))
 
-    def _create(self, call: CreateCall, frozen: Frozen | None, deleted: list[ChangeResult]) -> list[Created]:
+    def _create(
+        self, call: CreateCall, frozen: Frozen | None, claim: Claim, deleted: list[ChangeResult]
+    ) -> list[Created]:
         attempts = 0
         while True:
             try:
-                return self._attempt(call, frozen, deleted)
+                return self._attempt(call, frozen, claim, deleted)
             except AwsError as error:
                 if _refuses_set(error):
                     return self._singly(call.plans, f"not as a set: {error}", frozen)
                 if frozen is not None:
                     raise
-                recovered = self._recover(call, error)
+                recovered = self._recover(call, error, claim)
                 if recovered:
                     return recovered
                 # Over the pending quota: not counted as an attempt, but retried until time runs out.
@@ -125,23 +132,41 @@ class Creator:
                 if attempts == ATTEMPTS:
                     raise
 
-    def _attempt(self, call: CreateCall, frozen: Frozen | None, deleted: list[ChangeResult]) -> list[Created]:
+    def _attempt(
+        self, call: CreateCall, frozen: Frozen | None, claim: Claim, deleted: list[ChangeResult]
+    ) -> list[Created]:
         deadline = self._context.deadline
         if self._request.dry_run:
             deleted += self.delete_failed(call.plans)
             snapshots = [self._assumed(plan) for plan in call.plans]
         elif frozen is None:
             deadline.require(RESERVE_SECONDS)
-            with self.quota.taken(len(call.plans), RESERVE_SECONDS):
+            with self.quota.taken(claim, RESERVE_SECONDS) as room:
+                call, rest = self._part(call, room)
                 call = self._offline.checked(call)
                 deleted += self.delete_failed(call.plans)
                 deadline.require(RESERVE_SECONDS)
                 snapshots = self._send(call, new_set_id(), urgent=False)
+            more = [result for part in rest for result in self.create(part, None, claim.rest(len(part.plans)))]
+            return [*self._compare(call, snapshots, frozen), *more]
         elif deadline.elapsed() <= frozen.begin_by:
             snapshots = self._send(call, frozen.set_id, urgent=True)
         else:
             raise FrozenTooLongError("not begun: the instance had been frozen for too long")
         return self._compare(call, snapshots, frozen)
+
+    def _part(self, call: CreateCall, room: int) -> tuple[CreateCall, list[CreateCall]]:
+        """The call if there is room for all of it, else one for a part of its volumes, and those for the others."""
+        if room == len(call.plans):
+            return call, []
+        keys, period = self._context.keys, self._request.period
+        note = part_note(call.plans[0].volume.instance_ids)
+        first, *rest = [
+            replace(part, notes=call.notes or (*part.notes, note))
+            for plans in (call.plans[:room], call.plans[room:])
+            for part in plan_creates(plans, self.instances, keys, period)
+        ]
+        return first, rest
 
     def _send(self, call: CreateCall, set_id: str, *, urgent: bool) -> list[Snapshot]:
         ebs = self._context.ebs
@@ -165,7 +190,8 @@ class Creator:
                 by_volume[plan.volume.id],
                 consistency=call.consistency,
                 warnings=(*call.tag_warnings, *call.notes),
-                set_of=call.instance_id,
+                # A part with a note is not of one instant with all that the instance has.
+                set_of=None if call.notes else call.instance_id,
             )
             for plan in call.plans
             if plan.volume.id in by_volume
@@ -180,7 +206,7 @@ class Creator:
         return [*created, *singles, *unrequested]
 
     def _singly(self, plans: Sequence[VolumePlan], note: str, frozen: Frozen | None) -> list[Created]:
-        calls = [single(plan, self._instances, self._context.keys, self._request.period, note) for plan in plans]
+        calls = [single(plan, self.instances, self._context.keys, self._request.period, note) for plan in plans]
 
         def create(call: CreateCall) -> list[Created]:
             return self.create(call, frozen)
@@ -189,11 +215,11 @@ class Creator:
         results = in_parallel(create, calls) if frozen is not None else map(create, calls)
         return [result for results_of_call in results for result in results_of_call]
 
-    def _recover(self, call: CreateCall, error: AwsError) -> list[Created]:
+    def _recover(self, call: CreateCall, error: AwsError, claim: Claim) -> list[Created]:
         """Wait until the call can be retried (empty), or its results if it need not be. Else raises the error."""
         match error:
             case TooManyPendingError():
-                self.quota.refused(RESERVE_SECONDS)
+                self.quota.refused(claim, RESERVE_SECONDS)
             case VolumePendingError():
                 self._context.deadline.wait(VOLUME_PENDING_SECONDS, RESERVE_SECONDS)
             case CreationTooSoonError():

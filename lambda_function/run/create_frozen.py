@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from lambda_function.errors import (
@@ -25,10 +25,11 @@ from lambda_function.model.ec2 import Consistency
 from lambda_function.model.request import RunRequest
 from lambda_function.model.result import ChangeResult, HookResult
 from lambda_function.parallel import MAX_FREEZES, in_parallel
-from lambda_function.plan.create_calls import FreezeGroup
+from lambda_function.plan.create_calls import FreezeGroup, plan_freezes
 from lambda_function.run.context import RunContext
-from lambda_function.run.create import RESERVE_SECONDS, Created, Creator, Frozen, new_set_id
+from lambda_function.run.create import RESERVE_SECONDS, Created, Creator, Frozen, new_set_id, part_note
 from lambda_function.run.create_result import CreateResult
+from lambda_function.run.pending_quota import Claim
 
 logger = logging.getLogger(__name__)
 
@@ -54,12 +55,16 @@ class FrozenCreator:
         self._semaphore = threading.BoundedSemaphore(MAX_FREEZES)
         self._instances: dict[str, threading.Lock] = {}
 
-    def create(self, group: FreezeGroup) -> list[Created | HookResult]:
-        """Freeze, create and thaw: the results of `Creator.create` and the hook's. Failures are results."""
-        deleted: list[ChangeResult] = []
-        return [*self._create(group, deleted), *deleted]
+    def create(self, group: FreezeGroup, claim: Claim | None = None) -> list[Created | HookResult]:
+        """Freeze, create and thaw: the results of `Creator.create` and the hook's. Failures are results.
 
-    def _create(self, group: FreezeGroup, deleted: list[ChangeResult]) -> list[Created | HookResult]:
+        `claim` is the group's if it is the rest of one: a group that never has room as a whole is taken in parts, each
+        under a freeze of its own.
+        """
+        deleted: list[ChangeResult] = []
+        return [*self._create(group, claim or Claim(len(group.plans)), deleted), *deleted]
+
+    def _create(self, group: FreezeGroup, claim: Claim, deleted: list[ChangeResult]) -> list[Created | HookResult]:
         try:
             self._context.deadline.interruption.check()
             plan = self._readiness.plan(group, self._request.period)
@@ -71,7 +76,7 @@ class FrozenCreator:
         try:
             if self._request.dry_run:
                 return self._preview(group, plan)
-            self._freeze(group, plan, freezes, deleted)
+            part, rest = self._freeze(group, plan, claim, freezes, deleted)
         except (AwsError, OutOfTimeError) as error:
             # Nothing is frozen: interrupted, no quota, or no time for freeze and thaw. Defer to the next run if its
             # full time is enough, unless the policy accepts `crash` snapshots and this run may still create some.
@@ -81,7 +86,8 @@ class FrozenCreator:
                 made = [_hook_result(plan, freezes, None)] if freezes else []
                 return [*(CreateResult(plan, error=error) for plan in group.plans), *made]
             return self._without_freeze(group, error, _hook_result(plan, freezes, str(error)))
-        return self._conclude(group, plan, freezes)
+        results = self._conclude(part, plan, freezes)
+        return self._with_rest(group, results, rest, claim) if rest else results
 
     def _preview(self, group: FreezeGroup, plan: FreezePlan) -> list[Created | HookResult]:
         """A dry run's results; OutOfTimeError if no run ever has the time for this freeze."""
@@ -89,16 +95,26 @@ class FrozenCreator:
             self._context.deadline.require(seconds_needed(plan))
         return [result for call in group.calls_under_freeze for result in self._creator.create(call)]
 
+    def _with_rest(
+        self, group: FreezeGroup, results: list[Created | HookResult], rest: Sequence[FreezeGroup], claim: Claim
+    ) -> list[Created | HookResult]:
+        """The results of a part, and those of the rest of its group, which is created now."""
+        more = [result for other in rest for result in self.create(other, claim.rest(len(other.plans)))]
+        note = part_note(group.instance_ids)
+        return [_as_part(result, note) if isinstance(result, CreateResult) else result for result in (*results, *more)]
+
     def _freeze(
         self,
         group: FreezeGroup,
         plan: FreezePlan,
+        claim: Claim,
         freezes: list[FreezeResult[list[Created]]],
         deleted: list[ChangeResult],
-    ) -> None:
+    ) -> tuple[FreezeGroup, list[FreezeGroup]]:
         """One freeze; a second or third only if the pending quota refused every create, or SSM did not answer.
 
-        Their results are added to `freezes`, so that they are known even if another one cannot begin.
+        Their results are added to `freezes`, so that they are known even if another one cannot begin. Returns the part
+        of the group that was frozen, and those that were not.
         """
         with contextlib.ExitStack() as stack:
             # Always in the same order, so that no two groups deadlock.
@@ -106,19 +122,20 @@ class FrozenCreator:
                 stack.enter_context(self._lock_of(instance_id))
             stack.enter_context(self._semaphore)
             for attempt in range(1, FREEZE_ATTEMPTS + 1):
-                freezes.append(freeze := self._freeze_once(group, plan, deleted))
+                freeze, part, rest = self._freeze_once(group, plan, claim, deleted)
+                freezes.append(freeze)
                 is_over_quota = _is_over_quota(freeze.result)
                 if not freeze.thawed or not (is_over_quota or freeze.is_unanswered) or attempt == FREEZE_ATTEMPTS:
                     break
                 if is_over_quota:
-                    self._creator.quota.refused(RESERVE_SECONDS)
+                    self._creator.quota.refused(claim, RESERVE_SECONDS)
+            return part, rest
 
     def _freeze_once(
-        self, group: FreezeGroup, plan: FreezePlan, deleted: list[ChangeResult]
-    ) -> FreezeResult[list[Created]]:
+        self, group: FreezeGroup, plan: FreezePlan, claim: Claim, deleted: list[ChangeResult]
+    ) -> tuple[FreezeResult[list[Created]], FreezeGroup, list[FreezeGroup]]:
         """Freeze once all that it needs is there, since nothing is waited for while frozen."""
         context = self._context
-        sets = sum(call.is_set for call in group.calls)
 
         def wait(seconds: float) -> None:
             context.deadline.wait(seconds, seconds_needed(plan))
@@ -127,15 +144,33 @@ class FrozenCreator:
             # In this order, so that what waits for SSM keeps nothing from creates that need no freeze.
             with (
                 context.commands.admitted(len(plan.instance_ids), wait),
-                self._creator.quota.taken(len(group.plans), RESERVE_SECONDS),
-                context.ebs.creates_held(len(group.calls) - sets, sets, wait),
+                self._creator.quota.taken(claim, RESERVE_SECONDS) as room,
             ):
-                deleted += self._creator.delete_failed(group.plans)
+                part, rest = self._part(group, room)
+                deleted += self._creator.delete_failed(part.plans)
                 try:
-                    freeze = Freeze[list[Created]](plan, context.commands, context.deadline)
-                    return freeze.around(lambda: self._create_frozen(group), _snapshot_ids)
+                    return self._freeze_now(part, wait), part, rest
                 except ThrottledError:
                     logger.info("SSM took no command for %s: waiting", ", ".join(plan.instance_ids))
+
+    def _freeze_now(self, group: FreezeGroup, wait: Callable[[float], None]) -> FreezeResult[list[Created]]:
+        sets = sum(call.is_set for call in group.calls)
+        with self._context.ebs.creates_held(len(group.calls) - sets, sets, wait):
+            plan = self._readiness.plan(group, self._request.period)
+            freeze = Freeze[list[Created]](plan, self._context.commands, self._context.deadline)
+            return freeze.around(lambda: self._create_frozen(group), _snapshot_ids)
+
+    def _part(self, group: FreezeGroup, room: int) -> tuple[FreezeGroup, list[FreezeGroup]]:
+        """The group if there is room for all of it, else one of a part of its volumes, and those of the others."""
+        if room == len(group.plans):
+            return group, []
+        instances, keys, period = self._creator.instances, self._context.keys, self._request.period
+        first, *rest = [
+            part
+            for plans in (group.plans[:room], group.plans[room:])
+            for part in plan_freezes(plans, instances, keys, period)[0]
+        ]
+        return first, rest
 
     def _lock_of(self, instance_id: str) -> threading.Lock:
         # setdefault is atomic; a defaultdict's missing key is not.
@@ -224,6 +259,11 @@ def _hook_result(plan: FreezePlan, freezes: Sequence[FreezeResult[list[Created]]
         freeze_ms=max((freeze.freeze_ms for freeze in freezes if freeze.freeze_ms is not None), default=None),
         steps=tuple(str(step) for freeze in freezes for step in freeze.steps),
     )
+
+
+def _as_part(result: CreateResult, note: str) -> CreateResult:
+    is_noted = note in result.warnings
+    return replace(result, warnings=result.warnings if is_noted else (*result.warnings, note), set_of=None)
 
 
 def _after_freeze(
