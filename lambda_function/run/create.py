@@ -28,8 +28,9 @@ from lambda_function.run.adopt import Adopter
 from lambda_function.run.context import RunContext
 from lambda_function.run.create_result import CreateResult
 from lambda_function.run.offline import OfflineCheck
-from lambda_function.run.pending_quota import Claim, PendingQuota
+from lambda_function.run.pending_quota import PendingQuota
 from lambda_function.run.prune import Changer
+from lambda_function.run.quota_line import Claim
 
 logger = logging.getLogger(__name__)
 

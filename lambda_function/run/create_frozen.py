@@ -29,7 +29,7 @@ from lambda_function.plan.create_calls import FreezeGroup, plan_freezes
 from lambda_function.run.context import RunContext
 from lambda_function.run.create import RESERVE_SECONDS, Created, Creator, Frozen, new_set_id, part_note
 from lambda_function.run.create_result import CreateResult
-from lambda_function.run.pending_quota import Claim
+from lambda_function.run.quota_line import Claim
 
 logger = logging.getLogger(__name__)
 
