@@ -193,6 +193,8 @@ class _Condition(_Lock):
 
     def notify(self) -> None: ...
 
+    def notify_all(self) -> None: ...
+
 
 class _Queue:
     def __init__(self) -> None:

@@ -90,7 +90,7 @@ def test_nothing_waits_before_the_first_refusal():
     assert [waiting(line, snapshots).granted for snapshots in (1, 40, 300)] == [1, 40, 300]
 
 
-def test_what_was_known_to_fit_and_is_refused_lowers_the_cap_by_one():
+def test_a_refusal_of_what_was_known_to_fit_lowers_it_by_one():
     """Many at once count as one refusal, since they were admitted by one count."""
     line = QuotaLine()
     refuse(line, 1, 100)
@@ -141,7 +141,7 @@ def test_a_set_in_line_before_two_singles(waited, pending, granted):
     assert [claim.granted for claim in claims] == granted
 
 
-def test_a_set_takes_a_part_after_a_minute_and_the_rest_as_it_comes():
+def test_a_set_takes_a_part_after_a_minute_then_what_comes():
     line = known(100)
     large, single = waiting(line, 40), waiting(line, 1, 0.1)
     count(line, 65, PASSED_SECONDS)
@@ -170,7 +170,7 @@ def test_the_minute_of_a_set_does_not_run_out_in_a_full_account():
     assert large.granted == 40
 
 
-def test_a_set_refused_again_and_again_without_pending_goes_in_parts():
+def test_a_set_refused_though_nothing_is_pending_goes_in_parts():
     """EC2 counts something that is not listed."""
     line, claim, now, granted = QuotaLine(), Claim(40), 0.0, []
     while now < 200:
