@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 
 from lambda_function.errors import AwsError, OutOfTimeError, SnapshotNotFoundError, SnapshotProtectedError
-from lambda_function.model.ec2 import Consistency, Snapshot, SnapshotLock
+from lambda_function.model.ec2 import Consistency, Snapshot, SnapshotLock, SnapshotState
 from lambda_function.model.request import RunRequest
 from lambda_function.model.result import Change, ChangeOutcome, ChangeResult
 from lambda_function.model.tags import ordered_periods
@@ -65,7 +65,12 @@ class Changer:
 
     def _read_locks(self, changes: Sequence[PlannedChange], seen: Mapping[str, Snapshot]) -> dict[str, SnapshotLock]:
         """The locks of those that would be deleted; none if they cannot be read, and then it is not tried again."""
-        deletions = (change.snapshot.id for change in changes if change.change is Change.DELETE)
+        # What is in `error` cannot be locked (EBS user guide: only what is pending or completed can).
+        deletions = (
+            change.snapshot.id
+            for change in changes
+            if change.change is Change.DELETE and change.snapshot.state is not SnapshotState.ERROR
+        )
         snapshot_ids = [snapshot_id for snapshot_id in deletions if snapshot_id in seen]
         if not snapshot_ids or self.warning is not None:
             return {}
