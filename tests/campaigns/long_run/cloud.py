@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 
@@ -15,7 +15,8 @@ from tests.support.cloud import KEYS, FakeCloud, Stored
 class LongCloud(FakeCloud):
     """`pends` is how long the next snapshots stay pending; `turns_bad` makes the next create call's end in `error`.
 
-    `taken_away` tells when somebody deleted a snapshot, by volume.
+    `taken_away` tells when somebody deleted a snapshot, `spoiled` of which moment the latest failed ones are, which the
+    next run deletes, by volume.
     """
 
     def __post_init__(self) -> None:
@@ -23,6 +24,7 @@ class LongCloud(FakeCloud):
         self.pends = timedelta(minutes=5)
         self.turns_bad = False
         self.taken_away: dict[str, datetime] = {}
+        self.spoiled: dict[str, deque[datetime]] = defaultdict(lambda: deque(maxlen=5))
         self.turned: dict[str, datetime] = {}
         self.failed: dict[str, Stored] = {}
         self._of: dict[str, dict[str, Stored]] = defaultdict(dict)
@@ -30,6 +32,7 @@ class LongCloud(FakeCloud):
         self._held: dict[tuple[str, str], dict[str, Stored]] = defaultdict(dict)
         self._views: dict[str, Snapshot] = {}
         self._coming: list[tuple[datetime, str, bool]] = []
+        self.pending_of_others = 0
         self._count_pending = 0
 
     # What time does
@@ -49,6 +52,7 @@ class LongCloud(FakeCloud):
                     self._views.pop(snapshot_id, None)
                     if bad:
                         self.failed[snapshot_id] = stored
+                        self.spoiled[stored.volume_id].append(stored.start_time)
 
     def _call(self, operation: str, target: str):
         self.settle()
@@ -140,7 +144,7 @@ class LongCloud(FakeCloud):
         return [stored for stored in self.failed.values() if KEYS.period in stored.tags]
 
     def _pending(self) -> int:
-        return self._count_pending
+        return self._count_pending + self.pending_of_others
 
     def _visible(self, stored: Stored) -> bool:
         return not self.hidden_for or super()._visible(stored)

@@ -161,6 +161,7 @@ class Fleet:
             (0.02, self._copy_with_tags),
             (0.005, self._spoil),
             (0.003, self._break_hook),
+            (0.01, self._crowd),
             (0.005, self._tidy_up),
         ):
             if chance() < probability:
@@ -278,6 +279,11 @@ class Fleet:
         volume = self._some_volume()
         self._cloud.bad_volumes.add(volume.id)
         self._later(self._random.randrange(1, 100), lambda: self._cloud.bad_volumes.discard(volume.id))
+
+    def _crowd(self) -> None:
+        """Another tool's snapshots are pending for some hours."""
+        self._cloud.pending_of_others = self._random.randrange(40, 96)
+        self._later(self._random.randrange(1, 4), lambda: setattr(self._cloud, "pending_of_others", 0))
 
     def _break_hook(self) -> None:
         """For longer than a policy keeps anything."""

@@ -129,10 +129,9 @@ class Oracle:
                 if policy != self._fleet.policy_of(volume_id) or not self._fleet.count(volume_id, period):
                     continue  # it became another policy's, or nobody's
                 held = self._account.bearing(volume_id, period)
-                of_slot = [each for each in held if SLOT[period](each.start_time) == slot]
-                if any(each.state is not ERROR for each in of_slot):
+                if any(each.state is not ERROR and SLOT[period](each.start_time) == slot for each in held):
                     self.counts["slots served"] += 1
-                elif of_slot:
+                elif any(SLOT[period](moment) == slot for moment in self._cloud.spoiled.get(volume_id, ())):
                     self.counts["slots whose snapshot failed later"] += 1
                 elif volume_id in self._cloud.taken_away:
                     self.counts["slots whose snapshot somebody deleted"] += 1
