@@ -1,7 +1,7 @@
-"""Which of a volume's snapshots are ours where the volume itself bears our snapshots' tags: pure functions.
+"""Which of a volume's snapshots are ours, where other tools may have copied our tags: pure functions.
 
 A volume restored with its snapshot's tags bears `AUTO-SNAPSHOT-PERIOD`, and every tool that copies a volume's tags puts
-it on snapshots of its own. Descriptions are not copied, so there only those with ours count.
+it on snapshots of its own. Descriptions are not copied.
 """
 
 from __future__ import annotations
@@ -24,7 +24,14 @@ def stale_tags(volume: Volume, keys: TagKeys) -> str | None:
 
 
 def own_snapshots(volume: Volume, snapshots: Sequence[Snapshot], keys: TagKeys) -> Sequence[Snapshot]:
-    """Those of the volume's snapshots that a run may count and change."""
-    if keys.written.isdisjoint(volume.tags):
-        return snapshots
-    return [snapshot for snapshot in snapshots if snapshot.has_our_description]
+    """Those of the volume's snapshots that a run may count and change.
+
+    All of ours have our description. The cron script's and those tagged by hand have not, nor our tags but the
+    period's; while the volume bears that tag as well, they cannot be told from copies.
+    """
+    is_stale = not keys.written.isdisjoint(volume.tags)
+    return [
+        snapshot
+        for snapshot in snapshots
+        if snapshot.has_our_description or not (is_stale or snapshot.consistency or snapshot.set_id)
+    ]

@@ -45,6 +45,26 @@ def test_copies_on_a_restored_volume_do_not_count_or_go(cloud):
     assert len(ours) == 2
 
 
+def test_copies_do_not_count_after_the_volume_s_tags_are_gone(cloud):
+    """Somebody who removes them from the volume first does no harm: only ours bear a set and have our description."""
+    volume = restored(cloud)
+    theirs = copies(cloud, volume, [age * HOUR for age in range(6)], **{KEYS.set: "old", KEYS.consistency: "crash"})
+    cloud.volume(1)
+    report = cloud.run("hour")
+    assert report.warnings == ()
+    assert report.volumes[0].outcome is Outcome.CREATED
+    assert {stored.id for stored in theirs} <= cloud.snapshots.keys()
+
+
+def test_the_cron_script_s_count_unless_the_volume_bears_its_tag(cloud):
+    volume = cloud.volume(1)
+    theirs = [cloud.snapshot(volume, "hour", age * HOUR, policy=None) for age in (1, 2, 3)]
+    assert [change.snapshot_id for change in cloud.run("hour").changes] == [stored.id for stored in theirs[1:]]
+    restored(cloud)
+    cloud.clock.now += HOUR
+    assert cloud.run("hour").changes == ()
+
+
 def test_a_volume_with_our_snapshots_tags_is_named(cloud):
     volume = restored(cloud)
     (warning,) = cloud.run("hour").warnings

@@ -50,6 +50,7 @@ def snapshot_of(row):
         parse_periods(row["kept for"]),
         None if row["policy"] == "-" else row["policy"],
         Consistency(row["consistency"]) if "consistency" in row else None,
+        has_our_description=True,
     )
 
 

@@ -28,7 +28,7 @@ def shown_report():
 
     def held(number, of, started, periods, consistency=Consistency.CRASH, state="completed"):
         moment = at(f"2026-{started}")
-        return Snapshot(number, of, moment, SnapshotState(state), tuple(periods.split()), "P", consistency)
+        return Snapshot(number, of, moment, SnapshotState(state), tuple(periods.split()), "P", consistency, None, True)
 
     volumes = [
         tagged("vol-09c5ffd01409a3c62", "CRITICAL"),

@@ -159,7 +159,8 @@ class FakeCloud:
         for key, name in ((KEYS.consistency, "consistency"), (KEYS.set, "set_id")):
             if name in fields:
                 tags[key] = str(fields.pop(name))
-        stored = Stored(self._next_id(), volume_id, self.clock.now - age, tags)
+        ours = f"Hourly snapshot of volume {volume_id}, policy {policy}" if policy else ""
+        stored = Stored(self._next_id(), volume_id, self.clock.now - age, tags, ours)
         for name, value in fields.items():
             setattr(stored, name, value)
         self._add(stored)

@@ -124,7 +124,7 @@ class Fleet:
 
     def _protected(self) -> None:
         """Our snapshots, far beyond N, that EC2 refuses to delete."""
-        tags = {KEY: "CRITICAL", PERIOD_KEY: "hour", f"{KEY}-CONSISTENCY": "crash"}
+        tags = {KEY: "CRITICAL", PERIOD_KEY: "hour"}
         instance = self.account.instance()
         golden = self._add("golden (AMI)", {KEY: "CRITICAL"}, instance, policy="CRITICAL")
         used = self.account.snapshot(golden.id, tags, self.start - timedelta(days=9))

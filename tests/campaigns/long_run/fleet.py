@@ -197,7 +197,7 @@ class Fleet:
 
     def _retag(self) -> None:
         volume = self._some_volume()
-        others = {key: value for key, value in volume.tags.items() if "snapshot" not in key.lower()}
+        others = {key: value for key, value in volume.tags.items() if key.upper() != KEYS.selection}
         kind = self._random.random()
         if kind < 0.7:
             tags = {KEYS.selection: self._some_policy()}

@@ -43,7 +43,9 @@ def volume(policy="HOURLY", *, number=1, attached=True, state=None, created=LONG
 def snapshot(started, periods="hour", state="completed", *, number=1, of="vol-1", consistency=None, policy="HOURLY"):
     moment = NOW - started if isinstance(started, timedelta) else started
     words = tuple(periods.split())
-    return Snapshot(f"snap-{number}", of, moment, SnapshotState(state), words, policy, consistency)
+    return Snapshot(
+        f"snap-{number}", of, moment, SnapshotState(state), words, policy, consistency, has_our_description=True
+    )
 
 
 def judge(volumes, snapshots=(), now=NOW, **options):
