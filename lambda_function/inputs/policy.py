@@ -24,8 +24,9 @@ Count = Annotated[
     int | None,
     Field(
         ge=0,
-        description="N: create one snapshot each period, keep the newest N slots that have one. 0: create none and delete "
-        "those kept for the period. Absent or null: create none, delete none. At least one of the five must be a number.",
+        description="N: create one snapshot each period, keep the newest N slots that have one. 0: create none and "
+        "delete those kept for the period. Absent or null: create none, delete none. At least one of the five must be "
+        "a number.",
     ),
     Allowed("an integer, 0 or more, or leave it out"),
 ]
