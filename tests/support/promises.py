@@ -490,6 +490,9 @@ def what_is_said_to_serve_a_slot_serves_it(run: Run, report: RunReport) -> Itera
         if result.outcome not in SERVED:
             continue
         serving = {s.id: s for s in run.account.serving(run, result.volume_id, run.period)}
+        if run.makes_anyway:  # what it makes after a wait may be of the next slot
+            held = run.account.bearing(result.volume_id, run.period)
+            serving |= {s.id: s for s in held if s.start_time >= run.began and run.account.good(run, s)}
         stored = serving.get(result.snapshot_id or "")
         if stored is None:
             if 0 not in run.account.counts(result.volume_id, run.period):
