@@ -98,6 +98,24 @@ def test_a_frozen_group_that_never_fits_is_frozen_part_by_part(cloud):
     assert max(hook.freeze_ms or 0 for hook in report.hooks) < 5000
 
 
+def test_a_part_that_fails_fails_no_other_part(cloud):
+    """The volume of the first part is gone; the others have theirs, and are not reported as gone."""
+    cloud.pending_cap = 66
+    cloud.pending_for = timedelta(seconds=10)
+    gone, *others = [cloud.volume(number, instance="i-1") for number in range(4)]
+
+    def delete(operation, target):
+        if (operation, target) == ("CreateSnapshot", gone.id):
+            cloud.volumes.pop(gone.id, None)
+
+    cloud.before = delete
+    report = cloud.run("hour", seconds=DAY)
+    assert {result.volume_id: result.outcome for result in report.volumes} == {
+        gone.id: Outcome.VOLUME_GONE,
+        **{volume.id: Outcome.CREATED for volume in others},
+    }
+
+
 def test_the_parts_for_which_no_time_is_left_are_deferred(cloud):
     """By name: none is lost in silence."""
     cloud.pending_for = timedelta(hours=1)
