@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
-from lambda_function.errors import AwsError, OutOfTimeError, RunFailedError
+from lambda_function.errors import AwsError, OutOfTimeError
 from lambda_function.hooks.preflight import preflight
 from lambda_function.inputs.policy import PolicySet
 from lambda_function.model.ec2 import Instance, Snapshot, UnrequestedSnapshot
@@ -18,7 +18,13 @@ from lambda_function.plan.due import RunPlan, VolumePlan, plan_run
 from lambda_function.plan.failed import plan_failed
 from lambda_function.plan.retention import PlannedChange, kept_for, plan_join, plan_prune
 from lambda_function.plan.sharing import proved_sets, sets_in_question
-from lambda_function.run.context import RunContext, policy_faults, read_policies
+from lambda_function.run.context import (
+    READ_RESERVE_SECONDS,
+    RunContext,
+    policy_faults,
+    read_in_time,
+    read_policies,
+)
 from lambda_function.run.create import Created, Creator
 from lambda_function.run.create_frozen import FrozenCreator
 from lambda_function.run.create_result import CreateResult
@@ -31,10 +37,6 @@ from lambda_function.run.unrequested import delete_unrequested
 logger = logging.getLogger(__name__)
 
 
-READ_RESERVE_SECONDS = 20.0
-"""What a run that reads too slowly needs to end with a report, before Lambda ends it without one."""
-
-
 def run(request: RunRequest, context: RunContext) -> RunReport:
     """Execute one run and return its report, which includes the failures of single volumes.
 
@@ -44,13 +46,7 @@ def run(request: RunRequest, context: RunContext) -> RunReport:
     """
     context.observer.stage("reading", 0)
     read_at = context.deadline.elapsed()
-    try:
-        policies, plan = context.deadline.bounded(lambda: _read(request, context), READ_RESERVE_SECONDS)
-    except OutOfTimeError as error:
-        raise RunFailedError(
-            "policies, volumes and snapshots could not all be read in the time there was, so nothing was created or "
-            f"deleted ({error}); a larger MemorySize makes a run faster"
-        ) from error
+    policies, plan = read_in_time(context, lambda: _read(request, context), "created or deleted")
     interruption = context.deadline.interruption
     if not request.dry_run:
         interruption.begin()

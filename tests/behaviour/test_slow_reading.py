@@ -8,7 +8,7 @@ import pytest
 
 from lambda_function.errors import RunFailedError
 from lambda_function.model.result import Outcome
-from lambda_function.run.runner import READ_RESERVE_SECONDS
+from lambda_function.run.context import READ_RESERVE_SECONDS
 from tests.support.cloud import FakeCloud
 
 A_MOMENT = READ_RESERVE_SECONDS + 0.2
@@ -43,6 +43,14 @@ def test_a_list_that_does_not_end_fails_the_run_in_time(cloud, never_answered, o
     with pytest.raises(RunFailedError, match=r"nothing was created or deleted \(given up: not ended with 20 s left\)"):
         cloud.run(seconds=A_MOMENT)
     assert cloud.writes() == []
+
+
+@pytest.mark.parametrize("operation", ["GetParametersByPath", "DescribeVolumes", "DescribeInstances"])
+def test_a_hook_check_that_reads_too_slowly_fails_in_time(cloud, never_answered, operation):
+    cloud.policies["P"] = '{"hour": 1, "hook_document": "DOC"}'
+    never_answered(operation)
+    with pytest.raises(RunFailedError, match=r"nothing was checked \(given up: not ended with 20 s left\)"):
+        cloud.check_hooks(seconds=A_MOMENT)
 
 
 def test_instances_that_cannot_be_looked_up_defer_the_creates(cloud, never_answered):
