@@ -124,11 +124,13 @@ class _Run:
         Once a volume's create is answered, its pruning goes to `queue` while other creates continue.
         """
         try:
-            create, jobs = self._context.deadline.bounded(lambda: self._plan_jobs(due), READ_RESERVE_SECONDS)
+            create, jobs, problem = self._context.deadline.bounded(lambda: self._plan_jobs(due), READ_RESERVE_SECONDS)
         except OutOfTimeError as error:
             for plan in due:
                 self._record.created(CreateResult(plan, error=error))
             return
+        if problem is not None:
+            self._record.fail_unrepeatably(problem)
         freezes = sum(isinstance(job, FreezeGroup) for job in jobs)
         workers = WORKERS + min(freezes, MAX_FREEZES)
         self._context.observer.stage("creating", sum(len(job.plans) for job in jobs))
@@ -143,10 +145,10 @@ class _Run:
 
     def _plan_jobs(
         self, due: Sequence[VolumePlan]
-    ) -> tuple[Callable[[Job], Sequence[Created | HookResult]], list[Job]]:
-        """The function that does one job, and the jobs for the due volumes, in order."""
+    ) -> tuple[Callable[[Job], Sequence[Created | HookResult]], list[Job], str | None]:
+        """The function that does one job, the jobs for the due volumes in order, and a failure to record."""
         request, context = self._request, self._context
-        instances = self._describe_instances(due)
+        instances, problem = self._describe_instances(due)
         groups, plain = plan_freezes(due, instances, context.keys, request.period)
         calls = plan_creates(plain, instances, context.keys, request.period)
         creator = Creator(request, context, instances, OfflineCheck(context, calls, self._read_at))
@@ -165,7 +167,7 @@ class _Run:
                 return [CreateResult(plan, error=error) for plan in job.plans]
 
         # Oldest newest snapshot first, so that running out of time does not always hit the same volumes.
-        return create, [*sorted(groups, key=_newest), *sorted(calls, key=_newest)]
+        return create, [*sorted(groups, key=_newest), *sorted(calls, key=_newest)], problem
 
     def _record_result(self, result: Created | HookResult, queue: PruneQueue | None) -> None:
         match result:
@@ -181,18 +183,18 @@ class _Run:
             case HookResult():
                 self._record.hook(result)
 
-    def _describe_instances(self, due: Sequence[VolumePlan]) -> dict[str, Instance]:
-        """Instances of the due volumes; if empty, snapshots are still created, singly and as `crash`."""
+    def _describe_instances(self, due: Sequence[VolumePlan]) -> tuple[dict[str, Instance], str | None]:
+        """Instances of the due volumes; if empty, snapshots are still created, singly and as `crash`.
+
+        The text is why they could not be described. Nothing is recorded here: the run may have given up waiting.
+        """
         ids = {instance_id for plan in due for instance_id in plan.volume.instance_ids}
         if not ids:
-            return {}
+            return {}, None
         try:
-            return {instance.id: instance for instance in self._context.ebs.list_instances(sorted(ids))}
+            return {instance.id: instance for instance in self._context.ebs.list_instances(sorted(ids))}, None
         except AwsError as error:
-            self._record.fail_unrepeatably(
-                f"instances could not be described, so volumes were taken one by one: {error}"
-            )
-            return {}
+            return {}, f"instances could not be described, so volumes were taken one by one: {error}"
 
     def _change(self, result: ChangeResult) -> None:
         self._record.change(result)
