@@ -30,8 +30,12 @@ def own_snapshots(volume: Volume, snapshots: Sequence[Snapshot], keys: TagKeys) 
     period's; while the volume bears that tag as well, they cannot be told from copies.
     """
     is_stale = not keys.written.isdisjoint(volume.tags)
-    return [
-        snapshot
-        for snapshot in snapshots
-        if snapshot.has_our_description or not (is_stale or snapshot.consistency or snapshot.set_id)
-    ]
+    copied_set = volume.tags.get(keys.set)
+
+    def is_own(snapshot: Snapshot) -> bool:
+        if not snapshot.has_our_description:
+            return not (is_stale or snapshot.consistency or snapshot.set_id)
+        # A stack with another key describes its snapshots as we do; the set that it copies is the volume's, if any.
+        return not is_stale or snapshot.set_id not in (None, copied_set)
+
+    return [snapshot for snapshot in snapshots if is_own(snapshot)]

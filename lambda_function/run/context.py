@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from lambda_function.deadline import Deadline
-from lambda_function.errors import ConfigurationError
+from lambda_function.errors import ConfigurationError, OutOfTimeError, RunFailedError
 from lambda_function.inputs.event import MAX_FAULTS
 from lambda_function.inputs.policy import PolicySet, parse_policies
 from lambda_function.model.request import HookCheckRequest, RunRequest
 from lambda_function.model.tags import TagKeys
 from lambda_function.output.summary import truncated_list
 from lambda_function.ports import Commands, Ebs, Observer, PolicySource
+
+READ_RESERVE_SECONDS = 20.0
+"""What a run that reads too slowly needs to end with a report, before Lambda ends it without one."""
+
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,17 @@ class RunContext:
     commands: Commands
     deadline: Deadline
     observer: Observer
+
+
+def read_in_time(context: RunContext, read: Callable[[], Read], undone: str) -> Read:
+    """What `read` returns or raises; RunFailedError that says what was not done if there is no time for it."""
+    try:
+        return context.deadline.bounded(read, READ_RESERVE_SECONDS)
+    except OutOfTimeError as error:
+        raise RunFailedError(
+            f"policies, volumes and snapshots could not all be read in the time there was, so nothing was {undone} "
+            f"({error}); a larger MemorySize makes a run faster"
+        ) from error
 
 
 def read_policies(request: RunRequest | HookCheckRequest, source: PolicySource, path: str) -> PolicySet:

@@ -143,31 +143,31 @@ class Creator:
         elif frozen is None:
             deadline.require(RESERVE_SECONDS)
             with self.quota.taken(claim, RESERVE_SECONDS) as room:
-                call, rest = self._part(call, room)
-                call = self._offline.checked(call)
-                deleted += self.delete_failed(call.plans)
-                deadline.require(RESERVE_SECONDS)
-                snapshots = self._send(call, new_set_id(), urgent=False)
-            more = [result for part in rest for result in self.create(part, None, claim.rest(len(part.plans)))]
-            return [*self._compare(call, snapshots, frozen), *more]
+                is_whole = room == len(call.plans)
+                if is_whole:
+                    call = self._offline.checked(call)
+                    deleted += self.delete_failed(call.plans)
+                    deadline.require(RESERVE_SECONDS)
+                    snapshots = self._send(call, new_set_id(), urgent=False)
+            if not is_whole:
+                # Each part is a create of its own, so that what is wrong with one fails no other.
+                parts = self._parts(call, room)
+                return [result for part in parts for result in self.create(part, None, claim.rest(len(part.plans)))]
         elif deadline.elapsed() <= frozen.begin_by:
             snapshots = self._send(call, frozen.set_id, urgent=True)
         else:
             raise FrozenTooLongError("not begun: the instance had been frozen for too long")
         return self._compare(call, snapshots, frozen)
 
-    def _part(self, call: CreateCall, room: int) -> tuple[CreateCall, list[CreateCall]]:
-        """The call if there is room for all of it, else one for a part of its volumes, and those for the others."""
-        if room == len(call.plans):
-            return call, []
+    def _parts(self, call: CreateCall, room: int) -> list[CreateCall]:
+        """The calls for as many of the call's volumes as there is room for, and those for the others."""
         keys, period = self._context.keys, self._request.period
         note = part_note(call.plans[0].volume.instance_ids)
-        first, *rest = [
+        return [
             replace(part, notes=call.notes or (*part.notes, note))
             for plans in (call.plans[:room], call.plans[room:])
             for part in plan_creates(plans, self.instances, keys, period)
         ]
-        return first, rest
 
     def _send(self, call: CreateCall, set_id: str, *, urgent: bool) -> list[Snapshot]:
         ebs = self._context.ebs

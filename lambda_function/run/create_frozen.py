@@ -87,7 +87,7 @@ class FrozenCreator:
                 return [*(CreateResult(plan, error=error) for plan in group.plans), *made]
             return self._without_freeze(group, error, _hook_result(plan, freezes, str(error)))
         results = self._conclude(part, plan, freezes)
-        return self._with_rest(group, results, rest, claim) if rest else results
+        return self._with_rest(group, results, rest, claim, is_thawed=freezes[-1].thawed) if rest else results
 
     def _preview(self, group: FreezeGroup, plan: FreezePlan) -> list[Created | HookResult]:
         """A dry run's results; OutOfTimeError if no run ever has the time for this freeze."""
@@ -96,10 +96,25 @@ class FrozenCreator:
         return [result for call in group.calls_under_freeze for result in self._creator.create(call)]
 
     def _with_rest(
-        self, group: FreezeGroup, results: list[Created | HookResult], rest: Sequence[FreezeGroup], claim: Claim
+        self,
+        group: FreezeGroup,
+        results: list[Created | HookResult],
+        rest: Sequence[FreezeGroup],
+        claim: Claim,
+        *,
+        is_thawed: bool,
     ) -> list[Created | HookResult]:
-        """The results of a part, and those of the rest of its group, which is created now."""
-        more = [result for other in rest for result in self.create(other, claim.rest(len(other.plans)))]
+        """The results of a part, and those of the rest of its group, which is created now.
+
+        Not `is_thawed`: what may still be frozen is not frozen again.
+        """
+        more: list[Created | HookResult] = []
+        for other in rest:
+            if is_thawed:
+                more += self.create(other, claim.rest(len(other.plans)))
+            else:
+                error = HookError("not begun: post failed after another part, so the instance may still be frozen")
+                more += self._without_freeze(other, error, is_thawed=False)
         note = part_note(group.instance_ids)
         return [_as_part(result, note) if isinstance(result, CreateResult) else result for result in (*results, *more)]
 

@@ -19,7 +19,7 @@ from lambda_function.parallel import MAX_FREEZES, in_parallel
 from lambda_function.plan.create_calls import FreezeGroup, plan_freezes
 from lambda_function.plan.due import VolumePlan
 from lambda_function.ports import Commands
-from lambda_function.run.context import RunContext, policy_faults, read_policies
+from lambda_function.run.context import RunContext, policy_faults, read_in_time, read_policies
 
 _ANY_PERIOD = Period.HOUR
 """Grouping needs a period, but its result does not depend on which."""
@@ -28,15 +28,10 @@ _ANY_PERIOD = Period.HOUR
 def check_hooks(request: HookCheckRequest, context: RunContext) -> HookCheckReport:
     """Dry-run the document of every policy that has one, on every running instance of its volumes.
 
-    Raises ConfigurationError and AwsError as `runner.run` does.
+    Raises ConfigurationError, AwsError and RunFailedError as `runner.run` does.
     """
-    policies = read_policies(request, context.policies, context.policies_path)
-    volumes = context.ebs.list_volumes(request.volumes)
-    hooked = _hooked(volumes, policies, request, context.keys)
-    ids = sorted({instance_id for plan in hooked for instance_id in plan.volume.instance_ids})
-    instances = {instance.id: instance for instance in context.ebs.list_instances(ids)} if ids else {}
-    groups, _ = plan_freezes(hooked, instances, context.keys, _ANY_PERIOD)
-    checker = _Checker(context.commands, preflight(context.commands, groups), context.deadline)
+    policies, hooked, groups, readiness = read_in_time(context, lambda: _read(request, context), "checked")
+    checker = _Checker(context.commands, readiness, context.deadline)
     context.observer.stage("checking", len(groups))
     context.deadline.interruption.begin()
     results = []
@@ -49,6 +44,18 @@ def check_hooks(request: HookCheckRequest, context: RunContext) -> HookCheckRepo
     missing = [volume_id for volume_id in request.volumes if volume_id not in covered]
     faults = [f"{volume_id}: asked for, but no tagged volume with a hook" for volume_id in missing]
     return HookCheckReport(tuple(ordered), (*policy_faults(policies, request.policies), *faults))
+
+
+def _read(
+    request: HookCheckRequest, context: RunContext
+) -> tuple[PolicySet, list[VolumePlan], list[FreezeGroup], HookReadiness]:
+    policies = read_policies(request, context.policies, context.policies_path)
+    volumes = context.ebs.list_volumes(request.volumes)
+    hooked = _hooked(volumes, policies, request, context.keys)
+    ids = sorted({instance_id for plan in hooked for instance_id in plan.volume.instance_ids})
+    instances = {instance.id: instance for instance in context.ebs.list_instances(ids)} if ids else {}
+    groups, _ = plan_freezes(hooked, instances, context.keys, _ANY_PERIOD)
+    return policies, hooked, groups, preflight(context.commands, groups)
 
 
 def _hooked(volumes: list[Volume], policies: PolicySet, request: HookCheckRequest, keys: TagKeys) -> list[VolumePlan]:

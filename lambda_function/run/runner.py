@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
-from lambda_function.errors import AwsError, OutOfTimeError, RunFailedError
+from lambda_function.errors import AwsError, OutOfTimeError
 from lambda_function.hooks.preflight import preflight
 from lambda_function.inputs.policy import PolicySet
 from lambda_function.model.ec2 import Instance, Snapshot, UnrequestedSnapshot
@@ -18,7 +18,13 @@ from lambda_function.plan.due import RunPlan, VolumePlan, plan_run
 from lambda_function.plan.failed import plan_failed
 from lambda_function.plan.retention import PlannedChange, kept_for, plan_join, plan_prune
 from lambda_function.plan.sharing import proved_sets, sets_in_question
-from lambda_function.run.context import RunContext, policy_faults, read_policies
+from lambda_function.run.context import (
+    READ_RESERVE_SECONDS,
+    RunContext,
+    policy_faults,
+    read_in_time,
+    read_policies,
+)
 from lambda_function.run.create import Created, Creator
 from lambda_function.run.create_frozen import FrozenCreator
 from lambda_function.run.create_result import CreateResult
@@ -31,10 +37,6 @@ from lambda_function.run.unrequested import delete_unrequested
 logger = logging.getLogger(__name__)
 
 
-READ_RESERVE_SECONDS = 20.0
-"""What a run that reads too slowly needs to end with a report, before Lambda ends it without one."""
-
-
 def run(request: RunRequest, context: RunContext) -> RunReport:
     """Execute one run and return its report, which includes the failures of single volumes.
 
@@ -44,13 +46,7 @@ def run(request: RunRequest, context: RunContext) -> RunReport:
     """
     context.observer.stage("reading", 0)
     read_at = context.deadline.elapsed()
-    try:
-        policies, plan = context.deadline.bounded(lambda: _read(request, context), READ_RESERVE_SECONDS)
-    except OutOfTimeError as error:
-        raise RunFailedError(
-            "policies, volumes and snapshots could not all be read in the time there was, so nothing was created or "
-            f"deleted ({error}); a larger MemorySize makes a run faster"
-        ) from error
+    policies, plan = read_in_time(context, lambda: _read(request, context), "created or deleted")
     interruption = context.deadline.interruption
     if not request.dry_run:
         interruption.begin()
@@ -128,11 +124,13 @@ class _Run:
         Once a volume's create is answered, its pruning goes to `queue` while other creates continue.
         """
         try:
-            create, jobs = self._context.deadline.bounded(lambda: self._plan_jobs(due), READ_RESERVE_SECONDS)
+            create, jobs, problem = self._context.deadline.bounded(lambda: self._plan_jobs(due), READ_RESERVE_SECONDS)
         except OutOfTimeError as error:
             for plan in due:
                 self._record.created(CreateResult(plan, error=error))
             return
+        if problem is not None:
+            self._record.fail_unrepeatably(problem)
         freezes = sum(isinstance(job, FreezeGroup) for job in jobs)
         workers = WORKERS + min(freezes, MAX_FREEZES)
         self._context.observer.stage("creating", sum(len(job.plans) for job in jobs))
@@ -147,10 +145,10 @@ class _Run:
 
     def _plan_jobs(
         self, due: Sequence[VolumePlan]
-    ) -> tuple[Callable[[Job], Sequence[Created | HookResult]], list[Job]]:
-        """The function that does one job, and the jobs for the due volumes, in order."""
+    ) -> tuple[Callable[[Job], Sequence[Created | HookResult]], list[Job], str | None]:
+        """The function that does one job, the jobs for the due volumes in order, and a failure to record."""
         request, context = self._request, self._context
-        instances = self._describe_instances(due)
+        instances, problem = self._describe_instances(due)
         groups, plain = plan_freezes(due, instances, context.keys, request.period)
         calls = plan_creates(plain, instances, context.keys, request.period)
         creator = Creator(request, context, instances, OfflineCheck(context, calls, self._read_at))
@@ -169,7 +167,7 @@ class _Run:
                 return [CreateResult(plan, error=error) for plan in job.plans]
 
         # Oldest newest snapshot first, so that running out of time does not always hit the same volumes.
-        return create, [*sorted(groups, key=_newest), *sorted(calls, key=_newest)]
+        return create, [*sorted(groups, key=_newest), *sorted(calls, key=_newest)], problem
 
     def _record_result(self, result: Created | HookResult, queue: PruneQueue | None) -> None:
         match result:
@@ -185,18 +183,18 @@ class _Run:
             case HookResult():
                 self._record.hook(result)
 
-    def _describe_instances(self, due: Sequence[VolumePlan]) -> dict[str, Instance]:
-        """Instances of the due volumes; if empty, snapshots are still created, singly and as `crash`."""
+    def _describe_instances(self, due: Sequence[VolumePlan]) -> tuple[dict[str, Instance], str | None]:
+        """Instances of the due volumes; if empty, snapshots are still created, singly and as `crash`.
+
+        The text is why they could not be described. Nothing is recorded here: the run may have given up waiting.
+        """
         ids = {instance_id for plan in due for instance_id in plan.volume.instance_ids}
         if not ids:
-            return {}
+            return {}, None
         try:
-            return {instance.id: instance for instance in self._context.ebs.list_instances(sorted(ids))}
+            return {instance.id: instance for instance in self._context.ebs.list_instances(sorted(ids))}, None
         except AwsError as error:
-            self._record.fail_unrepeatably(
-                f"instances could not be described, so volumes were taken one by one: {error}"
-            )
-            return {}
+            return {}, f"instances could not be described, so volumes were taken one by one: {error}"
 
     def _change(self, result: ChangeResult) -> None:
         self._record.change(result)

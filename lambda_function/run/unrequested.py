@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lambda_function.errors import SnapshotNotFoundError
+from lambda_function.inputs.policy import OPTED_OUT
 from lambda_function.model.ec2 import Snapshot, UnrequestedSnapshot
 from lambda_function.model.result import Change, ChangeOutcome, ChangeResult
 from lambda_function.plan.retention import PlannedChange
@@ -47,7 +48,7 @@ def _recheck(context: RunContext, snapshot_ids: Sequence[str]) -> dict[str, Snap
 def _delete(ebs: Ebs, planned: PlannedChange, now: Snapshot | None) -> ChangeResult:
     if now is None:
         return planned.result(ChangeOutcome.GONE)
-    if now.policy is not None:
+    if now.policy not in (None, OPTED_OUT):
         return planned.result(ChangeOutcome.CHANGED_SINCE, "its volume is selected, so it stays as that volume's")
     try:
         ebs.delete_snapshot(now.id)

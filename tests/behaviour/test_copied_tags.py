@@ -56,6 +56,21 @@ def test_copies_do_not_count_after_the_volume_s_tags_are_gone(cloud):
     assert {stored.id for stored in theirs} <= cloud.snapshots.keys()
 
 
+@pytest.mark.parametrize("tags", [{KEYS.period: "hour"}, {KEYS.period: "hour", KEYS.set: "old"}])
+def test_another_stack_s_snapshots_do_not_go(cloud, tags):
+    """It has another key and our descriptions, and copies all tags of the volume."""
+    volume = cloud.volume(1, **tags)
+    description = f"Hourly snapshot of volume {volume.id}, policy THEIRS"
+    theirs = [cloud.snapshot(volume, "hour", age * HOUR, description=description) for age in range(1, 7)]
+    for stored in theirs:
+        stored.tags.update(tags)
+    for _ in range(4):
+        assert cloud.run("hour").volumes[0].outcome is Outcome.CREATED
+        cloud.clock.now += HOUR
+    assert {stored.id for stored in theirs} <= cloud.snapshots.keys()
+    assert len(cloud.of(volume, "hour")) == len(theirs) + 2
+
+
 def test_the_cron_script_s_count_unless_the_volume_bears_its_tag(cloud):
     volume = cloud.volume(1)
     theirs = [cloud.snapshot(volume, "hour", age * HOUR, policy=None) for age in (1, 2, 3)]

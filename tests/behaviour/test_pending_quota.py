@@ -14,6 +14,7 @@ from lambda_function.model.ec2 import SnapshotState
 from lambda_function.model.result import Outcome
 from lambda_function.run.quota_line import KEPT_SECONDS, PASSED_SECONDS
 from tests.support.cloud import KEYS, FakeCloud
+from tests.support.ssm import Reply
 
 DAY = 24 * 3600
 NOTE = "in parts: for a minute, EC2 had no room for so many pending snapshots at once (i-1)"
@@ -96,6 +97,43 @@ def test_a_frozen_group_that_never_fits_is_frozen_part_by_part(cloud):
     assert set(created) <= {frozenset(volume_ids) for volume_ids in frozen}
     assert cloud.ssm.frozen == set()
     assert max(hook.freeze_ms or 0 for hook in report.hooks) < 5000
+
+
+def test_a_part_that_fails_fails_no_other_part(cloud):
+    """The volume of the first part is gone; the others have theirs, and are not reported as gone."""
+    cloud.pending_cap = 66
+    cloud.pending_for = timedelta(seconds=10)
+    gone, *others = [cloud.volume(number, instance="i-1") for number in range(4)]
+
+    def delete(operation, target):
+        if (operation, target) == ("CreateSnapshot", gone.id):
+            cloud.volumes.pop(gone.id, None)
+
+    cloud.before = delete
+    report = cloud.run("hour", seconds=DAY)
+    assert {result.volume_id: result.outcome for result in report.volumes} == {
+        gone.id: Outcome.VOLUME_GONE,
+        **{volume.id: Outcome.CREATED for volume in others},
+    }
+
+
+@pytest.mark.parametrize(("on_failure", "made"), [("skip", 3), ("continue", 12)])
+def test_no_part_is_frozen_after_a_post_that_failed(cloud, on_failure, made):
+    """The instance may still be frozen: the other parts are refused, or made without a freeze, and all are failures."""
+    cloud.pending_cap = 70
+    cloud.policies["H"] = f'{{"hour": 2, "hook_document": "DOC", "hook_on_failure": "{on_failure}"}}'
+    volumes = [cloud.volume(number, "H", instance="i-1") for number in range(12)]
+
+    def broken_once_a_part_is_made(instance_id, parameters):
+        usual = cloud.ssm.run(instance_id, parameters)
+        is_broken = parameters["command"] == ["post-script"] and cloud.of(volumes[0])
+        return Reply(exit_code=1) if is_broken else usual
+
+    cloud.ssm.script = broken_once_a_part_is_made
+    report = cloud.run("hour", seconds=DAY)
+    assert sum(len(cloud.of(volume)) for volume in volumes) == made
+    assert report.count(Outcome.FAILED) == len(report.volumes) == 12
+    assert [bool(hook.steps) for hook in report.hooks] == [True, False]
 
 
 def test_the_parts_for_which_no_time_is_left_are_deferred(cloud):

@@ -172,8 +172,8 @@ class FakeCloud:
         request = RunRequest(period=Period(period), **fields)  # type: ignore[arg-type]
         return run(request, self._context(seconds))
 
-    def check_hooks(self, **fields: Any) -> HookCheckReport:
-        return check_hooks(HookCheckRequest(**fields), self._context(900))
+    def check_hooks(self, *, seconds: float = 900, **fields: Any) -> HookCheckReport:
+        return check_hooks(HookCheckRequest(**fields), self._context(seconds))
 
     def _context(self, seconds: float) -> RunContext:
         self.ends = ends = self.clock.now + timedelta(seconds=seconds)

@@ -287,8 +287,10 @@ def unrequested_snapshot(world, number=1, policy=None):
     return world.stored(number, "hour", 0, policy=policy)
 
 
-def test_a_visible_unrequested_snapshot_is_deleted_at_once(world):
-    stored, seen = unrequested_snapshot(world)
+@pytest.mark.parametrize("policy", [None, "NONE"], ids=["of an untagged volume", "of one that is opted out"])
+def test_a_visible_unrequested_snapshot_is_deleted_at_once(world, policy):
+    """No run would adopt it or ever prune it."""
+    stored, seen = unrequested_snapshot(world, policy=policy)
     assert world.delete_unrequested(seen) == [
         ChangeResult(stored.id, "vol-1", Change.DELETE, ChangeOutcome.DONE, "nobody asked for it")
     ]
