@@ -121,7 +121,7 @@ class Creator:
             try:
                 return self._attempt(call, frozen, claim, deleted)
             except AwsError as error:
-                if _refuses_set(error):
+                if _refuses_set(call, error):
                     return self._singly(call.plans, f"not as a set: {error}", frozen)
                 if frozen is not None:
                     raise
@@ -235,6 +235,10 @@ class Creator:
         return []
 
 
-def _refuses_set(error: AwsError) -> bool:
-    """Whether EC2 refused a set whose volumes may be created singly; counting the pending ones may fail, too."""
-    return error.operation == "CreateSnapshots" and not isinstance(error, _SAME_FOR_SINGLES)
+def _refuses_set(call: CreateCall, error: AwsError) -> bool:
+    """Whether EC2 refused a set, or a part of it, whose volumes may be created singly.
+
+    A part may be a single create. Counting the pending ones may fail, too.
+    """
+    is_create = error.operation in ("CreateSnapshots", "CreateSnapshot")
+    return call.is_set and is_create and not isinstance(error, _SAME_FOR_SINGLES)

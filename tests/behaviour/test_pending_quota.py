@@ -10,6 +10,7 @@ from datetime import timedelta
 
 import pytest
 
+from lambda_function.errors import VolumeNotFoundError, VolumePendingError
 from lambda_function.model.ec2 import SnapshotState
 from lambda_function.model.result import Outcome
 from lambda_function.run.quota_line import KEPT_SECONDS, PASSED_SECONDS
@@ -96,6 +97,31 @@ def test_a_frozen_group_that_never_fits_is_frozen_part_by_part(cloud):
     assert set(created) <= {frozenset(volume_ids) for volume_ids in frozen}
     assert cloud.ssm.frozen == set()
     assert max(hook.freeze_ms or 0 for hook in report.hooks) < 5000
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (VolumeNotFoundError("CreateSnapshot", "InvalidVolume.NotFound", "gone"), Outcome.VOLUME_GONE),
+        (VolumePendingError("CreateSnapshot", "ConcurrentSnapshotLimitExceeded", "too many"), Outcome.FAILED),
+    ],
+    ids=["is gone", "has too many of its own"],
+)
+def test_a_part_of_one_that_is_refused_costs_no_other(cloud, error, outcome):
+    """The first part is a single create, whose refusal says nothing about the volumes that were not tried yet."""
+    refused, *others = [cloud.volume(number, instance="i-1") for number in range(3)]
+    cloud.pending_cap = 66
+
+    def refuse(operation, target):
+        if (operation, target) == ("CreateSnapshot", refused.id):
+            raise error
+
+    cloud.before = refuse
+    report = cloud.run("hour", seconds=DAY)
+    assert {result.volume_id: result.outcome for result in report.volumes} == {
+        refused.id: outcome,
+        **dict.fromkeys((volume.id for volume in others), Outcome.CREATED),
+    }
 
 
 def test_the_parts_for_which_no_time_is_left_are_deferred(cloud):
