@@ -124,6 +124,18 @@ def test_a_part_of_one_that_is_refused_costs_no_other(cloud, error, outcome):
     }
 
 
+def test_singles_of_a_freeze_that_do_not_fit_get_another(cloud):
+    """The first refusal comes when the instance is frozen: nothing waits then, but afterwards there is time."""
+    volumes = [cloud.volume(number, "H", instance="i-1") for number in range(6)]
+    for volume in volumes:
+        cloud.snapshot(volume, "hour", timedelta(hours=1), failed=True, policy="H")
+    cloud.pending_cap = 68
+    report = cloud.run("hour")
+    assert report.count(Outcome.CREATED) == 6
+    assert {len(cloud.of(volume)) for volume in volumes} == {1}
+    assert cloud.ssm.frozen == set()
+
+
 def test_the_parts_for_which_no_time_is_left_are_deferred(cloud):
     """By name: none is lost in silence."""
     cloud.pending_for = timedelta(hours=1)
