@@ -127,10 +127,12 @@ class PolicySet:
         return frozenset(self.valid) | frozenset(self.faulty)
 
     def suggestion(self, name: str) -> str:
-        """`; did you mean "X"?` when a known name is close, otherwise nothing.
+        """`; did you mean "X"?` when a known name is close, otherwise nothing; what NONE is, if that is the name.
 
         Worked out once for each name: with many policies the search is slow, and a whole fleet may have one wrong tag.
         """
+        if name == OPTED_OUT:
+            return f"; {OPTED_OUT} is what the tag of an opted-out volume says"
         if name not in self._suggestions:
             close = OPTED_OUT if name.strip().upper() == OPTED_OUT else closest(name, self.names)
             self._suggestions[name] = f'; did you mean "{close}"?' if close else ""

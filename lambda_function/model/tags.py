@@ -71,8 +71,9 @@ class TagKeys:
         spellings = _spellings(words)
         between = "*" if len(key) >= _LONG else "?"
         apart = [between.join(spelling) for spelling in spellings]
-        found = [form.format(text) for text in apart for form in ("{}", "{}?", "?{}")]
-        found += [f"?{apart[0]}?", f"{apart[0]}??", *_with_a_sign_within(key)]
+        # Two signs more: an S and a blank.
+        found = [form.format(text) for text in apart for form in ("{}", "{}?", "?{}", "?{}?", "{}??")]
+        found += [*_with_a_sign_within(key), *_with_a_sign_within(self.plural)]
         found += map(_singular, apart)
         if between == "?":
             found += map("".join, spellings)

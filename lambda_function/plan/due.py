@@ -44,7 +44,7 @@ class VolumePlan:
     the one that the slot already has; `joining` are the periods to add to a shared one. Without a
     `rule`, no policy manages the period and nothing is pruned. `snapshots` are those of this volume
     tagged with the period, without `failed`, which are its snapshots in `error` for whatever period. `last_failed` is
-    the newest of those, if it is newer than every good snapshot.
+    the newest of those, if it is newer than every completed snapshot.
     """
 
     volume: Volume

@@ -24,12 +24,15 @@ _WORDS = frozenset(period.value for period in Period)
 
 
 def last_failed(failed: Iterable[Snapshot], snapshots: Iterable[Snapshot]) -> Snapshot | None:
-    """The volume's newest failed snapshot, if no good one is newer."""
+    """The volume's newest failed snapshot, if no completed one is newer.
+
+    A pending one proves nothing: where a failure takes longer than an hour to show, there is always one.
+    """
     newest = max(failed, key=lambda snapshot: snapshot.start_time, default=None)
     if newest is None:
         return None
-    is_newest = all(snapshot.start_time < newest.start_time for snapshot in snapshots if snapshot.state.is_good)
-    return newest if is_newest else None
+    completed = (snapshot.start_time for snapshot in snapshots if snapshot.state is SnapshotState.COMPLETED)
+    return newest if all(start_time < newest.start_time for start_time in completed) else None
 
 
 def plan_before_create(failed: Iterable[Snapshot]) -> list[PlannedChange]:

@@ -86,6 +86,7 @@ class FrozenCreator:
                 made = [_hook_result(plan, freezes, None)] if freezes else []
                 return [*(CreateResult(plan, error=error) for plan in group.plans), *made]
             return self._without_freeze(group, error, _hook_result(plan, freezes, str(error)))
+        rest = [*rest, *self._left_over(claim, freezes)]
         results = self._conclude(part, plan, freezes)
         return self._with_rest(group, results, rest, claim, is_thawed=freezes[-1].thawed) if rest else results
 
@@ -186,6 +187,25 @@ class FrozenCreator:
             for part in plan_freezes(plans, instances, keys, period)[0]
         ]
         return first, rest
+
+    def _left_over(self, claim: Claim, freezes: list[FreezeResult[list[Created]]]) -> list[FreezeGroup]:
+        """The groups of what the quota refused where the freeze held and other creates under it passed.
+
+        Their results are no longer in the last of `freezes`; those of a freeze without any success stay.
+        """
+        freeze = freezes[-1]
+        if freeze.pre_error or freeze.post_error or freeze.result is None or _is_over_quota(freeze.result):
+            return []
+        refused = [result.plan for result in freeze.result if isinstance(result, CreateResult) and _is_refused(result)]
+        others = [result for result in freeze.result if not _is_refused(result)]
+        if not refused or not any(isinstance(result, CreateResult) and result.is_new for result in others):
+            return []
+        try:
+            self._creator.quota.refused(claim, RESERVE_SECONDS)
+        except (AwsError, OutOfTimeError):
+            return []
+        freezes[-1] = replace(freeze, result=others)
+        return plan_freezes(refused, self._creator.instances, self._context.keys, self._request.period)[0]
 
     def _lock_of(self, instance_id: str) -> threading.Lock:
         # setdefault is atomic; a defaultdict's missing key is not.
@@ -314,6 +334,9 @@ def _snapshot_ids(created: Sequence[Created]) -> list[str]:
 def _is_over_quota(created: Sequence[Created] | None) -> bool:
     """Whether every create was refused; the singles of a set that was refused for another reason do not count."""
     return created is not None and all(
-        isinstance(result, CreateResult) and isinstance(result.error, TooManyPendingError) and not result.warnings
-        for result in created
+        _is_refused(result) and isinstance(result, CreateResult) and not result.warnings for result in created
     )
+
+
+def _is_refused(result: Created) -> bool:
+    return isinstance(result, CreateResult) and isinstance(result.error, TooManyPendingError)

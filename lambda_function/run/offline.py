@@ -20,7 +20,7 @@ MAX_AGE_SECONDS = 16.0
 """Age of what is known when a create goes to its client. There it waits for a token at most as long as sixteen threads
 need at five a second, with freezes beside them or at a lower rate up to a minute."""
 
-MOST_AT_ONCE = 140
+MOST_AT_ONCE = 120
 """Volumes looked at in one call: its filters take 200 values, of which the tag keys are some."""
 
 

@@ -95,6 +95,18 @@ def test_one_bad_volume_costs_its_neighbours_one_hour(cloud):
     assert creates(cloud) == ["i-1"]
 
 
+def test_a_failure_that_shows_late_does_not_spoil_set_after_set(cloud):
+    """Where it takes longer than an hour, the next one is pending already when it is seen."""
+    bad, *good = [cloud.volume(number, instance="i-1") for number in (1, 2, 3)]
+    cloud.bad_volumes = {bad.id}
+    cloud.pending_for = timedelta(minutes=90)
+    for _ in range(4):
+        next_hour(cloud)
+    cloud.clock.now += 2 * HOUR
+    for volume in good:
+        assert [cloud.state_of(stored).value for stored in cloud.of(volume)].count("completed") == 2
+
+
 def test_a_bad_volume_fails_where_its_create_is_refused(cloud):
     """EC2 then refuses its set as well, so that the set is taken singly."""
     bad, good = (cloud.volume(number, instance="i-1") for number in (1, 2))

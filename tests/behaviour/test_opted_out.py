@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from lambda_function.errors import ConfigurationError
 from lambda_function.inputs.policy import parse_policies
 from lambda_function.model.result import Outcome
 from lambda_function.plan.protection import Status, judge_volumes
@@ -46,6 +47,11 @@ def test_no_policy_can_have_the_name(cloud):
     (failure,) = report.failures
     assert failure == "/auto-snapshots/policies/NONE: NONE is reserved: it is what the tag of an opted-out volume says"
     assert report.volumes[0].outcome is Outcome.OUTSIDE
+
+
+def test_whoever_asks_for_it_as_a_policy_is_told_what_it_is(cloud):
+    with pytest.raises(ConfigurationError, match=r'"NONE" does not exist; NONE is what the tag of an opted-out volume'):
+        cloud.run(policies=("NONE",))
 
 
 @pytest.mark.parametrize("value", ["none", "None", " NONE"])

@@ -10,6 +10,7 @@ from datetime import timedelta
 
 import pytest
 
+from lambda_function.errors import VolumeNotFoundError, VolumePendingError
 from lambda_function.model.ec2 import SnapshotState
 from lambda_function.model.result import Outcome
 from lambda_function.run.quota_line import KEPT_SECONDS, PASSED_SECONDS
@@ -134,6 +135,43 @@ def test_no_part_is_frozen_after_a_post_that_failed(cloud, on_failure, made):
     assert sum(len(cloud.of(volume)) for volume in volumes) == made
     assert report.count(Outcome.FAILED) == len(report.volumes) == 12
     assert [bool(hook.steps) for hook in report.hooks] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (VolumeNotFoundError("CreateSnapshot", "InvalidVolume.NotFound", "gone"), Outcome.VOLUME_GONE),
+        (VolumePendingError("CreateSnapshot", "ConcurrentSnapshotLimitExceeded", "too many"), Outcome.FAILED),
+    ],
+    ids=["is gone", "has too many of its own"],
+)
+def test_a_part_of_one_that_is_refused_costs_no_other(cloud, error, outcome):
+    """The first part is a single create, whose refusal says nothing about the volumes that were not tried yet."""
+    refused, *others = [cloud.volume(number, instance="i-1") for number in range(3)]
+    cloud.pending_cap = 66
+
+    def refuse(operation, target):
+        if (operation, target) == ("CreateSnapshot", refused.id):
+            raise error
+
+    cloud.before = refuse
+    report = cloud.run("hour", seconds=DAY)
+    assert {result.volume_id: result.outcome for result in report.volumes} == {
+        refused.id: outcome,
+        **dict.fromkeys((volume.id for volume in others), Outcome.CREATED),
+    }
+
+
+def test_singles_of_a_freeze_that_do_not_fit_get_another(cloud):
+    """The first refusal comes when the instance is frozen: nothing waits then, but afterwards there is time."""
+    volumes = [cloud.volume(number, "H", instance="i-1") for number in range(6)]
+    for volume in volumes:
+        cloud.snapshot(volume, "hour", timedelta(hours=1), failed=True, policy="H")
+    cloud.pending_cap = 68
+    report = cloud.run("hour")
+    assert report.count(Outcome.CREATED) == 6
+    assert {len(cloud.of(volume)) for volume in volumes} == {1}
+    assert cloud.ssm.frozen == set()
 
 
 def test_the_parts_for_which_no_time_is_left_are_deferred(cloud):

@@ -48,7 +48,8 @@ def test_the_exact_key_selects_and_wins_over_the_one_with_an_s(tags, policy):
      "AUTO SNAPSHOT", "AUTO - SNAPSHOT", "AUTO\u2013SNAPSHOT", "AUTO\u2014SNAPSHOT", "AUTO\u2011SNAPSHOT",
      "AUTO\u00a0SNAPSHOT", "AUTO-\u200bSNAPSHOT", "AUTO-SNAPSHOT ", " AUTO-SNAPSHOT", " AUTO-SNAPSHOT ",
      "AUTO-SNAPSHOT\u00a0", "AUTO-SNAPSHOTS ", "AUTO-SNAPSHOT\u200b", "\ufeffAUTO-SNAPSHOT", "AUTO-SNAP\u00adSHOT",
-     "AU\u200bTO-SNAPSHOT", "AUTO-SNAPSHO\ufe0fT", "auto-snapshot ", "AUTO-SNAPSHOT-", "_AUTO-SNAPSHOT"],
+     "AU\u200bTO-SNAPSHOT", "AUTO-SNAPSHO\ufe0fT", "auto-snapshot ", "AUTO-SNAPSHOT-", "_AUTO-SNAPSHOT",
+     "auto-snapshots ", "\u200bAutoSnapshots", " auto-snapshot ", "AUTO-SNAP SHOTS", "A\u200bUTO-SNAPSHOTS"],
 )  # fmt: skip
 def test_another_spelling_of_the_key_is_a_near_miss(key):
     """It is searched for."""
