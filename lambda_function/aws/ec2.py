@@ -218,6 +218,7 @@ def _volume(raw: Mapping[str, Any]) -> Volume:
         _tags(raw),
         tuple(sorted(attached_to)),
         created.astimezone(UTC) if created else None,
+        raw.get("VolumeType"),
     )
 
 

@@ -46,7 +46,7 @@ class Volume:
     """An EBS volume that carries the selection tag, or a near miss of it.
 
     `instance_ids` are the instances it is attached to: none, one, or several for Multi-Attach. `create_time` is
-    None if EC2 did not report it.
+    None if EC2 did not report it, and so is `type` (`gp3`, `st1` and so on).
     """
 
     id: str
@@ -54,6 +54,12 @@ class Volume:
     tags: Mapping[str, str]
     instance_ids: tuple[str, ...] = ()
     create_time: datetime | None = None
+    type: str | None = None
+
+    @property
+    def takes_one_snapshot(self) -> bool:
+        """Whether only one of its snapshots may be pending or failed; of other types five (EBS user guide, quotas)."""
+        return self.type in ("st1", "sc1")
 
     @property
     def is_attached(self) -> bool:
@@ -92,7 +98,7 @@ class Snapshot:
     policy: str | None = None
     consistency: Consistency | None = None
     set_id: str | None = None
-    has_our_description: bool = False
+    has_our_description: bool = True
 
 
 @dataclass(frozen=True)

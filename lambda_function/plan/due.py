@@ -110,19 +110,14 @@ def plan_run(
         selected.add(volume.id)
         if tags := stale_tags(volume, keys):
             stale.append(f"{volume.id}: {tags}")
+        owned = by_volume[volume.id] = own_snapshots(volume, by_volume[volume.id], keys)
         if _is_asked_for(volume, selection, request):
-            owned = own_snapshots(volume, by_volume.get(volume.id, ()), keys)
             plans.append(_plan_volume(volume, selection, request, owned, proved))
     return RunPlan(
         volumes=tuple(plans),
         misspelt=tuple(misspelt),
         missing=_missing(request, selected, plans),
-        failed_snapshots=tuple(
-            sorted(
-                (snapshot for snapshot in known.values() if snapshot.state is SnapshotState.ERROR),
-                key=lambda snapshot: snapshot.id,
-            )
-        ),
+        failed_snapshots=_failed(by_volume.values()),
         orphaned=sum(
             request.period.value in snapshot.periods
             for volume_id, volume_snapshots in by_volume.items()
@@ -176,6 +171,16 @@ def _missing(request: RunRequest, selected: set[str], plans: list[VolumePlan]) -
 def _is_unmanaged(plan: VolumePlan) -> bool:
     """Whether the policy does not manage the period; one that keeps 0 of it does."""
     return plan.outcome is Outcome.NOT_DUE and plan.rule is None
+
+
+def _failed(snapshots_of_volumes: Iterable[Iterable[Snapshot]]) -> tuple[Snapshot, ...]:
+    failed = [
+        snapshot
+        for snapshots in snapshots_of_volumes
+        for snapshot in snapshots
+        if snapshot.state is SnapshotState.ERROR
+    ]
+    return tuple(sorted(failed, key=lambda snapshot: snapshot.id))
 
 
 def _plan_volume(

@@ -2,14 +2,15 @@
 
 They can never be restored, yet EC2 counts them towards their volume's limit of concurrent snapshots (5; 1 on st1 and
 sc1), and a volume that cannot be snapshotted turns its whole set to `error`. So a volume's are deleted just before the
-next one is made. Until then the newest says that the volume must be taken singly.
+next one is made. Only the newest stays, where the limit allows it, until one is completed: it says that the volume must
+be taken singly, also if the next one is not made after all, or fails as well.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from lambda_function.model.ec2 import Snapshot, SnapshotState
+from lambda_function.model.ec2 import Snapshot, SnapshotState, Volume
 from lambda_function.model.period import Period, RetentionRule
 from lambda_function.model.result import Change
 from lambda_function.plan.retention import PlannedChange, change_for
@@ -35,10 +36,26 @@ def last_failed(failed: Iterable[Snapshot], snapshots: Iterable[Snapshot]) -> Sn
     return newest if all(start_time < newest.start_time for start_time in completed) else None
 
 
-def plan_before_create(failed: Iterable[Snapshot]) -> list[PlannedChange]:
-    """The deletions that make room for a volume's next snapshot."""
+def plan_before_create(
+    volume: Volume, failed: Iterable[Snapshot], last: Snapshot | None, *, with_kept: bool = False
+) -> list[PlannedChange]:
+    """The changes that make room for a volume's next snapshot; `last` is what `last_failed` found."""
+    planned = []
+    for snapshot in failed:
+        if snapshot != last or volume.takes_one_snapshot:
+            planned.append(plan_room(snapshot))
+        elif with_kept:
+            planned.append(PlannedChange(snapshot, Change.KEEP, _STAYS))
+    return planned
+
+
+def plan_room(failed: Snapshot) -> PlannedChange:
+    """The deletion of a failed snapshot, so that its volume can have another."""
     reason = "failed, and EC2 counts it towards its volume's limit: gone before the next one is made"
-    return [PlannedChange(snapshot, Change.DELETE, reason) for snapshot in failed]
+    return PlannedChange(failed, Change.DELETE, reason)
+
+
+_STAYS = "failed, and none is completed since: stays until one is, so that its volume is taken by itself"
 
 
 def plan_failed(
@@ -55,6 +72,5 @@ def plan_failed(
             change, _ = change_for(snapshot, rule.period)
             planned.append(PlannedChange(snapshot, change, "failed, and the policy keeps none"))
         elif with_kept:
-            reason = "failed: gone before the next one is made, or once a newer one is completed"
-            planned.append(PlannedChange(snapshot, Change.KEEP, reason))
+            planned.append(PlannedChange(snapshot, Change.KEEP, _STAYS))
     return planned

@@ -6,7 +6,7 @@ it on snapshots of its own. Descriptions are not copied.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from lambda_function.model.ec2 import Snapshot, Volume
 from lambda_function.model.tags import TagKeys
@@ -23,18 +23,18 @@ def stale_tags(volume: Volume, keys: TagKeys) -> str | None:
     )
 
 
-def own_snapshots(volume: Volume, snapshots: Sequence[Snapshot], keys: TagKeys) -> Sequence[Snapshot]:
+def own_snapshots(volume: Volume, snapshots: Iterable[Snapshot], keys: TagKeys) -> list[Snapshot]:
     """Those of the volume's snapshots that a run may count and change.
 
-    All of ours have our description. The cron script's and those tagged by hand have not, nor our tags but the
-    period's; while the volume bears that tag as well, they cannot be told from copies.
+    All of ours have our description. The cron script's have not, but name no policy and no set either; while the volume
+    bears the period's tag as well, they cannot be told from copies.
     """
     is_stale = not keys.written.isdisjoint(volume.tags)
     copied_set = volume.tags.get(keys.set)
 
     def is_own(snapshot: Snapshot) -> bool:
         if not snapshot.has_our_description:
-            return not (is_stale or snapshot.consistency or snapshot.set_id)
+            return not (is_stale or snapshot.policy is not None or snapshot.set_id)
         # A stack with another key describes its snapshots as we do; the set that it copies is the volume's, if any.
         return not is_stale or snapshot.set_id not in (None, copied_set)
 

@@ -68,7 +68,8 @@ def _floors(rule: RetentionRule, snapshots: Iterable[Snapshot]) -> dict[str, str
     for words in _PROOFS if rule.is_hooked else ():
         proved = next((snapshot for snapshot in completed if snapshot.consistency in words), None)
         if proved is not None:
-            floors.setdefault(proved.id, f"the newest {proved.consistency} one, of what the hook or rest made good")
+            is_at_rest = proved.consistency is Consistency.OFFLINE
+            floors.setdefault(proved.id, f"the newest {'offline' if is_at_rest else 'application-consistent'} one")
     return floors
 
 
@@ -91,7 +92,8 @@ def _retain_good(snapshot: Snapshot, rule: RetentionRule, position: int, floor: 
 # Ten thousand volumes share a few sentences.
 @cache
 def _rank(position: int, rule: RetentionRule) -> str:
-    return f"of the {ordinal(position)} newest {rule.period}; the policy keeps {rule.retain_count}"
+    which = "newest" if position == 1 else f"{ordinal(position)} newest"
+    return f"in the {which} {rule.period}; the policy keeps {rule.retain_count}"
 
 
 def ordinal(position: int) -> str:

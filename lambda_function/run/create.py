@@ -19,11 +19,12 @@ from lambda_function.errors import (
 )
 from lambda_function.model.ec2 import Instance, Snapshot, SnapshotState, UnrequestedSnapshot
 from lambda_function.model.request import RunRequest
-from lambda_function.model.result import ChangeResult
+from lambda_function.model.result import Change, ChangeOutcome, ChangeResult
 from lambda_function.parallel import in_parallel
 from lambda_function.plan.create_calls import CreateCall, plan_creates, single
 from lambda_function.plan.due import VolumePlan
-from lambda_function.plan.failed import plan_before_create
+from lambda_function.plan.failed import plan_before_create, plan_room
+from lambda_function.plan.retention import PlannedChange
 from lambda_function.run.adopt import Adopter
 from lambda_function.run.context import RunContext
 from lambda_function.run.create_result import CreateResult
@@ -109,9 +110,20 @@ class Creator:
 
         Just before that is made, and not earlier: where it never comes to that, they have to be known to the next run.
         """
-        failed = [snapshot for plan in plans for snapshot in plan.failed if snapshot.id not in self._deleted]
-        self._deleted.update(snapshot.id for snapshot in failed)
-        return list(self._changer.apply(plan_before_create(failed)))
+        changes = [
+            change
+            for plan in plans
+            for change in plan_before_create(
+                plan.volume, plan.failed, plan.last_failed, with_kept=self._request.dry_run
+            )
+        ]
+        kept = [change.result(ChangeOutcome.PLANNED) for change in changes if change.change is Change.KEEP]
+        return [*kept, *self._delete([change for change in changes if change.change is Change.DELETE])]
+
+    def _delete(self, changes: Sequence[PlannedChange]) -> list[ChangeResult]:
+        left = [change for change in changes if change.snapshot.id not in self._deleted]
+        self._deleted.update(change.snapshot.id for change in left)
+        return list(self._changer.apply(left))
 
     def _create(
         self, call: CreateCall, frozen: Frozen | None, claim: Claim, deleted: list[ChangeResult]
@@ -125,7 +137,7 @@ class Creator:
                     return self._singly(call.plans, f"not as a set: {error}", frozen)
                 if frozen is not None:
                     raise
-                recovered = self._recover(call, error, claim)
+                recovered = self._recover(call, error, claim, deleted)
                 if recovered:
                     return recovered
                 # Over the pending quota: not counted as an attempt, but retried until time runs out.
@@ -212,17 +224,21 @@ class Creator:
         def create(call: CreateCall) -> list[Created]:
             return self.create(call, frozen)
 
-        # All at once while an instance is frozen, since none may begin late.
-        results = in_parallel(create, calls) if frozen is not None else map(create, calls)
-        return [result for results_of_call in results for result in results_of_call]
+        # All at once, since none may begin late while an instance is frozen, and one may have to wait otherwise.
+        return [result for results_of_call in in_parallel(create, calls) for result in results_of_call]
 
-    def _recover(self, call: CreateCall, error: AwsError, claim: Claim) -> list[Created]:
+    def _recover(self, call: CreateCall, error: AwsError, claim: Claim, deleted: list[ChangeResult]) -> list[Created]:
         """Wait until the call can be retried (empty), or its results if it need not be. Else raises the error."""
         match error:
             case TooManyPendingError():
                 self.quota.refused(claim, RESERVE_SECONDS)
             case VolumePendingError():
-                self._context.deadline.wait(VOLUME_PENDING_SECONDS, RESERVE_SECONDS)
+                # The last failed one may be what is too many.
+                last = [plan.last_failed for plan in call.plans if plan.last_failed is not None]
+                more = self._delete([plan_room(snapshot) for snapshot in last])
+                deleted += more
+                if not any(change.outcome is ChangeOutcome.DONE for change in more):
+                    self._context.deadline.wait(VOLUME_PENDING_SECONDS, RESERVE_SECONDS)
             case CreationTooSoonError():
                 adopted = self.adopter.wait_and_adopt(call, RESERVE_SECONDS)
                 if adopted:

@@ -222,8 +222,9 @@ class _Run:
         slot_snapshot = self._record.slot_snapshot(plan)
         if slot_snapshot is not None:
             known[slot_snapshot.id] = kept_for(slot_snapshot, self._request.period)
-        slot_snapshot_id = slot_snapshot.id if slot_snapshot else None
         with_kept = self._request.dry_run
+        # A dry run's moment may be past, where the slot's snapshot is not the newest.
+        slot_snapshot_id = slot_snapshot.id if slot_snapshot is not None and not with_kept else None
         planned = plan_prune(plan.rule, list(known.values()), slot_snapshot_id, with_kept=with_kept)
         if plan.outcome is not Outcome.WOULD_CREATE:
             planned += plan_failed(plan.rule, plan.failed, list(known.values()), with_kept=with_kept)

@@ -88,11 +88,11 @@ def test_a_volume_with_our_snapshots_tags_is_named(cloud):
     )
 
 
-def test_a_failed_copy_is_named_and_left(cloud):
+def test_a_failed_copy_is_not_ours_to_name_or_delete(cloud):
     volume = restored(cloud)
     theirs = cloud.snapshot(volume, "hour", HOUR, failed=True, description="Created by another tool")
     report = cloud.run("hour")
-    assert report.failed_snapshots == (theirs.id,)
+    assert report.failed_snapshots == ()
     assert theirs.id in cloud.snapshots
 
 

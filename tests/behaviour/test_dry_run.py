@@ -38,13 +38,13 @@ def test_a_dry_run_reports_each_volume_and_each_snapshot(cloud):
         ),
         VolumeResult("vol-00000005", "D", Outcome.WOULD_CREATE, due, consistency=Consistency.CRASH),
     )
-    kept = "of the 1st newest day; the policy keeps 1"
+    kept = "in the newest day; the policy keeps 1"
     assert report.changes == tuple(
         ChangeResult(snapshot_id, volume_id, change, ChangeOutcome.PLANNED, reason)
         for snapshot_id, volume_id, change, reason in [
             (shared.id, volume.id, Change.KEEP, kept),
             (shared.id, volume.id, Change.JOIN, sharing),
-            (old.id, volume.id, Change.DELETE, "of the 2nd newest day; the policy keeps 1"),
+            (old.id, volume.id, Change.DELETE, "in the 2nd newest day; the policy keeps 1"),
             *(("(new)", each.id, Change.KEEP, kept) for each in pair),
             (serving.id, done.id, Change.KEEP, kept),
             ("(new)", "vol-00000005", Change.KEEP, kept),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -37,31 +38,53 @@ def next_hour(cloud, period="hour", **fields):
     return cloud.run(period, **fields)
 
 
-@pytest.mark.parametrize(("slow", "failed"), [(False, 5), (True, 1)], ids=["gp3", "st1"])
-def test_failed_snapshots_do_not_lock_a_volume_out(cloud, slow, failed):
+def failed_before(cloud, volume, *hours, **more):
+    return [cloud.snapshot(volume, "hour day", age * HOUR, failed=True, **more) for age in hours]
+
+
+@pytest.mark.parametrize(("kind", "failed", "stays"), [("gp3", 5, 1), ("st1", 1, 0), ("sc1", 1, 0), (None, 5, 1)])
+def test_failed_snapshots_do_not_lock_a_volume_out(cloud, kind, failed, stays):
     """With five of a gp3 volume, or one of an st1 one, EC2 takes no other until one is deleted."""
-    volume = cloud.volume(1)
-    cloud.slow_volumes = {volume.id} if slow else set()
-    errors = [cloud.snapshot(volume, "hour day", (n + 1) * HOUR, failed=True) for n in range(failed)]
+    volume = cloud.volumes["vol-00000001"] = replace(cloud.volume(1), type=kind)
+    cloud.slow_volumes = {volume.id} if failed == 1 else set()
+    errors = failed_before(cloud, volume, *range(1, failed + 1))
     began = cloud.clock.now
     report = cloud.run()
     assert outcomes(report) == {volume.id: Outcome.CREATED}
     assert cloud.clock.now - began < timedelta(seconds=1), "nothing was waited for"
     assert set(report.failed_snapshots) == {stored.id for stored in errors}
-    assert {(change.snapshot_id, change.outcome) for change in report.changes} == {
-        (stored.id, ChangeOutcome.DONE) for stored in errors
-    }
-    assert [stored.failed for stored in cloud.of(volume)] == [False]
+    gone = {change.snapshot_id for change in report.changes if change.outcome is ChangeOutcome.DONE}
+    assert gone == {stored.id for stored in errors[stays:]}, "the newest stays where there is room"
+    assert gone.isdisjoint(cloud.snapshots)
 
 
-def test_a_failed_one_goes_just_before_the_next_one_is_made(cloud):
+def test_the_newest_failed_one_goes_where_there_is_no_room(cloud):
+    """Four others are pending: EC2 says so, and then it goes as well."""
     volume = cloud.volume(1)
-    failed = cloud.snapshot(volume, "hour", HOUR, failed=True)
+    cloud.pending_for = timedelta(days=1)
+    (failed,) = failed_before(cloud, volume, 2, state=SnapshotState.ERROR)
+    for hours in (3, 4, 5, 6):
+        cloud.snapshot(volume, "day", hours * HOUR)
+    began = cloud.clock.now
+    report = cloud.run()
+    assert outcomes(report) == {volume.id: Outcome.CREATED}
+    assert failed.id not in cloud.snapshots
+    assert cloud.clock.now == began, "nothing was waited for"
+
+
+def test_failed_ones_go_just_before_the_next_one_is_made(cloud):
+    """All but the newest, which goes once one is completed."""
+    volume = cloud.volume(1)
+    newest, older = failed_before(cloud, volume, 1, 2)
     cloud.run()
-    assert [entry for entry in cloud.journal if entry[0] not in ("GetParametersByPath", "DescribeVolumes")][-3:] == [
+    assert cloud.journal[-3:] == [
         ("DescribeSnapshots", "recheck"),
-        ("DeleteSnapshot", failed.id),
+        ("DeleteSnapshot", older.id),
         ("CreateSnapshot", volume.id),
+    ]
+    report = next_hour(cloud)
+    assert [(change.snapshot_id, change.reason) for change in report.changes] == [
+        (newest.id, "failed, and EC2 counts it towards its volume's limit: gone before the next one is made")
     ]
 
 
@@ -108,13 +131,13 @@ def test_a_failure_that_shows_late_does_not_spoil_set_after_set(cloud):
 
 
 def test_a_bad_volume_fails_where_its_create_is_refused(cloud):
-    """EC2 then refuses its set as well, so that the set is taken singly."""
+    """Its set is not tried again, although EC2 might refuse the single only."""
     bad, good = (cloud.volume(number, instance="i-1") for number in (1, 2))
     cloud.bad_volumes = {bad.id}
     cloud.run()
 
     def refuse(operation, target):
-        if target in (bad.id, "i-1"):
+        if target == bad.id:
             raise refused(operation)
 
     cloud.before = refuse
@@ -134,15 +157,31 @@ def test_singles_of_a_bad_volume_share_the_one_freeze(cloud):
     assert cloud.ssm.stages() == [("pre-script", "i-1"), ("post-script", "i-1")]
     newest = [cloud.of(volume)[-1] for volume in volumes]
     assert len({stored.tags[KEYS.set] for stored in newest}) == 1
-    deleted = [index for index, entry in enumerate(cloud.journal) if entry[0] == "DeleteSnapshot"]
-    made = [index for index, entry in enumerate(cloud.journal) if entry[0].startswith("CreateSnapshot")]
-    assert len(deleted) == 3
-    assert max(deleted) < min(made), "nothing is deleted while the instance is frozen"
+
+
+def test_nothing_is_deleted_while_an_instance_is_frozen(cloud):
+    volume = cloud.volume(1, "H", instance="i-1")
+    failed_before(cloud, volume, 1, 2, 3)
+    cloud.run()
+    writes = [operation for operation, _ in cloud.writes()]
+    assert writes == ["DeleteSnapshot", "DeleteSnapshot", "CreateSnapshot", "CreateTags"]
+
+
+def test_a_failed_pre_script_does_not_make_a_run_forget(cloud):
+    for number in (1, 2, 3):
+        cloud.volume(number, "H", instance="i-1")
+    cloud.bad_volumes = {"vol-00000001"}
+    cloud.run()
+    usual, cloud.ssm.script = cloud.ssm.script, lambda _, parameters: Reply(exit_code=201)
+    next_hour(cloud)
+    cloud.ssm.script = usual
+    next_hour(cloud)
+    assert creates(cloud) == ["vol-00000001", "vol-00000002", "vol-00000003"]
 
 
 def test_a_failed_pre_script_is_told_with_what_was_deleted(cloud):
     volume = cloud.volume(1, "H", instance="i-1")
-    failed = cloud.snapshot(volume, "hour", HOUR, failed=True, policy="H")
+    _, failed = failed_before(cloud, volume, 1, 2)
     cloud.ssm.script = lambda _, parameters: Reply(exit_code=201 if parameters["command"] == ["pre-script"] else 0)
     report = cloud.run()
     assert outcomes(report) == {volume.id: Outcome.FAILED}
@@ -186,17 +225,17 @@ def test_another_tool_s_word_keeps_a_failed_one(cloud):
 
 
 def test_a_dry_run_says_what_would_go(cloud):
-    volume = cloud.volume(1)
-    failed = cloud.snapshot(volume, "hour", HOUR, failed=True)
+    newest, older = failed_before(cloud, cloud.volume(1), 1, 2)
     report = cloud.run(dry_run=True)
-    (change,) = [change for change in report.changes if change.snapshot_id == failed.id]
-    assert (change.change, change.outcome) == (Change.DELETE, ChangeOutcome.PLANNED)
+    changes = {change.snapshot_id: change for change in report.changes}
+    assert {change.outcome for change in changes.values()} == {ChangeOutcome.PLANNED}
+    assert (changes[newest.id].change, changes[older.id].change) == (Change.KEEP, Change.DELETE)
     assert cloud.writes() == []
 
 
 def test_one_that_cannot_go_fails_the_run_not_the_volume(cloud):
     volume = cloud.volume(1)
-    failed = cloud.snapshot(volume, "hour", HOUR, failed=True)
+    _, failed = failed_before(cloud, volume, 1, 2)
 
     def deny(operation, _):
         if operation == "DeleteSnapshot":

@@ -170,7 +170,7 @@ def test_singles_of_a_freeze_that_do_not_fit_get_another(cloud):
     cloud.pending_cap = 68
     report = cloud.run("hour")
     assert report.count(Outcome.CREATED) == 6
-    assert {len(cloud.of(volume)) for volume in volumes} == {1}
+    assert {len(cloud.of(volume)) for volume in volumes} == {2}
     assert cloud.ssm.frozen == set()
 
 

@@ -312,7 +312,7 @@ def test_a_failed_deletion_is_a_failure_and_stops_no_other(cloud):
 
 
 def test_a_failed_snapshot_makes_its_slot_due_again(cloud):
-    """It is deleted before the next one is made."""
+    """It stays until a newer one is completed, so that its volume is taken by itself until then."""
     volume = cloud.volume(1)
     failed = cloud.snapshot(volume, "hour", timedelta(minutes=2), failed=True)
     cloud.pending_for = timedelta(minutes=10)
@@ -321,6 +321,9 @@ def test_a_failed_snapshot_makes_its_slot_due_again(cloud):
     report = cloud.run("hour")
     assert outcomes(report) == {volume.id: "created"}
     assert report.failed_snapshots == (failed.id,)
+    assert failed.id in cloud.snapshots
+    cloud.clock.now += timedelta(hours=1)
+    cloud.run("hour")
     assert failed.id not in cloud.snapshots
 
 

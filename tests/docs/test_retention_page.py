@@ -73,7 +73,7 @@ def decided(head, rows):
     slot_snapshot_id = slot_snapshot.id if slot_snapshot else None
     changes = plan_prune(plan.rule, list(known.values()), slot_snapshot_id, with_kept=True)
     if plan.outcome is Outcome.WOULD_CREATE:
-        changes += plan_before_create(plan.failed)
+        changes += plan_before_create(volume, plan.failed, plan.last_failed, with_kept=True)
     else:
         changes += plan_failed(plan.rule, plan.failed, list(known.values()), with_kept=True)
     for planned in changes:

@@ -453,7 +453,7 @@ class Account:
         self.ec2.create_tags(Resources=[resource], Tags=as_list(tags))
 
     def snapshot(self, volume: str, tags: dict[str, str] | None = None, started: datetime | None = None) -> str:
-        is_a_run_s = "AUTO-SNAPSHOT-CONSISTENCY" in (tags or {})
+        is_a_run_s = "AUTO-SNAPSHOT-PERIOD" in (tags or {}) and len(tags or {}) > 1  # the script's bear that one alone
         made = self.ec2.create_snapshot(
             VolumeId=volume,
             Description=f"Hourly snapshot of volume {volume}, policy P" if is_a_run_s else "",

@@ -384,7 +384,8 @@ def a_failed_snapshot_goes_for_a_reason(run: Run, write: Write) -> Iterator[str]
     others = account.bearing(stored.volume_id, run.period)
     is_replaced = any(account.state_of(s) is COMPLETED and age(s) > age(stored) for s in others)
     made = any(each.is_create and each.stored.volume_id == stored.volume_id for each in run.writes)
-    is_for_next = made or run.makes_anyway or not account.serving(run, stored.volume_id, run.period)
+    serving = account.serving(run, stored.volume_id, run.period)
+    is_for_next = made or run.makes_anyway or not any(account.knew(run, other) for other in serving)
     if not counts or not set(stored.words) <= set(PERIODS):
         yield f"{what}, which was not this run's to do"
     elif not (is_replaced or is_for_next or (0 in counts and stored.words == (run.period,))):
@@ -644,7 +645,9 @@ def failed_snapshots_are_named_and_go(run: Run, report: RunReport) -> Iterator[s
             account.state_at_first(run, other) is COMPLETED and other.start_time > stored.start_time
             for other in account.bearing(stored.volume_id, run.period)
         )
-        if (is_replaced or stored.volume_id in made) and not _is_explained(run, stored, report):
+        others = [s for s in account.failed() if s.volume_id == stored.volume_id and account.knew(run, s)]
+        is_memory = stored is max(others, key=age)  # of the newest the next run needs to know
+        if (is_replaced or (stored.volume_id in made and not is_memory)) and not _is_explained(run, stored, report):
             yield f"{stored.id} of {stored.volume_id} is in state error and replaced, but still there"
 
 

@@ -46,7 +46,7 @@ def test_a_dry_run_shows_each_creation_and_deletion_with_reasons(account, rules,
     (deleted,) = [line for line in out.splitlines() if line.startswith(old[1])]
     assert "keep (planned)" in kept
     assert "delete (planned)" in deleted
-    assert "of the 3rd newest hour; the policy keeps 2" in deleted
+    assert "in the 3rd newest hour; the policy keeps 2" in deleted
     assert not [call for call in rules.calls if not call.startswith("describe")]
 
 

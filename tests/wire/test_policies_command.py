@@ -155,7 +155,7 @@ def test_diff_shows_fields_and_deletions_and_writes_nothing(account, volume, rul
     (oldest, *_) = account.snapshots(volume)
     (gone,) = [line for line in said.splitlines() if line.startswith("snap-")]
     assert gone.split()[:2] == [oldest["SnapshotId"], volume]
-    assert "of the 3rd newest hour; the policy keeps 2" in gone
+    assert "in the 3rd newest hour; the policy keeps 2" in gone
     assert not [call for call in rules.calls if not call.startswith("describe")]
     assert stored(account, "P")[0] == '{"hour": 3}'
 

@@ -66,8 +66,8 @@ def test_retention(count, states, kept):
             1,
             "cc",
             [
-                (True, "of the 1st newest hour; the policy keeps 1"),
-                (False, "of the 2nd newest hour; the policy keeps 1"),
+                (True, "in the newest hour; the policy keeps 1"),
+                (False, "in the 2nd newest hour; the policy keeps 1"),
             ],
             id="by its number",
         ),
@@ -81,7 +81,7 @@ def test_retention(count, states, kept):
             1,
             "pcp",
             [
-                (True, "of the 1st newest hour; the policy keeps 1"),
+                (True, "in the newest hour; the policy keeps 1"),
                 (True, "the newest completed one: those before it are not completed yet"),
                 (True, "pending: untouched until it is completed"),
             ],

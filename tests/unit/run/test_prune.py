@@ -78,8 +78,8 @@ def test_releases_are_planned_with_their_reason(world):
     seen = [world.stored(1, periods, hours)[1] for hours, periods in enumerate(["hour", "hour day week", "hour"])]
     planned = plan_prune(RetentionRule(Period.HOUR, 1), seen, None)
     assert [(each.snapshot, each.change, each.reason, each.joining) for each in planned] == [
-        (seen[1], Change.RELEASE, "of the 2nd newest hour; the policy keeps 1; still kept for day week", ()),
-        (seen[2], Change.DELETE, "of the 3rd newest hour; the policy keeps 1", ()),
+        (seen[1], Change.RELEASE, "in the 2nd newest hour; the policy keeps 1; still kept for day week", ()),
+        (seen[2], Change.DELETE, "in the 3rd newest hour; the policy keeps 1", ()),
     ]
     everything = plan_prune(RetentionRule(Period.HOUR, 1), seen, None, with_kept=True)
     assert everything[1:] == planned
@@ -87,7 +87,7 @@ def test_releases_are_planned_with_their_reason(world):
     assert (kept.snapshot, kept.change, kept.reason) == (
         seen[0],
         Change.KEEP,
-        "of the 1st newest hour; the policy keeps 1",
+        "in the newest hour; the policy keeps 1",
     )
 
 

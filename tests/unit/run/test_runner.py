@@ -182,7 +182,7 @@ def test_a_shared_snapshot_is_named_and_counts_as_the_newest(cloud):
     assert report.volumes == (VolumeResult(volume.id, "D", Outcome.SHARED, reason, shared.id),)
     assert report.changes == (
         ChangeResult(shared.id, volume.id, Change.JOIN, ChangeOutcome.DONE, reason),
-        ChangeResult(old.id, volume.id, Change.DELETE, ChangeOutcome.DONE, "of the 2nd newest day; the policy keeps 1"),
+        ChangeResult(old.id, volume.id, Change.DELETE, ChangeOutcome.DONE, "in the 2nd newest day; the policy keeps 1"),
     )
     assert report.newest_age_seconds == 600
 

@@ -340,7 +340,8 @@ def error_not_named(small):
 
 
 def error_there_though_one_was_made(small):
-    error_named(small)
+    small.old[0].failed = small.old[1].failed = True
+    small.report = replace(small.report, failed_snapshots=(small.old[0].id, small.old[1].id))
     small.made()
 
 

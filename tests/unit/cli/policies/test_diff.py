@@ -70,7 +70,7 @@ def test_releases_by_the_new_retain_counts_are_predicted(cloud, new, ages):
 
 def test_the_reason_is_that_of_the_last_period_to_release(cloud):
     first, *_ = foretold(cloud, {"P": '{"hour": 2, "day": 4}'}).deletions
-    assert (first.period, first.reason) == (Period.DAY, "of the 6th newest day; the policy keeps 4")
+    assert (first.period, first.reason) == (Period.DAY, "in the 6th newest day; the policy keeps 4")
 
 
 def test_a_removed_policy_deletes_nothing_and_names_its_volumes(cloud):
