@@ -75,7 +75,8 @@ class World:
 
     def snapshot(self, volume: str, periods: str, age: timedelta, policy: str | None = "P") -> str:
         """One that is there already, put there without a call; `policy=None` for the cron script's."""
-        made = ec2_backend().create_snapshot(volume, "", owner_id=ACCOUNT)
+        ours = f"Hourly snapshot of volume {volume}, policy {policy}" if policy else ""
+        made = ec2_backend().create_snapshot(volume, ours, owner_id=ACCOUNT)
         made.start_time = (self.clock.now - age).replace(tzinfo=None)
         made.add_tags({KEYS.period: periods, **({KEYS.selection: policy} if policy else {})})
         return str(made.id)

@@ -65,12 +65,13 @@ class Older:
 
     def _create(self, meeting: Meeting, period: Period, volume: Volume) -> None:
         tags = {KEYS.period: period.value, **(dict(volume.tags) if self.names_policy else {})}
+        said = f"Hourly snapshot of volume {volume.id}, policy P" if self.names_policy else "by the cron script"
         if not self.tags_after_creating:
-            meeting.create_snapshot(volume.id, "by an older version", tags)
+            meeting.create_snapshot(volume.id, said, tags)
             return
         with meeting._call("CreateSnapshot", volume.id):
             meeting._check_limits("CreateSnapshot", [volume.id])
-            made = Stored(meeting._next_id(), volume.id, meeting.clock.now, {})
+            made = Stored(meeting._next_id(), volume.id, meeting.clock.now, {}, said)
             meeting.snapshots[made.id] = made
         with meeting._call("CreateTags", made.id):
             made.tags.update(tags)
