@@ -16,7 +16,6 @@ from lambda_function.errors import (
     InterruptedRunError,
     OutOfTimeError,
     ThrottledError,
-    TooManyPendingError,
 )
 from lambda_function.hooks.command import FreezePlan
 from lambda_function.hooks.freeze import Freeze, FreezeResult, seconds_needed
@@ -29,6 +28,14 @@ from lambda_function.plan.create_calls import FreezeGroup, plan_freezes
 from lambda_function.run.context import RunContext
 from lambda_function.run.create import RESERVE_SECONDS, Created, Creator, Frozen, new_set_id, part_note
 from lambda_function.run.create_result import CreateResult
+from lambda_function.run.frozen_results import (
+    after_freeze,
+    as_part,
+    hook_result,
+    is_over_quota,
+    is_refused,
+    snapshot_ids,
+)
 from lambda_function.run.quota_line import Claim
 
 logger = logging.getLogger(__name__)
@@ -83,9 +90,9 @@ class FrozenCreator:
             fits_next_run = isinstance(error, OutOfTimeError) and seconds_needed(plan) <= self._time_left_at_start
             is_interrupted = isinstance(error, InterruptedRunError)
             if is_interrupted or (fits_next_run and group.policy.hook_on_failure == "skip"):
-                made = [_hook_result(plan, freezes, None)] if freezes else []
+                made = [hook_result(plan, freezes, None)] if freezes else []
                 return [*(CreateResult(plan, error=error) for plan in group.plans), *made]
-            return self._without_freeze(group, error, _hook_result(plan, freezes, str(error)))
+            return self._without_freeze(group, error, hook_result(plan, freezes, str(error)))
         rest = [*rest, *self._left_over(claim, freezes)]
         results = self._conclude(part, plan, freezes)
         return self._with_rest(group, results, rest, claim, is_thawed=freezes[-1].thawed) if rest else results
@@ -117,7 +124,7 @@ class FrozenCreator:
                 error = HookError("not begun: post failed after another part, so the instance may still be frozen")
                 more += self._without_freeze(other, error, is_thawed=False)
         note = part_note(group.instance_ids)
-        return [_as_part(result, note) if isinstance(result, CreateResult) else result for result in (*results, *more)]
+        return [as_part(result, note) if isinstance(result, CreateResult) else result for result in (*results, *more)]
 
     def _freeze(
         self,
@@ -140,10 +147,10 @@ class FrozenCreator:
             for attempt in range(1, FREEZE_ATTEMPTS + 1):
                 freeze, part, rest = self._freeze_once(group, plan, claim, deleted)
                 freezes.append(freeze)
-                is_over_quota = _is_over_quota(freeze.result)
-                if not freeze.thawed or not (is_over_quota or freeze.is_unanswered) or attempt == FREEZE_ATTEMPTS:
+                is_refused_whole = is_over_quota(freeze.result)
+                if not freeze.thawed or not (is_refused_whole or freeze.is_unanswered) or attempt == FREEZE_ATTEMPTS:
                     break
-                if is_over_quota:
+                if is_refused_whole:
                     self._creator.quota.refused(claim, RESERVE_SECONDS)
             return part, rest
 
@@ -174,7 +181,7 @@ class FrozenCreator:
         with self._context.ebs.creates_held(len(group.calls) - sets, sets, wait):
             plan = self._readiness.plan(group, self._request.period)
             freeze = Freeze[list[Created]](plan, self._context.commands, self._context.deadline)
-            return freeze.around(lambda: self._create_frozen(group), _snapshot_ids)
+            return freeze.around(lambda: self._create_frozen(group), snapshot_ids)
 
     def _part(self, group: FreezeGroup, room: int) -> tuple[FreezeGroup, list[FreezeGroup]]:
         """The group if there is room for all of it, else one of a part of its volumes, and those of the others."""
@@ -194,10 +201,10 @@ class FrozenCreator:
         Their results are no longer in the last of `freezes`; those of a freeze without any success stay.
         """
         freeze = freezes[-1]
-        if freeze.pre_error or freeze.post_error or freeze.result is None or _is_over_quota(freeze.result):
+        if freeze.pre_error or freeze.post_error or freeze.result is None or is_over_quota(freeze.result):
             return []
-        refused = [result.plan for result in freeze.result if isinstance(result, CreateResult) and _is_refused(result)]
-        others = [result for result in freeze.result if not _is_refused(result)]
+        refused = [result.plan for result in freeze.result if isinstance(result, CreateResult) and is_refused(result)]
+        others = [result for result in freeze.result if not is_refused(result)]
         if not refused or not any(isinstance(result, CreateResult) and result.is_new for result in others):
             return []
         try:
@@ -222,7 +229,7 @@ class FrozenCreator:
         freeze = freezes[-1]
         problem = "; ".join(error for error in (freeze.pre_error, freeze.post_error) if error) or None
         error = HookError(problem) if problem else None
-        hook = _hook_result(plan, freezes, problem)
+        hook = hook_result(plan, freezes, problem)
         if freeze.result is None:
             # Where post failed as well, someone must look at the instance, snapshot or not: the run fails.
             if error is not None and (freeze.thawed or group.policy.hook_on_failure == "continue"):
@@ -237,7 +244,7 @@ class FrozenCreator:
         }
         unmarked = self._mark_as_application(proved)
         is_lenient = group.policy.hook_on_failure == "continue" and freeze.thawed
-        return [*(_after_freeze(result, error, is_lenient, proved, unmarked) for result in created), hook]
+        return [*(after_freeze(result, error, is_lenient, proved, unmarked) for result in created), hook]
 
     def _adopt_too_soon(self, created: Sequence[Created]) -> list[Created]:
         """Adopt the snapshots that blocked creates, now that nothing is frozen."""
@@ -280,63 +287,6 @@ class FrozenCreator:
         hook = hook or HookResult(group.instance_ids, group.policy.name, str(error))
         if group.policy.hook_on_failure == "continue":
             created = [result for call in group.calls for result in self._creator.create(call)]
-            return [*(_after_freeze(result, failure, is_thawed) for result in created), hook]
+            return [*(after_freeze(result, failure, is_thawed) for result in created), hook]
         results = self._creator.adopter.adopt([CreateResult(plan, error=failure) for plan in group.plans])
-        return [*(_after_freeze(result, failure, True) if result.is_adopted else result for result in results), hook]
-
-
-def _hook_result(plan: FreezePlan, freezes: Sequence[FreezeResult[list[Created]]], problem: str | None) -> HookResult:
-    """The journal of all attempts, and the longest freeze among them."""
-    return HookResult(
-        plan.instance_ids,
-        plan.policy,
-        problem,
-        freeze_ms=max((freeze.freeze_ms for freeze in freezes if freeze.freeze_ms is not None), default=None),
-        steps=tuple(str(step) for freeze in freezes for step in freeze.steps),
-    )
-
-
-def _as_part(result: CreateResult, note: str) -> CreateResult:
-    is_noted = note in result.warnings
-    return replace(result, warnings=result.warnings if is_noted else (*result.warnings, note), set_of=None)
-
-
-def _after_freeze(
-    created: Created,
-    error: HookError | None,
-    is_lenient: bool,
-    proved: Collection[str] = (),
-    unmarked: str | None = None,
-) -> Created:
-    """The create's result, given the outcome of its freeze."""
-    if not isinstance(created, CreateResult):
-        return created
-    is_proved = created.snapshot is not None and created.snapshot.id in proved
-    warnings = [*created.warnings, *([unmarked] if is_proved and unmarked else [])]
-    if error is not None and is_lenient:
-        # An adopted snapshot may be application-consistent: another run may have frozen the instance.
-        warnings.append(f"{'crash-consistent, ' if created.is_new else ''}hook failed: {error}")
-    if error is not None and created.error is not None and not is_lenient:
-        error = HookError(f"{error}; no snapshot: {created.error}")
-    return replace(
-        created,
-        error=created.error if error is None or is_lenient else error,
-        consistency=Consistency.APPLICATION if is_proved and not unmarked else created.consistency,
-        warnings=tuple(warnings),
-    )
-
-
-def _snapshot_ids(created: Sequence[Created]) -> list[str]:
-    snapshots = (result.slot_snapshot for result in created if isinstance(result, CreateResult))
-    return [snapshot.id for snapshot in snapshots if snapshot is not None]
-
-
-def _is_over_quota(created: Sequence[Created] | None) -> bool:
-    """Whether every create was refused; the singles of a set that was refused for another reason do not count."""
-    return created is not None and all(
-        _is_refused(result) and isinstance(result, CreateResult) and not result.warnings for result in created
-    )
-
-
-def _is_refused(result: Created) -> bool:
-    return isinstance(result, CreateResult) and isinstance(result.error, TooManyPendingError)
+        return [*(after_freeze(result, failure, True) if result.is_adopted else result for result in results), hook]
