@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -55,6 +56,18 @@ class _First(PruneQueue):
         return self.results()
 
 
+class AtOnce:
+    """A thread that does its work when it is started: whoever starts one here waits for it."""
+
+    def __init__(self, *, target: Callable[[], object], daemon: bool) -> None:
+        self.start = target
+
+    def join(self, timeout: float) -> None: ...
+
+    def is_alive(self) -> bool:
+        return False
+
+
 SCHEDULES = {"changes last": _Last, "changes first": _First}
 """With which runs are killed at each call; "in turn" is for what only wants an order."""
 
@@ -65,6 +78,7 @@ def in_one_thread(schedule: str) -> Iterator[None]:
     with ExitStack() as stack:
         for module in ("runner", "prune", "create", "create_frozen"):
             stack.enter_context(mock.patch(f"lambda_function.run.{module}.in_parallel", _one_by_one))
+        stack.enter_context(mock.patch("lambda_function.deadline.threading", SimpleNamespace(Thread=AtOnce)))
         stack.enter_context(
             mock.patch("lambda_function.run.runner.PruneQueue", {**SCHEDULES, "in turn": _InTurn}[schedule])
         )

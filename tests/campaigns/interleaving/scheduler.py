@@ -17,6 +17,7 @@ from functools import partial
 from queue import Empty
 from typing import Any, Self
 
+from tests.campaigns.crashes.schedule import AtOnce
 from tests.support.clock import Clock
 
 
@@ -269,20 +270,8 @@ def _any_done(futures: list[Future[Any]]) -> bool:
     return any(future.done() for future in futures)
 
 
-class _Thread:
-    """Does its work when it is started: whoever starts one here waits for it."""
-
-    def __init__(self, *, target: Callable[[], object], daemon: bool) -> None:
-        self.start = target
-
-    def join(self, timeout: float) -> None: ...
-
-    def is_alive(self) -> bool:
-        return False
-
-
 class _Threading:
-    Thread = _Thread
+    Thread = AtOnce
     Lock = _Lock
     BoundedSemaphore = _Lock
     Condition = _Condition
