@@ -645,7 +645,8 @@ def failed_snapshots_are_named_and_go(run: Run, report: RunReport) -> Iterator[s
             account.state_at_first(run, other) is COMPLETED and other.start_time > stored.start_time
             for other in account.bearing(stored.volume_id, run.period)
         )
-        others = [s for s in account.failed() if s.volume_id == stored.volume_id and account.knew(run, s)]
+        known = (s for s in account.failed() if account.knew(run, s) and not account.turned_during(run, s))
+        others = [s for s in known if s.volume_id == stored.volume_id]
         is_memory = stored is max(others, key=age)  # of the newest the next run needs to know
         if (is_replaced or (stored.volume_id in made and not is_memory)) and not _is_explained(run, stored, report):
             yield f"{stored.id} of {stored.volume_id} is in state error and replaced, but still there"
