@@ -63,14 +63,14 @@ class _Endpoint:
         self.agents.sent.clear()
         self.agents.calls.clear()
         self._began = time.process_time()
+        self._older = {each.id for each in self._snapshots()}
         return {}
 
     def stats(self, _: Any) -> Any:
-        backends = [backend for regions in get_backend("ec2").values() for backend in regions.values()]
-        snapshots = [each for backend in backends for each in backend.snapshots.values() if self._is_ours(each)]
+        snapshots = [each for each in self._snapshots() if self._is_ours(each)]
         by_volume: dict[str, int] = {}
         for each in snapshots:
-            if each.description != "older":
+            if each.id not in self._older:
                 by_volume[each.volume.id] = by_volume.get(each.volume.id, 0) + 1
         return {
             **self.layer.counts.as_json(),
@@ -79,6 +79,10 @@ class _Endpoint:
             "held": len(snapshots),
             "windows": self._windows(),
         }
+
+    def _snapshots(self) -> list[Any]:
+        backends = [backend for regions in get_backend("ec2").values() for backend in regions.values()]
+        return [each for backend in backends for each in backend.snapshots.values()]
 
     def _is_ours(self, snapshot: Any) -> bool:
         return any(tag["value"] in (POLICY, PLAIN) for tag in snapshot.get_tags())

@@ -73,7 +73,8 @@ def build(fleet: Fleet, rules: Rules) -> None:
     now = rules.clock()
     for volume in volumes:
         for age in range(fleet.copies, 0, -1):
-            made = _snapshot(backend, volume.id, now - timedelta(hours=age))
+            ours = f"Hourly snapshot of volume {volume.id}, policy {POLICY}"
+            made = _snapshot(backend, volume.id, now - timedelta(hours=age), ours)
             made.add_tags({KEY: POLICY, f"{KEY}-PERIOD": "hour", f"{KEY}-CONSISTENCY": "crash"})
     foreign = backend.create_volume(size=8, zone_name=f"{REGION}a")
     for _ in range(fleet.foreign_pending):
@@ -100,8 +101,8 @@ def _volume(backend: Any, policy: str) -> Any:
     return volume
 
 
-def _snapshot(backend: Any, volume_id: str, started: datetime) -> Any:
-    made = backend.create_snapshot(volume_id, "older")
+def _snapshot(backend: Any, volume_id: str, started: datetime, description: str = "") -> Any:
+    made = backend.create_snapshot(volume_id, description)
     made.start_time = started.replace(tzinfo=None)
     return made
 
