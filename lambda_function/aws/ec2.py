@@ -68,20 +68,12 @@ class Ec2Ebs:
         return list(found.values())
 
     def list_snapshots(self, periods: Collection[Period], volume_ids: Sequence[str] = ()) -> list[Snapshot]:
-        kept_for = _filter(f"tag:{self.keys.period}", [f"*{period}*" for period in periods])
-        found: dict[str, Snapshot] = {}
-        for chunk in _chunks(volume_ids, FILTER_VALUES - len(periods)) if volume_ids else [()]:
-            filters = [kept_for, _filter("volume-id", chunk)] if chunk else [kept_for]
-            found.update((snapshot.id, snapshot) for snapshot in self._snapshots(filters))
-        return list(found.values())
+        return self._snapshots_of(
+            volume_ids, [_filter(f"tag:{self.keys.period}", [f"*{period}*" for period in periods])]
+        )
 
     def list_failed(self, volume_ids: Sequence[str] = ()) -> list[Snapshot]:
-        filters = [_filter("status", ["error"]), _filter("tag-key", [self.keys.period])]
-        found: dict[str, Snapshot] = {}
-        for chunk in _chunks(volume_ids, FILTER_VALUES - len(filters)) if volume_ids else [()]:
-            narrowed = [*filters, _filter("volume-id", chunk)] if chunk else filters
-            found.update((snapshot.id, snapshot) for snapshot in self._snapshots(narrowed))
-        return list(found.values())
+        return self._snapshots_of(volume_ids, [_filter("status", ["error"]), _filter("tag-key", [self.keys.period])])
 
     def list_proved_sets(self, set_ids: Collection[str]) -> set[str]:
         proof = _filter(f"tag:{self.keys.consistency}", [Consistency.APPLICATION.value])
@@ -175,6 +167,15 @@ class Ec2Ebs:
     def delete_snapshot(self, snapshot_id: str) -> None:
         with translated("DeleteSnapshot"):
             self.clients.changing.delete_snapshot(SnapshotId=snapshot_id)
+
+    def _snapshots_of(self, volume_ids: Sequence[str], filters: list[FilterTypeDef]) -> list[Snapshot]:
+        """Each once; of all volumes if none is named."""
+        room = FILTER_VALUES - sum(len(listed["Values"]) for listed in filters)
+        found: dict[str, Snapshot] = {}
+        for chunk in _chunks(volume_ids, room) if volume_ids else [()]:
+            narrowed = [*filters, _filter("volume-id", chunk)] if chunk else filters
+            found.update((snapshot.id, snapshot) for snapshot in self._snapshots(narrowed))
+        return list(found.values())
 
     def _snapshots(self, filters: list[FilterTypeDef]) -> Iterator[Snapshot]:
         pages = self.clients.reading.get_paginator("describe_snapshots").paginate(

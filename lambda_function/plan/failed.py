@@ -15,13 +15,13 @@ from lambda_function.model.period import Period, RetentionRule
 from lambda_function.model.result import Change
 from lambda_function.plan.retention import PlannedChange, change_for
 
+_WORDS = frozenset(period.value for period in Period)
+_STAYS = "failed, and none is completed since: stays until one is, so that its volume is taken by itself"
+
 
 def is_failed_and_ours(snapshot: Snapshot) -> bool:
     """Whether it is in `error` and no other tool's word in its period tag keeps it."""
     return snapshot.state is SnapshotState.ERROR and set(snapshot.periods) <= _WORDS
-
-
-_WORDS = frozenset(period.value for period in Period)
 
 
 def last_failed(failed: Iterable[Snapshot], snapshots: Iterable[Snapshot]) -> Snapshot | None:
@@ -53,9 +53,6 @@ def plan_room(failed: Snapshot) -> PlannedChange:
     """The deletion of a failed snapshot, so that its volume can have another."""
     reason = "failed, and EC2 counts it towards its volume's limit: gone before the next one is made"
     return PlannedChange(failed, Change.DELETE, reason)
-
-
-_STAYS = "failed, and none is completed since: stays until one is, so that its volume is taken by itself"
 
 
 def plan_failed(
