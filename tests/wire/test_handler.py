@@ -13,18 +13,10 @@ from botocore.config import Config
 
 from lambda_function import handler
 from lambda_function.errors import AutoSnapshotsError, ConfigurationError, RunFailedError
-from tests.support.endpoint import Account, Rules, ec2_backend, endpoint
+from tests.support.endpoint import Account, ec2_backend
 
 HOUR = timedelta(hours=1)
 EVENTS = Path(__file__).parents[2] / "events"
-
-
-@pytest.fixture
-def rules(now):
-    with endpoint(Rules(clock=now)) as (_, rules):
-        handler.clients.cache_clear()
-        yield rules
-        handler.clients.cache_clear()
 
 
 @pytest.fixture

@@ -16,20 +16,12 @@ from lambda_function import handler
 from tests.stack.iam_matcher import allows
 from tests.stack.permission_fleet import FUNCTION_ARN
 from tests.stack.role import ACCOUNT, FULL, REGION
-from tests.support.endpoint import Account, Rules, endpoint
+from tests.support.endpoint import Account
 
 
 @pytest.fixture(params=["", ":live", ":7", ":$LATEST"], ids=["unqualified", "alias", "version", "latest"])
 def arn(request):
     return FUNCTION_ARN + request.param
-
-
-@pytest.fixture
-def rules(now):
-    with endpoint(Rules(clock=now)) as (_, rules):
-        handler.clients.cache_clear()
-        yield rules
-        handler.clients.cache_clear()
 
 
 @pytest.fixture
